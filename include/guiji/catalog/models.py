@@ -1,0 +1,495 @@
+"""What a catalog file may say: pydantic models of one resource, one department and one library.
+
+The only pydantic in the product. Every field of a model has a docstring under it, which becomes the
+description in the JSON Schema that editors use. Metadata follow 政务信息资源目录编制指南（试行）,
+发改高技术〔2017〕1272号. Type names are Arrow's.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+PhysicalName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+ResourceId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,20}\.[a-z][a-z0-9_]{0,30}$")]
+Indicator = Annotated[str, StringConstraints(pattern=r"^0[1-6]0[1-6]$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+TYPE_PATTERN = re.compile(
+    r"^(string|int64|float64|bool|date32|timestamp|geometry|decimal128\((\d{1,2}),\s*(\d{1,2})\))$"
+)
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, str_strip_whitespace=True)
+
+
+class SharingType(StrEnum):
+    UNCONDITIONAL = "无条件共享"
+    CONDITIONAL = "有条件共享"
+    NONE = "不予共享"
+
+
+class UpdateCycle(StrEnum):
+    """更新周期: the labels of the guide; numbers are never trusted."""
+
+    REALTIME = "实时"
+    DAILY = "每日"
+    WEEKLY = "每周"
+    MONTHLY = "每月"
+    QUARTERLY = "每季度"
+    HALF_YEARLY = "每半年"
+    YEARLY = "每年"
+    IRREGULAR = "不定期"
+    NEVER = "不更新"
+
+
+class Category(Model):
+    """资源分类: 类、项、目、细目."""
+
+    class_: str = Field(alias="class")
+    """类, for instance 基础信息资源"""
+    item: str
+    """项"""
+    group: str | None = None
+    """目"""
+    detail: str | None = None
+    """细目"""
+
+
+class Sharing(Model):
+    """共享属性. 不予共享 needs a legal basis; 有条件共享 needs condition, scope and purpose."""
+
+    type: SharingType
+    condition: str | None = None
+    """共享条件"""
+    scope: str | None = None
+    """共享范围"""
+    purpose: str | None = None
+    """使用用途"""
+    legal_basis: str | None = None
+    """不予共享的法律法规依据"""
+    method: str | None = None
+    """共享方式"""
+
+    @model_validator(mode="after")
+    def _needs(self) -> Sharing:
+        if self.type is SharingType.NONE and not self.legal_basis:
+            raise ValueError("不予共享 needs legal_basis (the law, regulation or Party Central document)")
+        if self.type is SharingType.CONDITIONAL:
+            missing = [n for n in ("condition", "scope", "purpose") if not getattr(self, n)]
+            if missing:
+                raise ValueError(f"有条件共享 needs {', '.join(missing)}")
+        return self
+
+
+class Opening(Model):
+    """开放属性."""
+
+    open: bool = False
+    """是否向社会开放"""
+    condition: str | None = None
+    """开放条件"""
+
+
+class CodeMap(Model):
+    """How this department writes a code. A code that is in no list and not in the table is rejected with its value."""
+
+    fixable: dict[str, str] = {}
+    """codes that mean a standard code: written -> standard; counted as mended"""
+    ignored: list[str] = []
+    """codes that mean 'no value' here: become null, counted as mended"""
+
+
+class FieldSpec(Model):
+    """信息项."""
+
+    name: PhysicalName
+    """physical name: short ASCII"""
+    title: str
+    """信息项名称 (Chinese), the COMMENT of the column"""
+    column: str | None = None
+    """the column's name in the delivery; the title where absent"""
+    aliases: list[str] = []
+    """other names the department has used for the column"""
+    type: str = "string"
+    """string, int64, float64, bool, date32, timestamp, geometry or decimal128(p,s)"""
+    length: int | None = Field(default=None, ge=1)
+    """longest allowed text, in characters"""
+    nullable: bool = True
+    """may be empty; an empty value in a field that may not be rejects the row"""
+    required: bool = True
+    """the column itself must be there; a missing required column refuses the delivery"""
+    sensitivity: Literal[1, 2, 3, 4] = 1
+    """分级: 1 public, 2 internal, 3 personal (masked everywhere), 4 strictly personal"""
+    identifier: Literal["citizen_id", "credit_code", "registration_number", "division"] | None = None
+    """checked and normalised as this identifier"""
+    codes: str | None = None
+    """code table in quality/codes"""
+    code_map: CodeMap = CodeMap()
+    """how this department writes the codes"""
+    formats: list[str] = []
+    """strptime formats of a date or timestamp, tried in order; ISO 8601 where empty"""
+    minimum: float | str | None = None
+    """smallest allowed value (ISO date for dates)"""
+    maximum: float | str | None = None
+    """largest allowed value"""
+    pattern: str | None = None
+    """regular expression (RE2) the whole text must match"""
+    null_tokens: list[str] = []
+    """texts that mean 'no value'; the empty text always does"""
+    crs: str | None = None
+    """coordinate reference system of a geometry, for instance EPSG:4490"""
+    encoding: Literal["wkt", "wkb", "geojson"] = "wkt"
+    """how a geometry is written in the delivery"""
+    constant: str | None = None
+    """the value of every row, where the delivery has no such column"""
+    tolerance: Share | None = None
+    """tolerated share of rows that fail this field's checks; the resource's where absent"""
+    severity: Literal["reject", "warn"] = "reject"
+    """what a failed check of this field does to the row"""
+
+    @property
+    def source_column(self) -> str:
+        return self.column or self.title
+
+    @model_validator(mode="after")
+    def _type_is_known(self) -> FieldSpec:
+        if not TYPE_PATTERN.match(self.type):
+            raise ValueError(
+                f"type is {self.type!r}; allowed: string, int64, float64, bool, date32, timestamp, geometry, decimal128(p,s)"
+            )
+        if self.type == "geometry" and not self.crs:
+            raise ValueError("a geometry needs crs, for instance EPSG:4490")
+        return self
+
+
+class Rule(Model):
+    """A row rule: an SQL expression over field names that is true for a good row (null counts as good)."""
+
+    id: PhysicalName
+    title: str
+    """what is demanded, in Chinese, as the department reads it"""
+    expr: str
+    """expression in DuckDB's SQL over the physical field names; parsed with an allow-list, never run as text"""
+    fields: list[str] = []
+    """the fields it is about; found in expr where absent"""
+    indicator: Indicator = "0104"
+    """GB/T 36344-2018 indicator code"""
+    severity: Literal["reject", "warn"] = "reject"
+    """reject: the row is kept out; warn: it is accepted and reported as suspicious"""
+    tolerance: Share | None = None
+    standard: str | None = None
+    """the standard or regulation the rule comes from"""
+    mend: str
+    """how the department mends it, in Chinese"""
+
+
+class Tolerance(Model):
+    """The bands of a batch. Outside one, the batch is held for a person to decide."""
+
+    rejected: Share = 0.05
+    """largest share of rejected rows; above, the batch is held"""
+    deleted: Share = 0.2
+    """largest share of keys that may disappear from a snapshot"""
+    shrink: Share = 0.3
+    """largest share by which a snapshot may be smaller than the one that serves"""
+    grow: float = Field(default=2.0, ge=0)
+    """largest share by which a snapshot may be larger than the one that serves (2.0 = three times as large)"""
+    min_rows: int = Field(default=1, ge=0)
+    """fewer rows than this refuse the delivery (F-11)"""
+    max_rows: int | None = None
+    completeness: Share | None = None
+    """smallest share of assigned values over all fields (0201)"""
+
+
+# --- source -----------------------------------------------------------------------------------------
+
+
+class Completeness(Model):
+    """When is a file complete (F-33)."""
+
+    mode: Literal["ok_file", "stable"] = "stable"
+    """ok_file: a marker file beside it; stable: size and time unchanged over two polls"""
+    suffix: str = ".ok"
+    seconds: float = 5
+    """how long size and time must stay unchanged"""
+
+
+class Unpivot(Model):
+    """A wide table becomes one row per observation (economy); blank cells are not rows."""
+
+    keep: list[str]
+    """columns that stay (source names)"""
+    columns: str
+    """regular expression of the columns to turn into rows; group 1, where given, is the value of ``into``"""
+    into: str
+    """name of the new column that holds what the column names say"""
+    value: str
+    """name of the new column that holds the cell"""
+
+
+class Layout(Model):
+    """Where the table stands in the file. The header is located by the declared column names."""
+
+    sheet: str | None = None
+    """sheet name (xlsx); the only visible sheet with the header where absent"""
+    metadata: dict[str, str] = {}
+    """new column -> regular expression over the lines above the header; group 1 is its value on every row"""
+    footnote: str | None = None
+    """regular expression: from the first line that matches on, nothing is data; counted as skipped"""
+    total: str | None = None
+    """regular expression of the first cell of total lines; counted as skipped"""
+    unpivot: Unpivot | None = None
+
+
+class Format(Model):
+    """The form of a file."""
+
+    type: Literal["csv", "xlsx", "json", "geojson"] = "csv"
+    encoding: Literal["auto", "utf-8", "gb18030"] = "auto"
+    """auto: BOM, then UTF-8 strict, then GB18030 strict"""
+    delimiter: str = ","
+    quote: str = '"'
+    layout: Layout = Layout()
+
+
+class DatabaseSource(Model):
+    kind: Literal["database"]
+    connection: str
+    """connection id (AIRFLOW_CONN_<ID> or Airflow's own)"""
+    schema_: str | None = Field(default=None, alias="schema")
+    table: str
+    filter: str | None = None
+    """condition on the source's columns; parsed with an allow-list"""
+    cursor: str | None = None
+    """source column that grows with every change (incremental resources)"""
+    lag_seconds: int = Field(default=0, ge=0)
+    """safety lag and overlap of an incremental read"""
+    chunk_rows: int = Field(default=65536, ge=1)
+
+
+class RemoteFilesSource(Model):
+    kind: Literal["sftp", "ftp"]
+    connection: str
+    directory: str
+    pattern: str
+    """regular expression of the whole file name; a group named ``date`` gives the business date"""
+    date_format: str = "%Y%m%d"
+    complete: Completeness = Completeness()
+    format: Format = Format()
+
+
+class FilesSource(Model):
+    kind: Literal["files"]
+    directory: str
+    """absolute, or below GUIJI_REAL_DATA / an environment variable written as ${NAME}/…"""
+    pattern: str
+    date_format: str = "%Y%m%d"
+    complete: Completeness = Completeness(seconds=0)
+    format: Format = Format()
+
+
+class Paging(Model):
+    style: Literal["none", "page", "offset", "cursor"] = "page"
+    parameter: str = "page"
+    """query parameter that carries page number, offset or cursor"""
+    first: int = 1
+    size_parameter: str | None = "size"
+    size: int = Field(default=500, ge=1)
+    next: str | None = None
+    """dotted path of the next cursor in the answer (style cursor)"""
+    max_pages: int = Field(default=100_000, ge=1)
+
+
+class HttpSource(Model):
+    kind: Literal["http"]
+    connection: str
+    path: str
+    parameters: dict[str, str] = {}
+    """fixed query parameters; {window_start} and {window_end} are replaced by ISO timestamps"""
+    records: str = "data"
+    """dotted path of the list of records"""
+    total: str | None = None
+    """dotted path of the total count; reconciled where given"""
+    code: str | None = None
+    """dotted path of the business code"""
+    ok: list[str] = ["0", "200"]
+    """business codes that mean success"""
+    message: str | None = None
+    """dotted path of the message of a failed answer"""
+    cursor: str | None = None
+    """record field that grows with every change (incremental resources)"""
+    lag_seconds: int = 0
+    paging: Paging = Paging()
+    token_header: str | None = None
+    """header that carries the connection's password as a token"""
+
+
+Source = Annotated[DatabaseSource | RemoteFilesSource | FilesSource | HttpSource, Field(discriminator="kind")]
+
+
+class LibraryMapping(Model):
+    """Into which library this resource feeds, and as what."""
+
+    library: str
+    key: list[str]
+    """fields of this resource that make the library's key, in the key's order"""
+    fields: dict[str, str]
+    """library field -> field of this resource"""
+    where: str | None = None
+    """condition on this resource's fields; only these rows feed the library"""
+
+
+class Delivery(Model):
+    """When a delivery is due, and by which schedule it is fetched."""
+
+    due_days: int = Field(default=0, ge=0)
+    """days after the end of the cycle until it is due"""
+    working_days: bool = False
+    """count due_days in working days of the legal calendar"""
+    due_time: str = "18:00"
+    cron: str | None = None
+    """the engineer's own schedule; from the update cycle where absent"""
+    since: str | None = None
+    """ISO date of the first window that counts"""
+
+
+class Contact(Model):
+    name: str
+    email: str
+    phone: str | None = None
+    role: str = "数据专员"
+
+
+class ResourceModel(Model):
+    """One resource = one file ``<department>/<resource>.yml``."""
+
+    id: ResourceId
+    code: str
+    """信息资源代码: classification code / sequence"""
+    name: str
+    """信息资源名称"""
+    summary: str
+    """信息资源摘要: grain, scope and known limitation"""
+    category: Category
+    format: str
+    """信息资源格式, for instance 数据库/CSV"""
+    system: str
+    """the information system it comes from (数据—系统)"""
+    sharing: Sharing
+    opening: Opening = Opening()
+    update_cycle: UpdateCycle
+    published: str
+    """发布日期 (ISO)"""
+    related: list[str] = []
+    """关联资源代码"""
+    origin: Literal["department", "backflow", "purchased"] = "department"
+    """department; backflow = 上级回流; purchased = 社会数据统采共用"""
+    demanded: bool = True
+    """on the demand list (数据需求清单)"""
+    source: Source
+    load: Literal["snapshot", "incremental"] = "snapshot"
+    """snapshot: each delivery is the whole; incremental: it is what changed"""
+    delete_mode: Literal["soft", "keep"] = "soft"
+    """what happens to keys that a snapshot no longer has"""
+    tombstone: str | None = None
+    """condition on the fields that marks a row as a delete marker"""
+    contract: Literal["freeze", "evolve", "discard"] = "freeze"
+    """undeclared columns: freeze refuses the delivery, evolve accepts and reports, discard drops them"""
+    fields: list[FieldSpec] = Field(min_length=1)
+    key: list[str] = Field(min_length=1)
+    """fields that identify a row"""
+    order: list[str] = []
+    """fields that decide between two versions of a key: larger is newer"""
+    rules: list[Rule] = []
+    tolerance: Tolerance = Tolerance()
+    mappings: list[LibraryMapping] = []
+    delivery: Delivery = Delivery()
+    contacts: list[Contact] = []
+    """of this resource, before the department's"""
+    time_zone: str = "Asia/Shanghai"
+
+    @property
+    def department_id(self) -> str:
+        return self.id.split(".")[0]
+
+    @property
+    def table(self) -> str:
+        """Name of the table in schema ``source``."""
+        return self.id.replace(".", "__")
+
+    def field(self, name: str) -> FieldSpec:
+        return next(f for f in self.fields if f.name == name)
+
+
+class DepartmentModel(Model):
+    """``<department>/department.yml``; ``defaults`` are the only inherited values."""
+
+    id: PhysicalName
+    name: str
+    short_name: str
+    credit_code: str
+    """统一社会信用代码 of the department (提供方代码)"""
+    leader: str
+    """责任领导"""
+    section: str
+    """责任股室"""
+    contacts: list[Contact] = []
+    pool_slots: int = Field(default=2, ge=1)
+    """how many tasks may read from its front-end processor at once"""
+    statement_timeout_seconds: int = Field(default=600, ge=1)
+    defaults: dict[str, object] = {}
+    """top-level keys of a resource file that its resources inherit when they say nothing"""
+
+
+class LibraryField(Model):
+    name: PhysicalName
+    title: str
+    type: str = "string"
+    sensitivity: Literal[1, 2, 3, 4] = 1
+    strategy: Literal["authority", "newest_non_null"] = "authority"
+    """authority: the first department of ``authority`` that has a value; newest_non_null: the newest value"""
+    authority: list[str] = []
+    """departments in order; a department that is not named can't supply this field under ``authority``"""
+    crs: str | None = None
+
+
+class LibraryModel(Model):
+    """``libraries/<name>.yml``: one base or topic library. A further library is a further file, no code."""
+
+    name: PhysicalName
+    """name on the command line (population)"""
+    table: PhysicalName
+    """table in schema ``library`` (person)"""
+    title: str
+    kind: Literal["base", "topic"] = "base"
+    key: list[LibraryField]
+    """key columns; strategy does not apply"""
+    fields: list[LibraryField]
+    vintages: bool = False
+    """keep every published value instead of overwriting (economy)"""
+    demand: list[str] = []
+    """数据需求清单: resource ids that should feed it"""
+    summary: str = ""
+
+
+class Resource(Model):
+    """A loaded resource: its file, its department and where it stands."""
+
+    model: ResourceModel
+    department: DepartmentModel
+    path: str
+    fingerprint: str
+    """sha256 of everything that decides how a row is judged; a change makes every row be checked again"""
+
+    @property
+    def id(self) -> str:
+        return self.model.id
+
+    @property
+    def contacts(self) -> list[Contact]:
+        return list(self.model.contacts or self.department.contacts)
