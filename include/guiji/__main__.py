@@ -1,0 +1,5 @@
+"""``python -m guiji``."""
+
+from guiji.cli import main
+
+main()

@@ -1,0 +1,406 @@
+"""The command line: the same functions as the DAGs. Heavy modules are imported by the command that needs them.
+
+Exit codes: 0 done · 1 held or refused as a whole · 2 wrong use or catalog error · 3 source unavailable ·
+5 source refuses us · 4 internal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from datetime import date
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from guiji.errors import GuijiError, UsageError
+from guiji.settings import ROOT, Settings
+
+app = typer.Typer(
+    name="guiji",
+    help="归集: gathers a city's public data, makes it trustworthy, reports how it stands.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+catalog_app = typer.Typer(help="The catalog: one YAML file per resource.", no_args_is_help=True)
+notices_app = typer.Typer(help="Mails to departments.", no_args_is_help=True)
+hold_app = typer.Typer(help="Batches that a guard holds.", no_args_is_help=True)
+app.add_typer(catalog_app, name="catalog")
+app.add_typer(notices_app, name="notices")
+app.add_typer(hold_app, name="hold")
+
+ResourceArgument = Annotated[str, typer.Argument(metavar="ID", help="resource id, for instance gaj.household")]
+WhyOption = Annotated[str, typer.Option("--why", help="the reason, kept in the audit trail")]
+
+
+def _say(text: str) -> None:
+    from guiji.masking import scrub
+
+    print(f"  {scrub(text)}", file=sys.stderr, flush=True)
+
+
+def _fail(error: GuijiError) -> NoReturn:
+    from guiji.masking import scrub
+
+    print(scrub(str(error)), file=sys.stderr)
+    problems = getattr(error, "problems", ())
+    for problem in problems:
+        if str(problem) not in str(error):
+            print(f"  {problem}", file=sys.stderr)
+    raise SystemExit(error.exit_code)
+
+
+# --- the main job ------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    people: Annotated[int, typer.Option(min=200, help="how many people the synthetic city has")] = 20_000,
+    seed: Annotated[int, typer.Option(help="plants the same errors again")] = 1,
+    until_done: Annotated[bool, typer.Option("--until-done", help="exit when done")] = False,
+) -> None:
+    """Gather a whole synthetic city: real servers, real Airflow, planted errors, mails, a report."""
+    from guiji.demo.run import run_demo
+
+    raise SystemExit(run_demo(Settings.from_env(), people=people, seed=seed, until_done=until_done))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def test(ctx: typer.Context) -> None:
+    """Run all tests; arguments go to pytest."""
+    os.chdir(ROOT)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *ctx.args])  # noqa: S606
+
+
+@app.command()
+def up(port: Annotated[int | None, typer.Option(help="port of the Airflow UI")] = None) -> None:
+    """Airflow for real use, on the settings of this environment; runs until Ctrl-C."""
+    from guiji.orchestration.launch import serve_forever
+
+    raise SystemExit(serve_forever(Settings.from_env(), port=port))
+
+
+# --- one resource ------------------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    resource_id: ResourceArgument,
+    window: Annotated[str | None, typer.Option(metavar="START/END", help="ISO 8601, half-open")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="last line of stdout is the batch row")] = False,
+) -> None:
+    """Take one resource through the whole way, without Airflow."""
+    from guiji.pipeline import run_resource
+    from guiji.records import Window
+
+    span: Window | None = None
+    if window:
+        try:
+            span = Window.parse(window)
+        except ValueError as exc:
+            raise UsageError(f"--window {window!r}: {exc}. Write START/END, such as 2026-10-01/2026-11-01.") from exc
+    record = run_resource(resource_id, Settings.from_env(), span, say=_say)
+    if as_json:
+        print(record.to_json())
+    else:
+        from guiji.render import render_batch
+
+        print(render_batch(record))
+    raise SystemExit({"held": 1, "refused": 1, "failed": 4}.get(record.status, 0))
+
+
+@app.command()
+def resolve(library: Annotated[str, typer.Argument(metavar="LIBRARY")]) -> None:
+    """Resolve a library's dirty keys from the source layer."""
+    from guiji.catalog import load_catalog
+    from guiji.library.resolve import resolve as resolve_library
+    from guiji.warehouse import connect
+
+    settings = Settings.from_env()
+    catalog = load_catalog(settings.catalog)
+    with connect(settings) as conn:
+        record = resolve_library(conn, settings, catalog.library(library), catalog)
+    print(record)
+
+
+@app.command()
+def check(
+    resource_id: ResourceArgument,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="the file before delivery")],
+) -> None:
+    """A department's check of a file before it delivers it; nothing is published."""
+    from guiji.precheck import check_file
+
+    raise SystemExit(check_file(Settings.from_env(), resource_id, file))
+
+
+@app.command()
+def trace(
+    library: Annotated[str, typer.Argument(metavar="LIBRARY")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="'-' reads it from standard input")],
+    as_of: Annotated[str | None, typer.Option(metavar="DATE")] = None,
+    reveal: Annotated[bool, typer.Option("--reveal", help="show values in clear (recorded in the audit trail)")] = False,
+) -> None:
+    """Show where each field of one library row comes from."""
+    from guiji.catalog import load_libraries
+    from guiji.library.trace import render_card
+    from guiji.library.trace import trace as trace_row
+    from guiji.warehouse import connect
+
+    settings = Settings.from_env()
+    value = sys.stdin.readline().strip() if key == "-" else key
+    with connect(settings) as conn:
+        libraries = load_libraries(settings.catalog)
+        if library not in libraries:
+            raise UsageError(f"There is no library {library!r}. Libraries: {', '.join(sorted(libraries))}.")
+        card = trace_row(conn, settings, libraries[library], value, as_of=_date(as_of), reveal=reveal)
+    render_card(card)
+
+
+# --- time, people, reports ---------------------------------------------------------------------------
+
+
+@app.command()
+def freshness(as_of: Annotated[str | None, typer.Option(metavar="DATE")] = None) -> None:
+    """Which delivery windows are met, late, missed or not yet due."""
+    from datetime import datetime, time
+
+    from guiji.catalog import load_catalog
+    from guiji.freshness import assess
+    from guiji.render import render_windows
+    from guiji.settings import TIME_ZONE
+    from guiji.warehouse import connect
+
+    settings = Settings.from_env()
+    day = _date(as_of)
+    moment = datetime.combine(day, time.max, TIME_ZONE) if day else settings.now()
+    with connect(settings) as conn:
+        states = assess(conn, settings.at(moment), load_catalog(settings.catalog), moment)
+        conn.commit()
+    print(render_windows(states))
+
+
+@notices_app.command("send")
+def notices_send() -> None:
+    """Send what waits in the outbox: one digest per department."""
+    from guiji.catalog import load_catalog
+    from guiji.notices import send_notices
+    from guiji.warehouse import connect
+
+    settings = Settings.from_env()
+    with connect(settings) as conn:
+        print(send_notices(conn, settings, load_catalog(settings.catalog)))
+
+
+@app.command()
+def report(
+    month: Annotated[str, typer.Argument(metavar="YYYY-MM")],
+    as_of: Annotated[str | None, typer.Option(metavar="DATE")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="where the files go")] = None,
+) -> None:
+    """Freeze a month and write its report; running it again gives identical bytes."""
+    from guiji.catalog import load_catalog
+    from guiji.report import build_report
+    from guiji.warehouse import connect
+
+    settings = Settings.from_env()
+    try:
+        date.fromisoformat(f"{month}-01")
+    except ValueError as exc:
+        raise UsageError(f"{month!r} is no month. Write YYYY-MM, such as 2026-10.") from exc
+    with connect(settings) as conn:
+        files = build_report(
+            conn,
+            settings,
+            load_catalog(settings.catalog),
+            month,
+            _date(as_of) or settings.today(),
+            out or settings.home / "reports",
+        )
+    print(files)
+
+
+# --- held batches ------------------------------------------------------------------------------------
+
+
+@hold_app.command("list")
+def hold_list() -> None:
+    """Batches that wait for a decision."""
+    from guiji.library.hold import list_held
+    from guiji.render import render_held
+    from guiji.warehouse import connect
+
+    with connect(Settings.from_env()) as conn:
+        print(render_held(list_held(conn)))
+
+
+@hold_app.command("show")
+def hold_show(batch: Annotated[str, typer.Argument(metavar="BATCH")]) -> None:
+    """Why a batch is held."""
+    from guiji.library.hold import show_held
+    from guiji.render import render_held_batch
+    from guiji.warehouse import connect
+
+    with connect(Settings.from_env()) as conn:
+        print(render_held_batch(show_held(conn, batch)))
+
+
+@hold_app.command("approve")
+def hold_approve(batch: Annotated[str, typer.Argument(metavar="BATCH")], why: WhyOption) -> None:
+    """Publish a held batch after all."""
+    _decide(batch, why, approve=True)
+
+
+@hold_app.command("reject")
+def hold_reject(batch: Annotated[str, typer.Argument(metavar="BATCH")], why: WhyOption) -> None:
+    """Refuse a held batch; the former data go on serving."""
+    _decide(batch, why, approve=False)
+
+
+def _decide(batch: str, why: str, *, approve: bool) -> None:
+    import getpass
+
+    from guiji.pipeline import decide_held
+    from guiji.render import render_batch
+
+    print(render_batch(decide_held(Settings.from_env(), batch, approve=approve, who=getpass.getuser(), why=why)))
+
+
+# --- the catalog -------------------------------------------------------------------------------------
+
+
+@catalog_app.command("check")
+def catalog_check(
+    path: Annotated[Path | None, typer.Argument(help="catalog folder; GUIJI_CATALOG where absent")] = None,
+) -> None:
+    """Check every file; each message names file, line, what is allowed and what to do."""
+    from guiji.catalog import check_catalog, load_catalog
+
+    folder = path or Settings.from_env().catalog
+    problems = check_catalog(folder)
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise SystemExit(2)
+    catalog = load_catalog(folder)
+    print(
+        f"{len(catalog.resources)} resources of {len(catalog.departments)} departments, "
+        f"{len(catalog.libraries)} libraries: no problem found."
+    )
+
+
+@catalog_app.command("list")
+def catalog_list(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """All resources, a line each."""
+    from guiji.catalog import load_catalog
+    from guiji.render import render_resources
+
+    catalog = load_catalog(Settings.from_env().catalog)
+    if as_json:
+        print(json.dumps(sorted(catalog.resources)))
+    else:
+        print(render_resources(catalog))
+    for path in sorted(catalog.broken):
+        print(f"{path}: broken; see `./guiji catalog check`", file=sys.stderr)
+
+
+@catalog_app.command("show")
+def catalog_show(resource_id: ResourceArgument) -> None:
+    """One resource as the catalog has it."""
+    from guiji.catalog import load_resource, render_resource
+
+    print(render_resource(load_resource(Settings.from_env().catalog, resource_id)))
+
+
+@catalog_app.command("schema")
+def catalog_schema(kind: Annotated[str, typer.Argument(help="resource, department or library")] = "resource") -> None:
+    """The JSON Schema of a catalog file, for editors."""
+    from guiji.catalog import json_schema
+
+    print(json.dumps(json_schema(kind), ensure_ascii=False, indent=2))
+
+
+# --- measuring and mending ---------------------------------------------------------------------------
+
+
+@app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME …]")] = None,
+    rows: Annotated[int, typer.Option(min=1000, help="rows of the big table")] = 3_000_000,
+    as_json: Annotated[bool, typer.Option("--json", help="one object per row of the result")] = False,
+) -> None:
+    """Benchmarks, as ratios against the peers and the physical limit, in one run."""
+    from guiji.bench import run_benches
+
+    raise SystemExit(run_benches(Settings.from_env(), names or [], rows=rows, as_json=as_json))
+
+
+@app.command()
+def doctor(
+    action: Annotated[str | None, typer.Argument(metavar="[enroll-host-key CONN]")] = None,
+    connection: Annotated[str | None, typer.Argument(metavar="", hidden=True)] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="accept the fingerprint without asking")] = False,
+) -> None:
+    """What is wrong with this installation, and the mend."""
+    from guiji.doctor import diagnose, enroll_host_key, render_findings
+
+    settings = Settings.from_env()
+    if action is None:
+        findings = diagnose(settings)
+        print(render_findings(findings))
+        raise SystemExit(1 if any(f.level == "error" for f in findings) else 0)
+    if action != "enroll-host-key" or connection is None:
+        raise UsageError("Write `./guiji doctor` or `./guiji doctor enroll-host-key CONN`.")
+    enroll_host_key(settings, connection, assume_yes=yes)
+
+
+def _date(text: str | None) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as exc:
+        raise UsageError(f"{text!r} is no date. Write YYYY-MM-DD.") from exc
+
+
+def _log_crash(error: BaseException) -> Path | None:
+    """Keeps the traceback for an engineer, scrubbed and readable by the owner only."""
+    from guiji.masking import scrub
+
+    try:
+        folder = Settings.from_env().home / "logs"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = folder / "crash.log"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(fd, "a", encoding="utf-8") as f:
+            f.write(scrub("".join(traceback.format_exception(error))))
+        return path
+    except OSError:
+        return None
+
+
+def main() -> None:
+    """Runs the command line; every error becomes one clear message and its exit code."""
+    try:
+        app(standalone_mode=True)
+    except GuijiError as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+    except Exception as error:
+        from guiji.masking import scrub
+
+        where = _log_crash(error)
+        print(
+            f"Internal error: {type(error).__name__}: {scrub(str(error))[:500]}. Nothing half-done was published"
+            + (f"; the traceback is in {where}." if where else "."),
+            file=sys.stderr,
+        )
+        raise SystemExit(4) from error
