@@ -145,7 +145,9 @@ def trace(
     library: Annotated[str, typer.Argument(metavar="LIBRARY")],
     key: Annotated[str, typer.Argument(metavar="KEY", help="'-' reads it from standard input")],
     as_of: Annotated[str | None, typer.Option(metavar="DATE")] = None,
-    reveal: Annotated[bool, typer.Option("--reveal", help="show values in clear (recorded in the audit trail)")] = False,
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="show values in clear (recorded in the audit trail)")
+    ] = False,
 ) -> None:
     """Show where each field of one library row comes from."""
     from guiji.catalog import load_libraries

@@ -192,7 +192,15 @@ def publish_resource(
             conn.rollback()
             say(f"skipped: superseded. {error}")
             return ledger.finish_batch(
-                conn, settings, resource, staged.window, batch_id, "superseded", str(error), error.responsible, error.cause
+                conn,
+                settings,
+                resource,
+                staged.window,
+                batch_id,
+                "superseded",
+                str(error),
+                error.responsible,
+                error.cause,
             )
         except GuijiError as error:
             conn.rollback()
@@ -254,7 +262,16 @@ def _record_failure(
     cause = error.rule_id if isinstance(error, DeliveryRefused) else error.cause
     try:
         ledger.finish_batch(
-            conn, settings, resource, window, batch_id, status, str(error), error.responsible, cause, started_at=started_at
+            conn,
+            settings,
+            resource,
+            window,
+            batch_id,
+            status,
+            str(error),
+            error.responsible,
+            cause,
+            started_at=started_at,
         )
     except Exception:
         log.exception("the failure of batch %s of %s could not be recorded", batch_id, resource.id)
