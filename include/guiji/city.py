@@ -1,0 +1,54 @@
+"""Who publishes: the city, its big-data centre, and the clocks of its notices. The only place that names them.
+
+``<catalog>/city.yml`` overrides any of these values, so that another city needs no code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+from guiji.errors import UsageError
+
+if TYPE_CHECKING:
+    from guiji.settings import Settings
+
+
+@dataclass(frozen=True)
+class City:
+    name: str = "鄂尔多斯市"
+    #: who signs notices and reports
+    centre: str = "鄂尔多斯市大数据中心"
+    centre_email: str = ""
+    """address of the centre; the sender of ``smtp_default`` where empty"""
+    centre_phone: str = ""
+    platform: str = "市公共信息平台"
+    #: what the notices and the report refer to
+    basis: str = "《鄂尔多斯市公共数据管理实施方案》（鄂府办发〔2023〕92号）"
+    remind_working_days: int = 1
+    """a reminder goes out this many working days before a ticket is due"""
+    escalate_working_days: int = 5
+    """a ticket overdue by this many working days is reported to the centre"""
+    mails_per_hour: int = 6
+    """at most this many mails to one recipient within an hour; the rest waits and is merged"""
+
+
+def load_city(settings: Settings) -> City:
+    """The city of this installation. Raises UsageError when ``city.yml`` says something that is not known."""
+    path = settings.catalog / "city.yml"
+    if not path.is_file():
+        return City()
+    import yaml
+
+    known = {f.name: f.type for f in fields(City)}
+    said = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    if not isinstance(said, dict):
+        raise UsageError(f"{path}: must be a mapping of {', '.join(known)}. Nothing was sent or published.")
+    for name, value in said.items():
+        wanted = int if known.get(name) == "int" else str
+        if name not in known or not isinstance(value, wanted) or isinstance(value, bool):
+            raise UsageError(
+                f"{path}: {name!r} is unknown or no {wanted.__name__}. Allowed: {', '.join(known)}. "
+                "Nothing was sent or published; mend the file."
+            )
+    return replace(City(), **said)
