@@ -359,7 +359,7 @@ def _clear_foreign_pid(data: Path) -> None:
         return  # nobody has that process id: PostgreSQL sees it itself
     if _is_alive(found.pid) and _is_postmaster(found.pid, data):
         return
-    gone = subprocess.Popen([sys.executable, "-I", "-S", "-c", ""])  # noqa: S603
+    gone = subprocess.Popen([sys.executable, "-I", "-S", "-c", ""])
     gone.wait()
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
     file.write_text(f"{gone.pid}\n" + "".join(lines[1:]), encoding="utf-8")
