@@ -1,0 +1,484 @@
+"""What pydantic can't see: whether the parts of a file agree with each other, with the code tables and the libraries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from guiji.catalog.expressions import parse_expression
+from guiji.catalog.fingerprint import CODES, list_code_tables
+from guiji.catalog.models import (
+    DatabaseSource,
+    DepartmentModel,
+    FieldSpec,
+    FilesSource,
+    HttpSource,
+    LibraryField,
+    LibraryModel,
+    RemoteFilesSource,
+    ResourceModel,
+)
+from guiji.catalog.problems import Problem, find_nearest
+from guiji.catalog.strict_yaml import Node
+from guiji.catalog.validate import list_keys, locate
+from guiji.errors import CatalogError
+
+_EMAIL = re.compile(r"[^@\s<>,;\"]+@[^@\s<>,;\"]+")
+_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
+_ORDERED = ("int64", "float64", "date32", "timestamp")
+
+
+class _Checker:
+    """Collects problems of one file; every ``add`` names a path in the tree."""
+
+    def __init__(self, tree: Node) -> None:
+        self.tree = tree
+        self.problems: list[Problem] = []
+
+    def add(
+        self,
+        path: Sequence[int | str],
+        message: str,
+        *,
+        allowed: Iterable[str] = (),
+        word: str | None = None,
+        nearest: str | None = None,
+        mend: str = "",
+        warning: bool = False,
+    ) -> None:
+        file, line, column = locate(self.tree, path)
+        words = tuple(allowed)
+        near = nearest or (find_nearest(word, words) if word is not None else None)
+        self.problems.append(Problem(file, line, column, message, words, near, mend, warning))
+
+    def check_names(self, path: Sequence[int | str], given: Iterable[str], allowed: Collection[str], what: str) -> None:
+        """Every word of a list is allowed, and none stands twice."""
+        seen: set[str] = set()
+        for i, word in enumerate(given):
+            if word not in allowed:
+                self.add((*path, i), f"{_dotted(path)} names {word!r}, which is no {what}", allowed=allowed, word=word)
+            elif word in seen:
+                self.add((*path, i), f"{_dotted(path)} names {word!r} twice")
+            seen.add(word)
+
+    def check_expression(self, path: Sequence[int | str], text: str, columns: Collection[str]) -> None:
+        try:
+            parse_expression(text, columns)
+        except CatalogError as exc:
+            allowed, nearest = exc.context.get("allowed", ()), exc.context.get("nearest")
+            assert isinstance(allowed, tuple)
+            self.add(
+                path,
+                f"{_dotted(path)}: {exc.message}",
+                allowed=allowed,
+                nearest=nearest if isinstance(nearest, str) else None,
+            )
+
+    def check_regex(self, path: Sequence[int | str], text: str) -> re.Pattern[str] | None:
+        try:
+            return re.compile(text)
+        except re.error as exc:
+            self.add(path, f"{_dotted(path)} is no regular expression: {exc}")
+            return None
+
+
+def _dotted(path: Sequence[int | str]) -> str:
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else (f".{step}" if text else step)
+    return text
+
+
+# --- department ---------------------------------------------------------------------------------------
+
+
+def check_department(model: DepartmentModel, tree: Node, directory: str) -> list[Problem]:
+    c = _Checker(tree)
+    if model.id != directory:
+        c.add(("id",), f"id is {model.id!r}, but the folder is {directory!r}", mend=f"Write id: {directory}.")
+    if len(model.id) > 21:
+        c.add(("id",), f"id {model.id!r} has {len(model.id)} characters; at most 21 are allowed")
+    allowed = [k for k in list_keys(ResourceModel) if k not in ("id", "code", "name", "fields", "key")]
+    for key in model.defaults:
+        if key not in allowed:
+            c.add(("defaults", key), f"defaults holds {key!r}", allowed=allowed, word=key)
+    if not model.contacts:
+        c.add((), "a department needs at least one contact, or nobody is told what to mend")
+    _check_contacts(c, ("contacts",), [x.email for x in model.contacts])
+    return c.problems
+
+
+def _check_contacts(c: _Checker, path: Sequence[int | str], emails: Iterable[str]) -> None:
+    for i, email in enumerate(emails):
+        if not _EMAIL.fullmatch(email):
+            c.add((*path, i, "email"), f"email is {email!r}, which is no mail address")
+
+
+# --- one resource, from its own file ------------------------------------------------------------------
+
+
+def check_resource(model: ResourceModel, tree: Node, file: Path) -> list[Problem]:
+    """Everything that can be said from the file and the code tables alone."""
+    c = _Checker(tree)
+    expected = f"{file.parent.name}.{file.stem}"
+    if model.id != expected:
+        c.add(("id",), f"id is {model.id!r}, but the file's place says {expected!r}", mend=f"Write id: {expected}.")
+    _check_metadata(c, model)
+    names = [f.name for f in model.fields]
+    _check_twice(c, "name", names)
+    _check_twice(c, "column", [f.source_column for f in model.fields if f.constant is None])
+    tables = list_code_tables()
+    for i, spec in enumerate(model.fields):
+        _check_field(c, i, spec, tables)
+    c.check_names(("key",), model.key, names, "field")
+    for i, name in enumerate(model.key):
+        if name in names and model.field(name).type in ("geometry", "float64"):
+            c.add(("key", i), f"key names {name!r} of type {model.field(name).type}, which can't identify a row")
+    c.check_names(("order",), model.order, names, "field")
+    _check_rules(c, model, names)
+    if model.tombstone is not None:
+        c.check_expression(("tombstone",), model.tombstone, names)
+    for i, mapping in enumerate(model.mappings):
+        c.check_names(("mappings", i, "key"), mapping.key, names, "field")
+        for target, name in mapping.fields.items():
+            if name not in names:
+                c.add(
+                    ("mappings", i, "fields", target),
+                    f"{target} is fed by {name!r}, which is no field",
+                    allowed=names,
+                    word=name,
+                )
+        if mapping.where is not None:
+            c.check_expression(("mappings", i, "where"), mapping.where, names)
+    _check_source(c, model)
+    _check_contacts(c, ("contacts",), [x.email for x in model.contacts])
+    return c.problems
+
+
+def _check_metadata(c: _Checker, model: ResourceModel) -> None:
+    _check_date(c, ("published",), model.published)
+    if model.delivery.since is not None:
+        _check_date(c, ("delivery", "since"), model.delivery.since)
+    if not _TIME.fullmatch(model.delivery.due_time):
+        c.add(("delivery", "due_time"), f'due_time is {model.delivery.due_time!r}, but must be a time such as "18:00"')
+    if model.delivery.cron is not None and len(model.delivery.cron.split()) != 5:
+        c.add(("delivery", "cron"), f'cron is {model.delivery.cron!r}, but must have five parts, such as "0 2 * * *"')
+    try:
+        ZoneInfo(model.time_zone)
+    except (KeyError, ValueError, OSError):
+        c.add(("time_zone",), f"time_zone {model.time_zone!r} is unknown", mend="Write for instance Asia/Shanghai.")
+    if len(f"{model.table}") > 63:
+        c.add(("id",), f"table name {model.table!r} is longer than 63 bytes")
+
+
+def _check_date(c: _Checker, path: Sequence[int | str], text: str) -> None:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        c.add(path, f"{_dotted(path)} is {text!r}, but must be a date such as 2024-03-01")
+
+
+def _check_twice(c: _Checker, key: str, words: Sequence[str]) -> None:
+    seen: dict[str, int] = {}
+    for i, word in enumerate(words):
+        if word in seen:
+            c.add(("fields", i), f"fields[{seen[word]}] and fields[{i}] have the same {key} {word!r}")
+        seen.setdefault(word, i)
+
+
+def _check_field(c: _Checker, i: int, spec: FieldSpec, tables: Sequence[str]) -> None:
+    path = ("fields", i)
+    if spec.codes is not None and spec.codes not in tables:
+        c.add(
+            (*path, "codes"),
+            f"there is no code table {spec.codes!r} in {CODES.parent.name}/{CODES.name}",
+            allowed=tables,
+            word=spec.codes,
+        )
+    if spec.codes is None and (spec.code_map.fixable or spec.code_map.ignored):
+        c.add((*path, "code_map"), f"field {spec.name}: code_map needs codes, the table that it maps to")
+    both = sorted(set(spec.code_map.fixable) & set(spec.code_map.ignored))
+    if both:
+        c.add((*path, "code_map"), f"field {spec.name}: {', '.join(both)} is both fixable and ignored")
+    text = spec.type == "string"
+    for key in ("length", "pattern", "codes", "identifier"):
+        if getattr(spec, key) is not None and not text:
+            c.add((*path, key), f"field {spec.name}: {key} is for type string, not {spec.type}")
+    if spec.formats and spec.type not in ("date32", "timestamp"):
+        c.add((*path, "formats"), f"field {spec.name}: formats is for date32 and timestamp, not {spec.type}")
+    for j, form in enumerate(spec.formats):
+        if "%" not in form:
+            c.add(
+                (*path, "formats", j),
+                f"field {spec.name}: {form!r} is no strptime format",
+                mend='Write for instance "%Y%m%d".',
+            )
+    if spec.pattern is not None:
+        c.check_regex((*path, "pattern"), spec.pattern)
+    if spec.crs is not None and spec.type != "geometry":
+        c.add((*path, "crs"), f"field {spec.name}: crs is for type geometry, not {spec.type}")
+    if spec.type.startswith("decimal128"):
+        precision, scale = (int(n) for n in re.findall(r"\d+", spec.type)[1:])
+        if not 1 <= precision <= 38 or scale > precision:
+            c.add(
+                (*path, "type"),
+                f"field {spec.name}: {spec.type} must have 1 to 38 digits and no more decimals than digits",
+            )
+    _check_bounds(c, path, spec)
+
+
+def _check_bounds(c: _Checker, path: tuple[str, int], spec: FieldSpec) -> None:
+    bounds: list[float | datetime] = []
+    for key in ("minimum", "maximum"):
+        value = getattr(spec, key)
+        if value is None:
+            continue
+        if spec.type not in _ORDERED and not spec.type.startswith("decimal128"):
+            c.add((*path, key), f"field {spec.name}: {key} is for numbers and dates, not {spec.type}")
+        elif spec.type in ("date32", "timestamp"):
+            try:
+                bounds.append(datetime.fromisoformat(str(value)).replace(tzinfo=None))
+            except ValueError:
+                c.add((*path, key), f"field {spec.name}: {key} is {value!r}, but must be a date such as 1900-01-01")
+        elif isinstance(value, str):
+            c.add(
+                (*path, key),
+                f"field {spec.name}: {key} is {value!r}, but must be a number",
+                mend="Write it without quotes.",
+            )
+        else:
+            bounds.append(value)
+    if len(bounds) == 2 and bounds[0] > bounds[1]:  # type: ignore[operator]
+        c.add((*path, "minimum"), f"field {spec.name}: minimum is larger than maximum")
+
+
+def _check_rules(c: _Checker, model: ResourceModel, names: Sequence[str]) -> None:
+    seen: dict[str, int] = {}
+    for i, rule in enumerate(model.rules):
+        if rule.id in seen:
+            c.add(("rules", i), f"rules[{seen[rule.id]}] and rules[{i}] have the same id {rule.id!r}")
+        seen.setdefault(rule.id, i)
+        c.check_expression(("rules", i, "expr"), rule.expr, names)
+        c.check_names(("rules", i, "fields"), rule.fields, names, "field")
+
+
+# --- source -------------------------------------------------------------------------------------------
+
+
+def _check_source(c: _Checker, model: ResourceModel) -> None:
+    source = model.source
+    columns = [f.source_column for f in model.fields if f.constant is None]
+    if isinstance(source, DatabaseSource):
+        if source.filter is not None:
+            c.check_expression(
+                ("source", "filter"), source.filter, {*columns, *(a for f in model.fields for a in f.aliases)}
+            )
+        _check_cursor(c, model, source.cursor)
+    elif isinstance(source, HttpSource):
+        _check_cursor(c, model, source.cursor)
+        if source.paging.style == "cursor" and not source.paging.next:
+            c.add(("source", "paging"), "paging style cursor needs next, the path of the next cursor in the answer")
+    elif isinstance(source, RemoteFilesSource | FilesSource):
+        pattern = c.check_regex(("source", "pattern"), source.pattern)
+        if pattern is not None and model.load == "incremental" and "date" not in pattern.groupindex:
+            mend = "Write (?P<date>\\d{8}) where the date stands in the name."
+            c.add(
+                ("source", "pattern"),
+                "files of an incremental resource need their business date in the name",
+                mend=mend,
+            )
+        _check_layout(c, model, source, columns)
+
+
+def _check_cursor(c: _Checker, model: ResourceModel, cursor: str | None) -> None:
+    columns = [f.source_column for f in model.fields if f.constant is None]
+    if cursor is None:
+        if model.load == "incremental":
+            c.add(
+                ("source",),
+                "an incremental resource needs source.cursor, the column that grows with every change",
+                allowed=columns,
+            )
+    elif cursor not in columns:
+        c.add(
+            ("source", "cursor"),
+            f"source.cursor is {cursor!r}, which is no declared column",
+            allowed=columns,
+            word=cursor,
+        )
+
+
+def _check_layout(
+    c: _Checker, model: ResourceModel, source: RemoteFilesSource | FilesSource, columns: Sequence[str]
+) -> None:
+    layout = source.format.layout
+    path = ("source", "format", "layout")
+    for name, text in layout.metadata.items():
+        pattern = c.check_regex((*path, "metadata", name), text)
+        if pattern is not None and pattern.groups < 1:
+            c.add(
+                (*path, "metadata", name), f"the expression of {name!r} needs a group: what is in it becomes the value"
+            )
+    for key in ("footnote", "total"):
+        if (text := getattr(layout, key)) is not None:
+            c.check_regex((*path, key), text)
+    produced = {name: (*path, "metadata", name) for name in layout.metadata}
+    if layout.unpivot is not None:
+        c.check_regex((*path, "unpivot", "columns"), layout.unpivot.columns)
+        produced |= {layout.unpivot.into: (*path, "unpivot", "into"), layout.unpivot.value: (*path, "unpivot", "value")}
+        made = {*produced, *layout.unpivot.keep}
+        for i, spec in enumerate(model.fields):
+            if spec.constant is None and spec.required and not made & {spec.source_column, *spec.aliases}:
+                c.add(
+                    ("fields", i),
+                    f"field {spec.name}: column {spec.source_column!r} is not among those that unpivot makes or keeps",
+                    allowed=sorted(made),
+                    word=spec.source_column,
+                )
+    for name, where in produced.items():
+        if name not in columns:
+            c.add(where, f"no field reads the column {name!r} that is made here", allowed=columns, word=name)
+    if len(source.format.delimiter) != 1 or len(source.format.quote) != 1:
+        c.add(("source", "format"), "delimiter and quote are one character each")
+
+
+# --- libraries and links ------------------------------------------------------------------------------
+
+
+def check_library(model: LibraryModel, tree: Node, departments: Collection[str]) -> list[Problem]:
+    c = _Checker(tree)
+    if not model.key:
+        c.add(("key",), "a library needs at least one key field")
+    if not model.fields:
+        c.add(("fields",), "a library needs at least one field")
+    names: dict[str, str] = {}
+    for part, fields in (("key", model.key), ("fields", model.fields)):
+        for i, spec in enumerate(fields):
+            if spec.name in names:
+                c.add((part, i), f"field {spec.name!r} is given twice")
+            names[spec.name] = part
+            _check_library_field(c, (part, i), spec, part == "key", departments)
+    return c.problems
+
+
+def _check_library_field(
+    c: _Checker, path: tuple[str, int], spec: LibraryField, is_key: bool, departments: Collection[str]
+) -> None:
+    from guiji.catalog.models import TYPE_PATTERN
+
+    if not TYPE_PATTERN.match(spec.type):
+        allowed = ("string", "int64", "float64", "bool", "date32", "timestamp", "geometry", "decimal128(p,s)")
+        c.add((*path, "type"), f"type is {spec.type!r}", allowed=allowed, word=spec.type)
+    if spec.type == "geometry" and not spec.crs:
+        c.add(path, f"field {spec.name}: a geometry needs crs, for instance EPSG:4490")
+    c.check_names((*path, "authority"), spec.authority, departments, "department")
+    if not is_key and spec.strategy == "authority" and not spec.authority:
+        c.add(path, f"field {spec.name}: strategy authority needs authority, the departments in order")
+
+
+def check_resource_links(
+    model: ResourceModel, tree: Node, libraries: Mapping[str, LibraryModel], broken_libraries: Collection[str]
+) -> list[Problem]:
+    """Whether the mappings fit their libraries; a mapping to a library that is itself broken is left alone."""
+    c = _Checker(tree)
+    seen: set[str] = set()
+    for i, mapping in enumerate(model.mappings):
+        path = ("mappings", i)
+        if mapping.library in seen:
+            c.add(path, f"library {mapping.library!r} is mapped twice", mend="Make one mapping of the two.")
+        seen.add(mapping.library)
+        library = libraries.get(mapping.library)
+        if library is None:
+            if mapping.library not in broken_libraries:
+                c.add(
+                    (*path, "library"),
+                    f"there is no library {mapping.library!r}",
+                    allowed=sorted(libraries),
+                    word=mapping.library,
+                )
+            continue
+        if len(mapping.key) != len(library.key):
+            wanted = ", ".join(k.name for k in library.key)
+            c.add((*path, "key"), f"key has {len(mapping.key)} fields, but library {library.name} has the key {wanted}")
+        names = [f.name for f in library.fields]
+        for target, name in mapping.fields.items():
+            where = (*path, "fields", target)
+            if target not in names:
+                c.add(where, f"library {library.name} has no field {target!r}", allowed=names, word=target)
+                continue
+            field = next(f for f in library.fields if f.name == target)
+            spec = model.field(name)
+            if not _fits(spec.type, field.type):
+                c.add(where, f"{name} is {spec.type}, but {library.name}.{target} is {field.type}")
+            if spec.sensitivity > field.sensitivity:
+                c.add(
+                    where,
+                    f"{name} has sensitivity {spec.sensitivity}, but {library.name}.{target} only {field.sensitivity}",
+                )
+            if field.strategy == "authority" and model.department_id not in field.authority:
+                c.add(
+                    where,
+                    f"{model.department_id} is no authority for {library.name}.{target}, so this value could never win",
+                    allowed=field.authority,
+                    mend="Leave the field out, or name the department in the library's file.",
+                )
+        for name, key in zip(mapping.key, library.key, strict=False):
+            spec = model.field(name)
+            if not _fits(spec.type, key.type):
+                c.add((*path, "key"), f"{name} is {spec.type}, but the key {library.name}.{key.name} is {key.type}")
+            if spec.sensitivity > key.sensitivity:
+                c.add(
+                    (*path, "key"),
+                    f"{name} has sensitivity {spec.sensitivity}, but the key {library.name}.{key.name} only {key.sensitivity}",
+                )
+    return c.problems
+
+
+def _fits(source: str, target: str) -> bool:
+    """Whether a value of one type keeps its meaning in another: the same type, any number in a wider one."""
+    if source.split("(")[0] == target.split("(")[0]:
+        return True
+    return (source, target.split("(")[0]) in {("int64", "decimal128"), ("int64", "float64"), ("date32", "timestamp")}
+
+
+def check_across(
+    resources: Mapping[str, tuple[ResourceModel, Node]],
+    libraries: Mapping[str, LibraryModel],
+    library_trees: Mapping[str, Node],
+) -> dict[str, list[Problem]]:
+    """What only several files together show, by resource id (or file): codes used twice, mapping twins, demand."""
+    found: dict[str, list[Problem]] = {}
+    codes: dict[str, str] = {}
+    twins: dict[tuple[str, str, str], str] = {}
+    for id_, (model, tree) in sorted(resources.items()):
+        c = _Checker(tree)
+        if model.code in codes:
+            c.add(("code",), f"code {model.code!r} is already used by {codes[model.code]}")
+        codes.setdefault(model.code, id_)
+        for i, mapping in enumerate(model.mappings):
+            for target in mapping.fields:
+                twin = twins.setdefault((model.department_id, mapping.library, target), id_)
+                library = libraries.get(mapping.library)
+                if twin != id_ and library is not None and not library.vintages and mapping.where is None:
+                    other = next(m for m in resources[twin][0].mappings if m.library == mapping.library)
+                    if other.where is None and model.category == resources[twin][0].category:
+                        c.add(
+                            ("mappings", i, "fields", target),
+                            f"{twin} of the same department and category already feeds {mapping.library}.{target}",
+                            mend="Check that the same data are not collected twice.",
+                            warning=True,
+                        )
+        if c.problems:
+            found[id_] = c.problems
+    tables: dict[str, str] = {}
+    for name, library in sorted(libraries.items()):
+        c = _Checker(library_trees[name])
+        if library.table in tables:
+            c.add(("table",), f"table {library.table!r} is already used by library {tables[library.table]}")
+        tables.setdefault(library.table, name)
+        if c.problems:
+            found[library_trees[name].file] = c.problems
+    return found

@@ -1,0 +1,77 @@
+"""What decides how a row is judged, as one hash: when it changes, every row is checked again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from guiji.catalog.models import ResourceModel
+from guiji.settings import ROOT
+
+CODES = ROOT / "quality" / "codes"
+#: code that judges rows; its stated VERSION counts, or its text where it states none
+_JUDGING_CODE = ("identifiers.py", "standardize.py")
+_VERSION = re.compile(rb'^VERSION\s*(?::[^=]*)?=\s*["\']?([^"\'\s]+)', re.MULTILINE)
+#: how a field or rule is called, explained and reported changes no verdict
+_WORDS_OF_FIELD = {"title", "sensitivity", "tolerance"}
+_WORDS_OF_RULE = {"title", "mend", "standard", "tolerance", "indicator"}
+
+
+def fingerprint_rules(model: ResourceModel) -> str:
+    """sha256 over fields, rules, key, order, the content of the code tables and the version of the judging code."""
+    tables = {f.codes for f in model.fields if f.codes}
+    material = {
+        "fields": [
+            {**f.model_dump(mode="json", exclude=_WORDS_OF_FIELD), "column": f.source_column} for f in model.fields
+        ],
+        "rules": [r.model_dump(mode="json", exclude=_WORDS_OF_RULE) for r in model.rules],
+        "key": model.key,
+        "order": model.order,
+        "tombstone": model.tombstone,
+        "time_zone": model.time_zone,
+        "codes": {name: hash_file(CODES / f"{name}.csv") for name in sorted(tables)},
+        "divisions": [hash_file(p) for p in list_division_tables()] if any(f.identifier for f in model.fields) else [],
+        "code": [read_version(ROOT / "include" / "guiji" / name) for name in _JUDGING_CODE],
+    }
+    return hashlib.sha256(json.dumps(material, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+
+
+def list_code_tables() -> list[str]:
+    """The names a field's ``codes`` may have."""
+    return sorted(p.stem for p in CODES.glob("*.csv"))
+
+
+def list_division_tables() -> list[Path]:
+    return sorted(CODES.glob("*2260*.csv"))
+
+
+def hash_file(path: Path) -> str:
+    """sha256 of a file, or ``absent``; read again only when size or time changed."""
+    try:
+        status = path.stat()
+    except OSError:
+        return "absent"
+    return _hash(path, status.st_size, status.st_mtime_ns)
+
+
+def read_version(path: Path) -> str:
+    """The VERSION a module states, read without importing it; the hash of its text where it states none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return "absent"
+    return _version(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _hash(path: Path, size: int, modified: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@lru_cache(maxsize=16)
+def _version(path: Path, size: int, modified: int) -> str:
+    match = _VERSION.search(path.read_bytes())
+    return match.group(1).decode() if match else _hash(path, size, modified)
