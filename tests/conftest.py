@@ -19,6 +19,7 @@ import pytest
 from psycopg import sql
 
 from guiji import postgres, warehouse
+from guiji.demo import servers
 from guiji.settings import Settings
 
 _numbers = itertools.count(1)
@@ -79,3 +80,60 @@ def conn(settings: Settings) -> Iterator[psycopg.Connection[dict[str, Any]]]:
     """A connection to the test's warehouse; rows are dicts."""
     with warehouse.connect(settings) as connection:
         yield connection
+
+
+# --- servers ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sftp_server(tmp_path: Path) -> Iterator[servers.SftpServer]:
+    """An SFTP server over an empty folder; itself the Connection."""
+    with servers.serve_sftp(tmp_path / "sftp") as server:
+        yield server
+
+
+@pytest.fixture
+def ftp_server(tmp_path: Path) -> Iterator[servers.FtpServer]:
+    """An FTP server over an empty folder; itself the Connection."""
+    with servers.serve_ftp(tmp_path / "ftp") as server:
+        yield server
+
+
+@pytest.fixture
+def http_server() -> Iterator[servers.HttpServer]:
+    """A paged HTTP interface without data: fill ``http_server.data["/path"]``."""
+    with servers.serve_http() as server:
+        yield server
+
+
+@pytest.fixture
+def smtp_server() -> Iterator[servers.MailServer]:
+    """A mail server; what it accepted is in ``smtp_server.messages``."""
+    with servers.serve_smtp() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.MariadbCluster]:
+    with servers.serve_mariadb(tmp_path_factory.mktemp("mariadb")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def mariadb_server(mariadb_cluster: servers.MariadbCluster) -> Iterator[servers.DatabaseServer]:
+    """An empty MariaDB database with a reader; ``admin_url`` fills it."""
+    name = f"fep{next(_numbers)}"
+    yield mariadb_cluster.make_database(name, "fep_mariadb")
+    mariadb_cluster.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def fep_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.PostgresCluster]:
+    with servers.serve_postgres(tmp_path_factory.mktemp("fep")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def fep_postgres(fep_cluster: servers.PostgresCluster) -> servers.DatabaseServer:
+    """An empty PostgreSQL database of a department, on a server of its own, with a reader; ``admin_url`` fills it."""
+    return fep_cluster.make_database(f"fep{next(_numbers)}", "fep_postgres")

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from guiji.errors import UsageError
 from guiji.settings import Settings
+
+_FIELDS = ("conn_type", "host", "port", "login", "password", "schema", "extra")
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,7 @@ class Connection:
 
     def to_json(self) -> str:
         """Airflow's JSON form, as ``AIRFLOW_CONN_<ID>`` takes it."""
-        fields = asdict(self)
-        del fields["conn_id"]
+        fields = {name: getattr(self, name) for name in _FIELDS}
         return json.dumps({k: v for k, v in fields.items() if v not in (None, {})}, ensure_ascii=False)
 
     @property
@@ -67,7 +68,7 @@ def get_connection(settings: Settings, conn_id: str) -> Connection:
         )
     pinned = load_host_keys(settings).get(conn_id)
     if pinned and "host_key" not in found.extra:
-        found = Connection(**{**asdict(found), "extra": {**found.extra, "host_key": pinned}})
+        found = replace(found, extra={**found.extra, "host_key": pinned})
     return found
 
 

@@ -1,0 +1,111 @@
+"""An FTP server over a folder (pyftpdlib)."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from guiji.connections import Connection
+from guiji.demo.servers.transfer import TransferFaults
+
+
+@dataclass(frozen=True)
+class FtpServer(Connection):
+    """The running server."""
+
+    root: Path = Path()
+    faults: TransferFaults = field(default_factory=TransferFaults)
+
+
+@contextlib.contextmanager
+def serve_ftp(
+    root: Path,
+    user: str = "guiji",
+    password: str = "guiji-ftp",  # noqa: S107 - a loopback server of the demo
+    *,
+    conn_id: str = "ftp_demo",
+    encoding: str = "utf-8",
+    mlsd: bool = True,
+    port: int = 0,
+) -> Iterator[FtpServer]:
+    """Serves ``root`` read-only, passive mode; names are in ``encoding``. ``mlsd=False`` is a server of before 2007."""
+    from pyftpdlib.authorizers import AuthenticationFailed, DummyAuthorizer
+    from pyftpdlib.filesystems import AbstractedFS
+    from pyftpdlib.handlers import DTPHandler, FTPHandler
+    from pyftpdlib.ioloop import IOLoop
+    from pyftpdlib.servers import FTPServer
+
+    root.mkdir(parents=True, exist_ok=True)
+    faults = TransferFaults()
+
+    class Authorizer(DummyAuthorizer):  # type: ignore[misc]
+        def validate_authentication(self, username: str, secret: str, handler: Any) -> None:
+            if faults.refuse_logins:
+                raise AuthenticationFailed("Authentication failed.")
+            super().validate_authentication(username, secret, handler)
+
+    class Transfer(DTPHandler):  # type: ignore[misc]
+        ac_out_buffer_size = 8192  # small steps, so that a fault comes where it is asked for
+        _spoilt = False
+
+        def handle_write(self) -> None:
+            sent, f = self.get_transmitted_bytes(), faults
+            if f.close_after_bytes is not None and sent >= f.close_after_bytes and f.spend():
+                self.cmd_channel.close()
+                self.close()
+                return
+            if f.stall_after_bytes is not None and sent >= f.stall_after_bytes and not self._spoilt and f.spend():
+                self._spoilt = True
+                self.ioloop.unregister(self._fileno)  # nothing more comes; the control channel goes on
+                self.ioloop.call_later(f.stall_seconds, self.close)
+                return
+            super().handle_write()
+
+    class Folder(AbstractedFS):  # type: ignore[misc]
+        def getsize(self, path: str) -> int:
+            return int(super().getsize(path)) + faults.size_lie
+
+    class Handler(FTPHandler):  # type: ignore[misc]
+        dtp_handler = Transfer
+        abstracted_fs = Folder
+        banner = "guiji demo"
+        use_sendfile = False
+        auth_failed_timeout = 0
+
+    if not mlsd:
+        Handler.proto_cmds = {k: v for k, v in FTPHandler.proto_cmds.items() if k not in ("MLSD", "MLST")}
+    Handler.encoding = encoding
+    Handler.authorizer = Authorizer()
+    Handler.authorizer.add_user(user, password, str(root), perm="elr")
+    loop = IOLoop()
+    server = FTPServer(("127.0.0.1", port), Handler, ioloop=loop)
+    stopping = threading.Event()
+
+    def run() -> None:
+        while not stopping.is_set():
+            server.serve_forever(timeout=0.05, blocking=False, handle_exit=False)
+            time.sleep(0)
+        server.close_all()
+
+    thread = threading.Thread(target=run, name="ftp", daemon=True)
+    thread.start()
+    try:
+        yield FtpServer(
+            conn_id=conn_id,
+            conn_type="ftp",
+            host="127.0.0.1",
+            port=server.address[1],
+            login=user,
+            password=password,
+            extra={"encoding": encoding} if encoding != "utf-8" else {},
+            root=root,
+            faults=faults,
+        )
+    finally:
+        stopping.set()
+        thread.join(10)
