@@ -89,7 +89,6 @@ def airflow_environment(
         "AIRFLOW__API_AUTH__JWT_SECRET": known.jwt_secret,
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(logs),
         "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(logs / "dag_processor"),
-        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
     }
     inherited = {name: value for name, value in os.environ.items() if name not in _GUIJI_NAMES}
     env = {**ours, **inherited, **_guiji_environment(settings), **(extra_env or {})}

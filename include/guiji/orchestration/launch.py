@@ -27,7 +27,12 @@ from guiji.masking import scrub
 from guiji.orchestration.environment import USER, airflow_environment, free_port, load_secrets
 from guiji.settings import Settings
 
-COMPONENTS = ("api-server", "scheduler", "dag-processor")
+COMPONENTS = {
+    "api-server": [],
+    # its server for logs would listen on every address; the api-server reads the same files
+    "scheduler": ["--skip-serve-logs"],
+    "dag-processor": [],
+}
 START_SECONDS = 180
 STOP_SECONDS = 20
 _PR_SET_PDEATHSIG = 1
@@ -178,7 +183,7 @@ def _prepare(env: Mapping[str, str], logs: Path) -> None:
 def _start(name: str, env: Mapping[str, str], logs: Path) -> subprocess.Popen[bytes]:
     with (logs / f"{name}.log").open("wb") as out:
         return subprocess.Popen(
-            [sys.executable, "-m", "airflow", name],
+            [sys.executable, "-m", "airflow", name, *COMPONENTS[name]],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=out,

@@ -10,18 +10,11 @@ import hashlib
 import re
 from pathlib import Path
 
+from guiji.catalog import list_resource_ids
+
 DAGS_PER_FILE = 200
 _AIM = 140  # mean load of a shard; a hash spreads unevenly, and 140 leaves five standard deviations to 200
 _SHARD = re.compile(r"_(\d+)\.py$")
-
-
-def list_resource_ids(catalog: Path) -> list[str]:
-    """Ids of all resource files, also of broken ones, sorted; reads no file."""
-    return sorted(
-        f"{path.parent.name}.{path.stem}"
-        for path in catalog.glob("*/*.yml")
-        if path.stem != "department" and path.parent.name != "libraries"
-    )
 
 
 def list_library_names(catalog: Path) -> list[str]:
@@ -45,21 +38,21 @@ def shard_of(resource_id: str, shards: int) -> int:
 
 
 def list_shard(catalog: Path, file: str) -> list[str]:
-    """The ids that the DAG file ``…_NN.py`` builds. Raises when the catalog needs more files than stand beside it."""
+    """The ids that the DAG file ``…_NN.py`` builds."""
     match = _SHARD.search(file)
     if match is None:
         raise ValueError(f"{file} is no shard: its name must end with _NN.py")
     ids = list_resource_ids(catalog)
     shards = count_shards(len(ids))
-    shard = int(match.group(1))
-    if shard == 0:
-        present = sorted(Path(file).parent.glob("resources_*.py"))
-        if len(present) < shards:
-            raise ValueError(
-                f"The catalog has {len(ids)} resources and needs {shards} DAG files, but there are {len(present)}. Those of "
-                f"the missing files are not scheduled; copy {present[-1].name} to resources_{len(present):02d}.py and on."
-            )
-    return [i for i in ids if shard_of(i, shards) == shard]
+    return [i for i in ids if shard_of(i, shards) == int(match.group(1))]
+
+
+def list_unassigned(catalog: Path, file: str) -> list[str]:
+    """The ids of shards whose file doesn't stand beside ``file``: they are not scheduled until somebody copies one."""
+    ids = list_resource_ids(catalog)
+    shards = count_shards(len(ids))
+    present = {int(m.group(1)) for p in Path(file).parent.glob("resources_*.py") if (m := _SHARD.search(p.name))}
+    return [i for i in ids if shard_of(i, shards) not in present]
 
 
 def pool_name(department_id: str) -> str:

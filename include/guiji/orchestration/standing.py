@@ -1,0 +1,185 @@
+"""The DAGs of the house: one per library, and freshness, notices, monthly report, maintenance, hold.review."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, AssetAny, AssetOrTimeSchedule, CronTriggerTimetable, Param, get_parsing_context
+
+from guiji.catalog import load_catalog
+from guiji.catalog.models import LibraryModel, Resource
+from guiji.orchestration import tasks
+from guiji.orchestration.build import RETRY_POLICY, build_broken, resource_asset
+from guiji.orchestration.operators import CallOperator
+from guiji.orchestration.shards import list_library_names
+from guiji.settings import TIME_ZONE, Settings
+
+BEGIN = datetime(2020, 1, 1, tzinfo=TIME_ZONE)
+STAGING_DAYS = 30
+
+
+def build_standing(settings: Settings) -> Iterator[DAG]:
+    """All of them, or at a task start only the one of the task."""
+    wanted = get_parsing_context().dag_id
+    for dag_id, build in _HOUSE.items():
+        if wanted in (None, dag_id):
+            yield build()
+    if wanted is not None:
+        if wanted.startswith("library."):
+            is_broken = get_parsing_context().task_id == "broken"
+            yield build_broken(wanted, ["see the DAG's documentation"]) if is_broken else build_library_at_task_start(wanted)
+        return
+    catalog = load_catalog(settings.catalog)
+    for name in list_library_names(settings.catalog):
+        if name in catalog.libraries:
+            yield build_library(catalog.libraries[name], catalog.feeding(name))
+        else:
+            problems = [str(p) for file, ps in catalog.broken.items() if Path(file).stem == name for p in ps]
+            yield build_broken(f"library.{name}", problems or [f"libraries/{name}.yml can't be used"])
+
+
+def build_library(library: LibraryModel, resources: list[Resource]) -> DAG:
+    """Resolves a library's dirty keys whenever one of its resources was published, and hourly.
+
+    Hourly, because a publish from the command line updates no asset; a run without dirty keys takes milliseconds.
+    """
+    assets = [resource_asset(resource.id) for resource in resources]
+    hourly = CronTriggerTimetable("45 * * * *", timezone=TIME_ZONE.key)
+    lines = "\n".join(f"- {r.department.short_name} · {r.model.name}（`{r.id}`）" for r in resources)
+    return _library_dag(
+        library.name,
+        dag_display_name=f"{'基础库' if library.kind == 'base' else '主题库'} · {library.title}",
+        doc_md=f"# {library.title}\n\n{library.summary}\n\n数据来自：\n\n{lines}\n\n任一资源发布后融合其变化的主键。\n",
+        schedule=AssetOrTimeSchedule(timetable=hourly, assets=AssetAny(*assets)) if assets else hourly,
+        tags=[library.name, "融合"],
+    )
+
+
+def build_library_at_task_start(dag_id: str) -> DAG:
+    """The same task without schedule and documentation, which a worker doesn't need: no catalog file is read."""
+    return _library_dag(dag_id.removeprefix("library."))
+
+
+def _library_dag(name: str, **kwargs: Any) -> DAG:
+    dag = _make_dag(f"library.{name}", **kwargs)
+    CallOperator(
+        task_id="resolve",
+        task_display_name="融合",
+        function="resolve_library",
+        arguments={"library": name},
+        dag=dag,
+    )
+    return dag
+
+
+def build_freshness() -> DAG:
+    dag = _make_dag(
+        "freshness",
+        dag_display_name="更新周期履约",
+        doc_md="按法定工作日历核对每个数据资源的报送窗口：按时、迟报、漏报、未到期；结果在 `ops.delivery_window`。",
+        schedule="10 6 * * *",
+        tags=["运行"],
+    )
+    CallOperator(task_id="assess", task_display_name="核对", function="assess_freshness", dag=dag)
+    return dag
+
+
+def build_notices() -> DAG:
+    dag = _make_dag(
+        "notices",
+        dag_display_name="整改通知",
+        doc_md="每五分钟把发件箱中的事项按部门汇总成一封邮件发出，并为被暂停的批次请人批准。邮件服务器不可用时只会推迟，不会丢失。",
+        schedule="*/5 * * * *",
+        tags=["运行"],
+    )
+    CallOperator(task_id="send", task_display_name="发送", function="deliver_notices", retries=0, dag=dag)
+    return dag
+
+
+def build_report() -> DAG:
+    dag = _make_dag(
+        "report.monthly",
+        dag_display_name="月度通报",
+        doc_md="每月 24 日生成归集通报，指标数字冻结在 `ops.report`，重新生成逐字节相同。",
+        schedule="0 8 24 * *",
+        tags=["运行"],
+        params={"month": Param(None, type=["null", "string"], pattern=r"^\d{4}-\d{2}$", title="月份", description="如 2026-09")},
+    )
+    CallOperator(
+        task_id="report",
+        task_display_name="生成通报",
+        function="report_month",
+        arguments={"month": "{{ params.month or '' }}"},
+        dag=dag,
+    )
+    return dag
+
+
+def build_maintenance() -> DAG:
+    dag = _make_dag(
+        "maintenance",
+        dag_display_name="清理",
+        doc_md=f"每日删除超过 {STAGING_DAYS} 天且不再需要的暂存数据包。",
+        schedule="20 5 * * *",
+        tags=["运行"],
+    )
+    CallOperator(
+        task_id="sweep",
+        task_display_name="清理暂存区",
+        function="sweep_staging",
+        arguments={"keep_days": STAGING_DAYS},
+        dag=dag,
+    )
+    return dag
+
+
+def build_review() -> DAG:
+    from guiji.orchestration.review import ReviewOperator
+
+    dag = _make_dag(
+        tasks.REVIEW_DAG_ID,
+        dag_display_name="暂停批次待批准",
+        doc_md=(
+            "突变保护或质量判定暂停的批次在这里请人决定（Required Actions）：批准发布，或驳回。"
+            "批准前原有数据继续有效。决定、经办人和理由写入审计日志。每个批次一次运行，由发布任务或 `notices` 发起。"
+        ),
+        schedule=None,
+        tags=["运行", "待批准"],
+        max_active_runs=256,
+        max_active_tasks=256,
+        params={"batch_id": Param("", type="string", pattern=r"^[0-9a-f]{0,64}$", title="批次")},
+    )
+    ReviewOperator(
+        task_id="decide",
+        task_display_name="批准或驳回",
+        params={"why": Param("", type="string", minLength=2, title="理由", description="写入审计日志")},
+        dag=dag,
+    )
+    return dag
+
+
+def _make_dag(dag_id: str, **kwargs: Any) -> DAG:
+    return DAG(
+        dag_id=dag_id,
+        start_date=BEGIN,
+        catchup=False,
+        default_args={
+            "owner": "大数据中心",
+            "retries": 2,
+            "retry_policy": RETRY_POLICY,
+            "execution_timeout": timedelta(hours=2),
+        },
+        **{"max_active_runs": 1, **kwargs},
+    )
+
+
+_HOUSE: dict[str, Callable[[], DAG]] = {
+    "freshness": build_freshness,
+    "notices": build_notices,
+    "report.monthly": build_report,
+    "maintenance": build_maintenance,
+    tasks.REVIEW_DAG_ID: build_review,
+}
