@@ -1,0 +1,475 @@
+"""The ledger: batches, watermarks, files, leases, outbox. The only memory of a run (design §5).
+
+What a function commits, it says; the others write in the caller's transaction. Leases are fenced: every holder
+gets a larger token, and the publish transaction compares its token with the one that stands (F-51, F-52).
+Lease times are the database's clock, so that machines and replays (``GUIJI_NOW``) can't disagree about them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guiji.audit import append_audit, verify_audit
+from guiji.errors import LeaseLost, UsageError
+from guiji.masking import scrub
+from guiji.records import BatchRecord, DeliveredFile, StagedBatch, Window
+from guiji.tickets import close_tickets, open_tickets
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+    from guiji.catalog.models import Resource
+    from guiji.settings import Settings
+
+    Conn = Connection[dict[str, Any]]
+
+#: how long a run may go without a sign of life before another may take over
+LEASE_SECONDS = 1800
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """How far a resource has been read and published."""
+
+    resource_id: str
+    cursor: str | None  # exact source text
+    batch_id: str
+    snapshot_cache: str | None
+
+
+@dataclass(frozen=True)
+class KnownFile(DeliveredFile):
+    """A file that was accepted before, and in which batch."""
+
+    batch_id: str = ""
+
+
+@dataclass(frozen=True)
+class StaleRun:
+    """A run whose lease ran out before it said what became of it."""
+
+    resource_id: str
+    batch_id: str | None
+    holder: str
+    acquired_at: datetime
+    expires_at: datetime
+    token: int
+
+
+@contextmanager
+def transaction(conn: Conn) -> Iterator[None]:
+    """One transaction of its own: what earlier reads left open is ended first, the end commits."""
+    from psycopg.pq import TransactionStatus
+
+    if conn.info.transaction_status != TransactionStatus.IDLE:
+        conn.commit()
+    with conn.transaction():
+        yield
+
+
+# --- batches -----------------------------------------------------------------------------------------
+
+
+def begin_batch(conn: Conn, resource: Resource, staged: StagedBatch, started_at: datetime) -> None:
+    """Writes that a delivery is staged, and commits. A batch that is published or held stays as it is."""
+    from psycopg.types.json import Jsonb
+
+    with transaction(conn):
+        conn.execute(
+            """/* guiji ledger begin_batch */
+            INSERT INTO ops.batch (batch_id, resource_id, department_id, window_start, window_end, status, rows_read,
+              rows_skipped, sha256, started_at, staged_at, skipped, notes, fingerprint, directory)
+            VALUES (%(batch_id)s, %(resource_id)s, %(department_id)s, %(start)s, %(end)s, 'staged', %(rows)s,
+              %(rows_skipped)s, %(sha256)s, %(started_at)s, %(staged_at)s, %(skipped)s, %(notes)s, %(fingerprint)s,
+              %(directory)s)
+            ON CONFLICT (batch_id) DO UPDATE SET status = 'staged', rows_read = excluded.rows_read,
+              rows_skipped = excluded.rows_skipped, sha256 = excluded.sha256, started_at = excluded.started_at,
+              staged_at = excluded.staged_at, skipped = excluded.skipped, notes = excluded.notes,
+              fingerprint = excluded.fingerprint, directory = excluded.directory,
+              reason = NULL, responsible = NULL, cause = NULL
+            WHERE ops.batch.status NOT IN ('published', 'held')""",
+            {
+                "batch_id": staged.batch_id,
+                "resource_id": resource.id,
+                "department_id": resource.model.department_id,
+                "start": staged.window.start,
+                "end": staged.window.end,
+                "rows": staged.rows,
+                "rows_skipped": sum(staged.skipped.values()),
+                "sha256": staged.sha256,
+                "started_at": started_at,
+                "staged_at": staged.staged_at,
+                "skipped": Jsonb(staged.skipped),
+                "notes": Jsonb([scrub(n) for n in staged.notes]),
+                "fingerprint": resource.fingerprint,
+                "directory": staged.directory,
+            },
+        )
+
+
+def get_batch(conn: Conn, batch_id: str) -> BatchRecord | None:
+    row = conn.execute("/* guiji ledger get_batch */ SELECT * FROM ops.batch WHERE batch_id = %s", (batch_id,)).fetchone()
+    return BatchRecord.from_row(row) if row else None
+
+
+def latest_batch(conn: Conn, resource_id: str, status: str = "published") -> BatchRecord | None:
+    """The batch of the latest window with this status; among several, the one that came last."""
+    row = conn.execute(
+        "/* guiji ledger latest_batch */ SELECT * FROM ops.batch WHERE resource_id = %s AND status = %s"
+        " ORDER BY window_start DESC, batch_no DESC LIMIT 1",
+        (resource_id, status),
+    ).fetchone()
+    return BatchRecord.from_row(row) if row else None
+
+
+def finish_batch(
+    conn: Conn,
+    settings: Settings,
+    resource: Resource,
+    window: Window,
+    batch_id: str,
+    status: str,
+    reason: str,
+    responsible: str,
+    cause: str,
+    *,
+    started_at: datetime | None = None,
+) -> BatchRecord:
+    """Writes how a batch ended that was not published (refused, failed, superseded), and commits.
+
+    A refused delivery opens a ticket and tells the department; a source that is down or refuses us tells the
+    keeper of the front-end, once per window and cause. A batch that is published or held stays as it is.
+    """
+    if status not in ("refused", "failed", "superseded"):
+        raise UsageError(f"finish_batch got status {status!r}; allowed: refused, failed, superseded. Nothing was written.")
+    now = settings.now()
+    reason = scrub(reason)
+    with transaction(conn):
+        row = conn.execute(
+            """/* guiji ledger finish_batch */
+            INSERT INTO ops.batch (batch_id, resource_id, department_id, window_start, window_end, status, started_at,
+              reason, responsible, cause, fingerprint)
+            VALUES (%(batch_id)s, %(resource_id)s, %(department_id)s, %(start)s, %(end)s, %(status)s, %(started_at)s,
+              %(reason)s, %(responsible)s, %(cause)s, %(fingerprint)s)
+            ON CONFLICT (batch_id) DO UPDATE SET status = excluded.status, reason = excluded.reason,
+              responsible = excluded.responsible, cause = excluded.cause
+            WHERE ops.batch.status NOT IN ('published', 'held')
+            RETURNING *""",
+            {
+                "batch_id": batch_id,
+                "resource_id": resource.id,
+                "department_id": resource.model.department_id,
+                "start": window.start,
+                "end": window.end,
+                "status": status,
+                "started_at": started_at or now,
+                "reason": reason,
+                "responsible": responsible,
+                "cause": cause,
+                "fingerprint": resource.fingerprint,
+            },
+        ).fetchone()
+        if row is None:
+            row = conn.execute(
+                "/* guiji ledger finish_batch */ SELECT * FROM ops.batch WHERE batch_id = %s", (batch_id,)
+            ).fetchone()
+            assert row is not None
+            return BatchRecord.from_row(row)
+        _tell(conn, settings, resource, window, batch_id, status, reason, responsible, cause)
+        if status != "superseded":
+            conn.execute(
+                "/* guiji ledger finish_batch */ UPDATE ops.lease SET expires_at = clock_timestamp(), batch_id = NULL"
+                " WHERE resource_id = %s AND holder = %s",
+                (resource.id, _holder(os.getpid())),
+            )
+        append_audit(
+            conn, settings, "guiji", f"batch.{status}", batch_id, {"resource": resource.id, "cause": cause, "reason": reason}
+        )
+    return BatchRecord.from_row(row)
+
+
+def _tell(
+    conn: Conn,
+    settings: Settings,
+    resource: Resource,
+    window: Window,
+    batch_id: str,
+    status: str,
+    reason: str,
+    responsible: str,
+    cause: str,
+) -> None:
+    connection = getattr(resource.model.source, "connection", None)
+    payload = {"reason": reason, "responsible": responsible, "connection": connection, "window": str(window)}
+    if status == "refused" and responsible == "department":
+        opened = open_tickets(conn, settings, resource, batch_id, {cause: 0})
+        payload["tickets"] = opened
+        add_event(
+            conn,
+            settings,
+            resource.model.department_id,
+            "refused",
+            cause,
+            resource_id=resource.id,
+            batch_id=batch_id,
+            dedupe=f"refused:{batch_id}:{cause}",
+            payload=payload,
+        )
+    elif cause in ("source_unavailable", "source_refused"):
+        kind = "unavailable" if cause == "source_unavailable" else "refused_us"
+        add_event(
+            conn,
+            settings,
+            resource.model.department_id,
+            kind,
+            f"{cause}:{connection}" if connection else cause,
+            resource_id=resource.id,
+            batch_id=batch_id,
+            dedupe=f"{kind}:{resource.id}:{window}",
+            payload=payload,
+        )
+
+
+def add_event(
+    conn: Conn,
+    settings: Settings,
+    department_id: str,
+    kind: str,
+    cause: str,
+    *,
+    resource_id: str | None = None,
+    batch_id: str | None = None,
+    dedupe: str | None = None,
+    payload: Mapping[str, Any] | None = None,
+) -> int | None:
+    """One row of the outbox in the caller's transaction; None when an event with the same ``dedupe`` is there."""
+    from psycopg.types.json import Jsonb
+
+    row = conn.execute(
+        """/* guiji ledger add_event */
+        INSERT INTO ops.outbox (department_id, resource_id, batch_id, kind, cause, dedupe, payload, created_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (dedupe) DO NOTHING RETURNING event_id""",
+        (department_id, resource_id, batch_id, kind, cause, dedupe, Jsonb(dict(payload or {})), settings.now()),
+    ).fetchone()
+    return int(row["event_id"]) if row else None
+
+
+# --- watermark and files -----------------------------------------------------------------------------
+
+
+def get_watermark(conn: Conn, resource_id: str) -> Watermark | None:
+    row = conn.execute(
+        "/* guiji ledger get_watermark */ SELECT resource_id, cursor, batch_id, snapshot_cache FROM ops.watermark"
+        " WHERE resource_id = %s",
+        (resource_id,),
+    ).fetchone()
+    return Watermark(**row) if row else None
+
+
+def known_files(conn: Conn, resource_id: str) -> list[KnownFile]:
+    """Every file of the resource that was accepted, the latest first."""
+    rows = conn.execute(
+        "/* guiji ledger known_files */ SELECT path, size, modified_at, sha256, business_date::text, batch_id"
+        " FROM ops.file WHERE resource_id = %s ORDER BY recorded_at DESC, path",
+        (resource_id,),
+    )
+    return [KnownFile(**row) for row in rows]
+
+
+def record_files(conn: Conn, resource_id: str, batch_id: str, files: tuple[DeliveredFile, ...], at: datetime) -> None:
+    """Enters the files of a batch in the file ledger, in the caller's transaction."""
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            """/* guiji ledger record_files */
+            INSERT INTO ops.file (resource_id, path, size, modified_at, sha256, business_date, batch_id, recorded_at)
+            VALUES (%(resource_id)s, %(path)s, %(size)s, %(modified_at)s, %(sha256)s, %(business_date)s, %(batch_id)s, %(at)s)
+            ON CONFLICT DO NOTHING""",
+            [{**asdict(f), "resource_id": resource_id, "batch_id": batch_id, "at": at} for f in files],
+        )
+
+
+def snapshot_cache(conn: Conn, settings: Settings, resource: Resource) -> str | None:
+    """The Parquet cache of the rows that serve, where it agrees with ``source.*`` and today's rules made it.
+
+    None means that every row must be checked and compared again; nothing is lost by that but time.
+    """
+    if resource.model.load != "snapshot":
+        return None
+    row = conn.execute(
+        "/* guiji ledger snapshot_cache */ SELECT w.snapshot_cache, b.fingerprint FROM ops.watermark w"
+        " JOIN ops.batch b USING (batch_id) WHERE w.resource_id = %s",
+        (resource.id,),
+    ).fetchone()
+    if row is None or row["snapshot_cache"] is None or row["fingerprint"] != resource.fingerprint:
+        return None
+    from guiji.library.difference import cache_directory
+
+    path = cache_directory(settings, resource.id) / f"{row['snapshot_cache']}.parquet"
+    return str(path) if path.is_file() else None
+
+
+# --- leases ------------------------------------------------------------------------------------------
+
+
+def acquire_lease(
+    conn: Conn, settings: Settings, resource_id: str, batch_id: str, seconds: float = LEASE_SECONDS
+) -> int:
+    """Takes the resource's lease for a run and returns its fencing token; commits.
+
+    Free, expired, held by the same run (a retry) or by a process of this machine that is no more: taken, and
+    whoever held it can't publish any more. Held by another run: raises LeaseLost.
+    """
+    with transaction(conn):
+        held = conn.execute(
+            "/* guiji ledger acquire_lease */ SELECT holder, token FROM ops.lease WHERE resource_id = %s FOR UPDATE",
+            (resource_id,),
+        ).fetchone()
+        dead = held is not None and is_dead(held["holder"])
+        row = conn.execute(
+            """/* guiji ledger acquire_lease */
+            INSERT INTO ops.lease AS l (resource_id, token, batch_id, holder, acquired_at, expires_at)
+            VALUES (%(resource_id)s, 1, %(run)s, %(holder)s, clock_timestamp(),
+                    clock_timestamp() + make_interval(secs => %(seconds)s))
+            ON CONFLICT (resource_id) DO UPDATE SET token = l.token + 1, batch_id = excluded.batch_id,
+              holder = excluded.holder, acquired_at = excluded.acquired_at, expires_at = excluded.expires_at
+            WHERE l.expires_at <= clock_timestamp() OR l.batch_id = excluded.batch_id OR %(dead)s
+            RETURNING token""",
+            {
+                "resource_id": resource_id,
+                "run": batch_id,
+                "holder": _holder(os.getpid()),
+                "seconds": float(seconds),
+                "dead": dead,
+            },
+        ).fetchone()
+    if row is None:
+        raise _held_by_another(conn, resource_id)
+    return int(row["token"])
+
+
+def confirm_lease(
+    conn: Conn, settings: Settings, resource_id: str, batch_id: str, seconds: float = LEASE_SECONDS
+) -> int:
+    """The token of the lease this run took when it staged, renewed; a lease that has lapsed meanwhile is taken again.
+
+    Raises LeaseLost when another run holds it. Commits.
+    """
+    with transaction(conn):
+        row = conn.execute(
+            """/* guiji ledger confirm_lease */
+            UPDATE ops.lease SET expires_at = clock_timestamp() + make_interval(secs => %s), holder = %s
+            WHERE resource_id = %s AND batch_id = %s AND expires_at > clock_timestamp() RETURNING token""",
+            (float(seconds), _holder(os.getpid()), resource_id, batch_id),
+        ).fetchone()
+    return int(row["token"]) if row else acquire_lease(conn, settings, resource_id, batch_id, seconds)
+
+
+def check_lease(conn: Conn, resource_id: str, token: int) -> None:
+    """Raises LeaseLost unless ``token`` is the newest; else nobody can take the lease until this transaction ends."""
+    row = conn.execute(
+        "/* guiji ledger check_lease */ SELECT token FROM ops.lease WHERE resource_id = %s FOR UPDATE", (resource_id,)
+    ).fetchone()
+    if row is None or row["token"] != token:
+        raise LeaseLost(
+            f"A newer run of {resource_id} has taken over. This run published nothing and need not be run again.",
+            resource_id=resource_id,
+        )
+
+
+def release_lease(conn: Conn, resource_id: str, token: int) -> None:
+    """Lets the next run in, in the caller's transaction; a lease that somebody else holds stays his."""
+    conn.execute(
+        "/* guiji ledger release_lease */ UPDATE ops.lease SET expires_at = clock_timestamp(), batch_id = NULL"
+        " WHERE resource_id = %s AND token = %s",
+        (resource_id, token),
+    )
+
+
+def stale_runs(conn: Conn, settings: Settings) -> list[StaleRun]:
+    """Runs that hold a lease which has run out: they died, or hang (F-56)."""
+    rows = conn.execute(
+        "/* guiji ledger stale_runs */ SELECT resource_id, batch_id, holder, acquired_at, expires_at, token FROM ops.lease"
+        " WHERE batch_id IS NOT NULL AND expires_at <= clock_timestamp() ORDER BY resource_id"
+    )
+    return [StaleRun(**row) for row in rows]
+
+
+def report_stale_runs(conn: Conn, settings: Settings) -> list[StaleRun]:
+    """Puts each stale run in the outbox, once; returns the ones that are new. In the caller's transaction."""
+    return [
+        run
+        for run in stale_runs(conn, settings)
+        if add_event(
+            conn,
+            settings,
+            run.resource_id.split(".")[0],
+            "stale",
+            "stale_run",
+            resource_id=run.resource_id,
+            batch_id=run.batch_id,
+            dedupe=f"stale:{run.resource_id}:{run.token}",
+            payload={"holder": run.holder, "since": run.acquired_at.isoformat(), "responsible": "ours"},
+        )
+        is not None
+    ]
+
+
+def is_dead(holder: str) -> bool:
+    """True when ``holder`` is a process of this machine that has ended; never guesses about other machines."""
+    host, pid, _ = holder.rsplit(":", 2)
+    return host == socket.gethostname() and _holder(int(pid)) != holder
+
+
+def _holder(pid: int) -> str:
+    """Host, process and when it started: a number that is given again to another process tells nothing."""
+    try:
+        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        started = "0" if pid == os.getpid() else "gone"
+    return f"{socket.gethostname()}:{pid}:{started}"
+
+
+def _held_by_another(conn: Conn, resource_id: str) -> LeaseLost:
+    row = conn.execute(
+        "/* guiji ledger lease */ SELECT holder, expires_at FROM ops.lease WHERE resource_id = %s", (resource_id,)
+    ).fetchone()
+    conn.rollback()
+    who = f" ({row['holder']}, until {row['expires_at']:%H:%M:%S})" if row else ""
+    return LeaseLost(
+        f"Another run of {resource_id} holds it{who}. This run did nothing; the other one publishes.",
+        resource_id=resource_id,
+    )
+
+
+__all__ = [
+    "KnownFile",
+    "StaleRun",
+    "Watermark",
+    "acquire_lease",
+    "add_event",
+    "append_audit",
+    "begin_batch",
+    "check_lease",
+    "close_tickets",
+    "confirm_lease",
+    "finish_batch",
+    "get_batch",
+    "get_watermark",
+    "known_files",
+    "latest_batch",
+    "open_tickets",
+    "record_files",
+    "release_lease",
+    "report_stale_runs",
+    "snapshot_cache",
+    "stale_runs",
+    "transaction",
+    "verify_audit",
+]
