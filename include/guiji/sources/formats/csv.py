@@ -1,0 +1,501 @@
+"""CSV files as batches of text: no cell silently wrong, no row silently lost.
+
+A block of lines is read by Arrow's fast reader only where its structure was proven first, on the bytes: every line
+has exactly the header's number of delimiters and no quote, or all quotes stand around whole cells. Every other line
+goes through the strict tokeniser and is either a sound row or a row set aside, with its line number and text.
+A quoted cell may span lines; when the quote turns out to be a mistake, only its own line is set aside and the
+lines it would have swallowed are read as what they are (F-39).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guiji.errors import DeliveryRefused
+from guiji.sources.columns import Expected
+from guiji.sources.formats.encoding import UNDECODABLE, Block, detect_encoding, half_a_file, read_blocks
+from guiji.sources.formats.layout import (
+    HEADER_WITHIN,
+    Table,
+    build_table,
+    find_header,
+    refuse_headless,
+    shape_batch,
+    skip,
+)
+from guiji.sources.formats.tokenizer import (
+    ENCODING,
+    LINE_BREAK,
+    LOST_MARKS,
+    NUL_BYTE,
+    RAGGED,
+    UNCLOSED,
+    find_flaw,
+    keep_sound,
+    split_cells,
+)
+from guiji.sources.frames import Rows, add_system_columns, make_batch
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from guiji.catalog.models import Format
+    from guiji.records import ReadReport
+
+#: a quoted cell that spans more is a forgotten quote
+LONGEST_RECORD_LINES = 200
+LONGEST_RECORD = 1 << 20
+_UNDECODABLE = UNDECODABLE.decode()
+_LOST_BYTES = tuple(mark.encode() for mark in LOST_MARKS)
+
+
+@dataclass
+class _Reading:
+    """One file being read."""
+
+    fmt: Format
+    table: Table
+    report: ReadReport
+    origin: str
+    what: str
+    line: int  # number of the next line
+    in_footnotes: bool = False
+    rows_after_footnote: int = 0
+    undecodable: list[str] = field(default_factory=list)
+
+    @property
+    def delimiter(self) -> str:
+        return self.fmt.delimiter
+
+    @property
+    def quote(self) -> str:
+        return self.fmt.quote
+
+
+def read_csv(
+    path: Path, origin: str, expected: Expected, fmt: Format, report: ReadReport
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a CSV file. Raises DeliveryRefused when the file as a whole can't be accepted (encoding, header,
+    half a file), before or while it is read."""
+    what = f"文件 {origin}"
+    encoding = detect_encoding(path, fmt.encoding, what)
+    blocks = read_blocks(path, encoding, what)
+    first = next(blocks)
+    table, first, line = _open_table(first, expected, fmt, report, what)
+    reading = _Reading(fmt, table, report, origin, what, line)
+    return _read_all(reading, first, blocks)
+
+
+def _read_all(reading: _Reading, first: Block, blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
+    rest = b""
+    block: Block | None = first
+    while block is not None:
+        reading.undecodable.extend(block.undecodable)
+        batch, rest = _read_block(reading, rest + block.data, block)
+        if batch is not None and batch.num_rows:
+            yield shape_batch(reading.table, batch)
+        block = None if block.final else next(blocks)
+    if reading.rows_after_footnote:
+        reading.report.notes.append(f"{reading.what}：脚注之后还有 {reading.rows_after_footnote} 行像数据的行，未采集")
+
+
+def _open_table(
+    block: Block, expected: Expected, fmt: Format, report: ReadReport, what: str
+) -> tuple[Table, Block, int]:
+    """The table, the block without the lines up to its header, and the number of the line after the header."""
+    if not block.data.strip() and block.final:
+        raise DeliveryRefused(
+            f"{what}：文件是空的。现有数据继续有效；请重新提供。", rule_id="delivery.empty"
+        )
+    if block.data.startswith(UNDECODABLE):
+        raise DeliveryRefused(
+            f"{what}：第一行含有无法识别的字节，不是约定的文本文件。现有数据继续有效；请另存为 UTF-8 或 GB18030 的 CSV 后重新提供。",
+            rule_id="delivery.encoding",
+        )
+    texts: list[str] = []
+    records: list[list[str]] = []
+    ends: list[int] = []
+    spans: list[int] = []
+    offset = 0
+    while offset < len(block.data) and len(records) < HEADER_WITHIN:
+        text, offset, span = _next_record(block.data, offset, fmt)
+        cells = split_cells(text, fmt.delimiter, fmt.quote)
+        texts.append(text)
+        records.append(cells if isinstance(cells, list) else [])
+        ends.append(offset)
+        spans.append(span)
+    found = find_header(expected, fmt.layout, records)
+    if found is None:
+        raise refuse_headless(expected, fmt.layout, what)
+    table = build_table(expected, fmt.layout, texts[:found], records[found], report, what)
+    rest = Block(block.data[ends[found] :], block.undecodable, block.final, block.unended)
+    return table, rest, sum(spans[: found + 1]) + 1
+
+
+def _next_record(data: bytes, offset: int, fmt: Format) -> tuple[str, int, int]:
+    """(text, offset after it, lines) of one record of the lines around the header."""
+    start = offset
+    for span in range(1, 20):
+        end = data.find(b"\n", offset)
+        stop = len(data) if end < 0 else end
+        offset = stop + 1
+        text = data[start:stop].decode().removesuffix("\r")
+        if end < 0 or split_cells(text, fmt.delimiter, fmt.quote) != UNCLOSED:
+            return text, min(offset, len(data)), span
+    first = data.find(b"\n", start)  # no record is that long here: a stray quote in a title
+    return data[start:first].decode().removesuffix("\r"), first + 1, 1
+
+
+# --- one block --------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Scan:
+    """What the bytes of a block show: where lines are and which of them need the tokeniser."""
+
+    starts: np.ndarray[Any, Any]
+    ends: np.ndarray[Any, Any]  # before the line end
+    plain: np.ndarray[Any, Any]  # structure proven: Arrow may read it
+    blank: np.ndarray[Any, Any]
+    quoted: bool  # the proof covers quotes around whole cells
+
+
+def _read_block(reading: _Reading, data: bytes, block: Block) -> tuple[pa.RecordBatch | None, bytes]:
+    """The rows of a block in file order, and the bytes to be read with the next block."""
+    if not data:
+        return None, b""
+    if not data.endswith(b"\n"):
+        data += b"\n"
+    if reading.in_footnotes:
+        _skip_footnotes(reading, data.split(b"\n")[:-1])
+        return None, b""
+    scan = _scan(reading, data)
+    rows, taken, rest_from = _tokenise_doubtful(reading, data, scan, block)
+    if rest_from is not None:
+        scan.plain[rest_from:] = False
+        scan.blank[rest_from:] = False
+    plain = scan.plain & ~taken
+    skip(reading.report, "blank", int((scan.blank & ~taken).sum()))
+    batch = _read_plain(reading, data, scan, plain)
+    if len(rows):
+        batch = _merge(batch, make_batch(_read_names(reading.table), rows, reading.origin))
+    batch = _drop_unnamed_and_totals(reading, batch)
+    batch = _cut_footnotes(reading, batch)
+    n = len(scan.starts) if rest_from is None else rest_from
+    reading.line += n
+    return batch, b"" if rest_from is None else data[scan.starts[rest_from] :]
+
+
+def _scan(reading: _Reading, data: bytes) -> _Scan:
+    """Proves, on the bytes, which lines have the header's structure."""
+    import numpy as np
+
+    width = reading.table.width
+    array = np.frombuffer(data, np.uint8)
+    newlines = np.flatnonzero(array == 10)
+    starts = np.concatenate(([0], newlines[:-1] + 1))
+    ends = newlines - ((array[np.maximum(newlines - 1, 0)] == 13) & (newlines > starts))
+    delimiters = np.flatnonzero(array == ord(reading.delimiter))
+    counts = np.diff(np.searchsorted(delimiters, newlines), prepend=0)
+    blank = (ends - starts) == counts  # nothing but delimiters
+    doubtful = np.zeros(len(newlines), bool)
+    quoted = False
+    quote = reading.quote.encode()
+    if quote in data:
+        quotes = np.flatnonzero(array == quote[0])
+        inside = _prove_quotes(reading, array, quotes, newlines)
+        if inside:
+            quoted = True
+            outside = delimiters[(np.searchsorted(quotes, delimiters) & 1) == 0]
+            counts = np.diff(np.searchsorted(outside, newlines), prepend=0)
+        else:
+            doubtful[np.searchsorted(newlines, quotes)] = True
+    odd = []
+    if b"\x00" in data:
+        odd.append(np.flatnonzero(array == 0))
+    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+        returns = np.flatnonzero(array == 13)
+        odd.append(returns[array[returns + 1] != 10])
+    for mark in _LOST_BYTES:
+        if mark in data:
+            odd.append(np.array([m.start() for m in re.finditer(re.escape(mark), data)], dtype=np.int64))
+    for positions in odd:
+        doubtful[np.searchsorted(newlines, positions)] = True
+    blank &= ~doubtful
+    plain = (counts == width - 1) & ~doubtful & ~blank
+    return _Scan(starts, ends, plain, blank, quoted)
+
+
+def _prove_quotes(
+    reading: _Reading,
+    array: np.ndarray[Any, Any],
+    quotes: np.ndarray[Any, Any],
+    newlines: np.ndarray[Any, Any],
+) -> bool:
+    """True when every quote of the block opens or closes a whole cell, and no cell spans lines."""
+    import numpy as np
+
+    if len(quotes) % 2:
+        return False
+    opening, closing = quotes[0::2], quotes[1::2]
+    delimiter = ord(reading.delimiter)
+    before = np.where(opening > 0, array[np.maximum(opening - 1, 0)], 10)
+    after = array[closing + 1]
+    at_end = (after == 10) | ((after == 13) & (array[np.minimum(closing + 2, len(array) - 1)] == 10))
+    return bool(
+        np.all((before == delimiter) | (before == 10))
+        and np.all((after == delimiter) | at_end)
+        and np.all((np.searchsorted(quotes, newlines) & 1) == 0)
+    )
+
+
+def _tokenise_doubtful(
+    reading: _Reading, data: bytes, scan: _Scan, block: Block
+) -> tuple[Rows, np.ndarray[Any, Any], int | None]:
+    """(rows of the lines without proof, lines they took, first line to leave for the next block)."""
+    import numpy as np
+
+    rows = Rows()
+    taken = np.zeros(len(scan.starts), bool)
+    count = len(scan.starts)
+    next_free = 0
+    footnoted = False
+    open_from: int | None = None  # an unclosed quote that no sound line has followed yet
+    for k in map(int, np.flatnonzero(~(scan.plain | scan.blank))):
+        if k < next_free:
+            continue
+        text = data[scan.starts[k] : scan.ends[k]].decode()
+        number = reading.line + k
+        cells = split_cells(text, reading.delimiter, reading.quote)
+        last = k
+        if cells == UNCLOSED and not footnoted:
+            cells, last = _join_lines(reading, data, scan, k)
+            if cells == UNCLOSED and last == count - 1 and not block.final and not _is_too_long(scan, k, last):
+                return rows, taken, k
+            if isinstance(cells, str):  # a mistaken quote: its line alone is set aside
+                cells, last = UNCLOSED, k
+        text = data[scan.starts[k] : scan.ends[last]].decode()
+        taken[k : last + 1] = True
+        next_free = last + 1
+        first = cells[0] if isinstance(cells, list) else text
+        if footnoted or reading.table.is_footnote(text) or reading.table.is_footnote(first):
+            footnoted = True  # kept as a line for now; cut off with what follows it
+            rows.add([first, *[None] * (len(_read_names(reading.table)) - 1)], number)
+            continue
+        is_last = block.final and last == count - 1
+        sound = _judge_record(reading, rows, text, cells, number, is_last and block.unended)
+        open_from = None if sound else k if cells == UNCLOSED and open_from is None else open_from
+    if block.final and not footnoted and open_from is not None and not scan.plain[open_from + 1 :].any():
+        raise half_a_file(reading.what)
+    return rows, taken, None
+
+
+def _is_too_long(scan: _Scan, first: int, last: int) -> bool:
+    return last - first > LONGEST_RECORD_LINES or scan.ends[last] - scan.starts[first] > LONGEST_RECORD
+
+
+def _join_lines(reading: _Reading, data: bytes, scan: _Scan, first: int) -> tuple[list[str] | str, int]:
+    """The cells of a record that spans lines, and its last line. ``UNCLOSED`` where it never closes; another rule
+    where it closes against the form, or where a line inside it looks like a row of its own."""
+    quote = reading.quote.encode()
+    last = first
+    while last + 1 < len(scan.starts) and not _is_too_long(scan, first, last):
+        last += 1
+        if quote not in data[scan.starts[last] : scan.ends[last]]:
+            continue
+        text = data[scan.starts[first] : scan.ends[last]].decode()
+        cells = split_cells(text, reading.delimiter, reading.quote)
+        if cells == UNCLOSED:
+            continue
+        if isinstance(cells, str):
+            return cells, last
+        swallowed = data[scan.starts[first] : scan.ends[last]].split(b"\n")[1:-1]
+        width = reading.table.width
+        if len(cells) != width or (
+            width >= 4 and any(line.count(reading.delimiter.encode()) == width - 1 for line in swallowed)
+        ):
+            return RAGGED, last
+        return cells, last
+    return UNCLOSED, last
+
+
+def _judge_record(
+    reading: _Reading, rows: Rows, text: str, cells: list[str] | str, number: int, unended: bool
+) -> bool:
+    """Adds one record as a row (True) or as a row set aside. Raises DeliveryRefused for half a file."""
+    table = reading.table
+    if text.startswith(_UNDECODABLE):
+        _add_broken(reading, rows, number, ENCODING, reading.undecodable[int(text.removeprefix(_UNDECODABLE))])
+        return False
+    if isinstance(cells, str):
+        if unended and cells == UNCLOSED:
+            raise half_a_file(reading.what)
+        _add_broken(reading, rows, number, cells, text)
+        return False
+    flaw = find_flaw(cells)
+    if len(cells) != table.width:
+        if table.is_total(cells[0]):
+            skip(reading.report, "total")
+            return False
+        if unended and len(cells) < table.width:
+            raise half_a_file(reading.what)
+        _add_broken(reading, rows, number, NUL_BYTE if flaw == NUL_BYTE else RAGGED, text)
+        return False
+    if reading.quote not in text and "\r" in text:
+        _add_broken(reading, rows, number, LINE_BREAK, text)
+        return False
+    wanted = [cells[p] for p in _read_positions(table)]
+    if flaw:
+        rows.add_broken(keep_sound(wanted), number, flaw, text.replace("\x00", "␀"))
+        return False
+    rows.add(wanted, number)
+    return True
+
+
+def _add_broken(reading: _Reading, rows: Rows, number: int, rule_id: str, text: str) -> None:
+    rows.add_broken([None] * len(_read_names(reading.table)), number, rule_id, text.replace("\x00", "␀"))
+
+
+# --- what is taken from a line ----------------------------------------------------------------------
+
+
+def _read_positions(table: Table) -> list[int]:
+    """Positions taken from a line: always the first (footnotes, totals), then what the table needs."""
+    return [0, *table.read_positions, *table.match.pivoted, *table.match.unnamed]
+
+
+def _read_names(table: Table) -> list[str]:
+    return [
+        "__first",
+        *table.read_columns,
+        *(f"__p{p}" for p in table.match.pivoted),
+        *(f"__u{p}" for p in table.match.unnamed),
+    ]
+
+
+def _read_plain(reading: _Reading, data: bytes, scan: _Scan, plain: np.ndarray[Any, Any]) -> pa.RecordBatch:
+    """The lines whose structure is proven, read by Arrow."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.csv as pa_csv
+
+    names = _read_names(reading.table)
+    numbers = np.flatnonzero(plain)
+    lines = pa.array(numbers.astype(np.int64) + reading.line)
+    if not len(numbers):
+        return make_batch(names, Rows(), reading.origin)
+    if len(numbers) < len(plain):
+        stops = np.append(scan.starts[1:], len(data))
+        keep = np.repeat(plain, stops - scan.starts)
+        data = np.frombuffer(data, np.uint8)[keep].tobytes()
+    cells = [f"{i}" for i in range(reading.table.width)]
+    positions = [f"{p}" for p in _read_positions(reading.table)]
+    table = pa_csv.read_csv(
+        pa.BufferReader(data),
+        pa_csv.ReadOptions(column_names=cells, use_threads=False, block_size=max(len(data) + 1, 1 << 16)),
+        pa_csv.ParseOptions(
+            delimiter=reading.delimiter,
+            quote_char=reading.quote if scan.quoted else False,
+            double_quote=scan.quoted,
+            newlines_in_values=False,
+            ignore_empty_lines=False,
+        ),
+        pa_csv.ConvertOptions(
+            column_types={c: pa.string() for c in cells},
+            include_columns=sorted(set(positions)),
+            strings_can_be_null=False,
+            quoted_strings_can_be_null=False,
+            check_utf8=False,
+        ),
+    )
+    if table.num_rows != len(numbers):  # the proof and the reader must agree, else nothing of this file is safe
+        raise DeliveryRefused(
+            f"{reading.what}：第 {reading.line} 行起的内容无法按约定的格式逐行读出。现有数据继续有效；请重新导出后提供。",
+            rule_id="delivery.structure",
+        )
+    table = table.combine_chunks()
+    arrays = [table[p].chunk(0) for p in positions]
+    return add_system_columns(pa.RecordBatch.from_arrays(arrays, names=names), reading.origin, lines)
+
+
+def _merge(plain: pa.RecordBatch, others: pa.RecordBatch) -> pa.RecordBatch:
+    """Both in the order of their lines."""
+    import pyarrow as pa
+
+    if not plain.num_rows:
+        return others
+    joined = pa.Table.from_batches([plain, others])
+    batch: pa.RecordBatch = joined.sort_by("_line").combine_chunks().to_batches()[0]
+    return batch
+
+
+def _drop_unnamed_and_totals(reading: _Reading, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Sets rows aside that have a value where the header has no name; drops and counts total lines."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if reading.table.match.unnamed:
+        stray = pa.repeat(False, batch.num_rows)
+        for p in reading.table.match.unnamed:
+            cell = pc.fill_null(pc.utf8_trim_whitespace(batch.column(f"__u{p}")), "")
+            stray = pc.or_(stray, pc.not_equal(cell, ""))
+        if pc.any(stray).as_py():
+            batch = _set_aside(batch, pc.and_(stray, pc.is_null(batch.column("_broken"))), RAGGED, reading.delimiter)
+    if reading.table.layout.total and batch.num_rows:
+        total = pc.and_(reading.table.find_totals(batch.column("__first")), pc.is_null(batch.column("_broken")))
+        if dropped := pc.sum(total).as_py():
+            skip(reading.report, "total", dropped)
+            batch = batch.filter(pc.invert(total))
+    return batch
+
+
+def _set_aside(batch: pa.RecordBatch, which: pa.BooleanArray, rule_id: str, delimiter: str) -> pa.RecordBatch:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    system = ("_origin", "_line", "_broken", "_raw")
+    cells = [n for n in batch.schema.names if n not in system]
+    raw = pc.binary_join_element_wise(
+        *(pc.fill_null(batch.column(c), "") for c in cells if c != "__first"), delimiter
+    )
+    arrays = []
+    for name in batch.schema.names:
+        column = batch.column(name)
+        if name == "_broken":
+            column = pc.if_else(which, rule_id, column)
+        elif name == "_raw":
+            column = pc.if_else(which, raw, column)
+        elif name in cells:
+            column = pc.if_else(which, pa.scalar(None, pa.string()), column)
+        arrays.append(column)
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+def _cut_footnotes(reading: _Reading, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows above the first footnote; what is below is counted as skipped."""
+    if not reading.table.layout.footnote or not batch.num_rows:
+        return batch
+    import pyarrow.compute as pc
+
+    found = pc.index(reading.table.find_footnotes(batch.column("__first")), True).as_py()
+    if found < 0:
+        return batch
+    reading.in_footnotes = True
+    skip(reading.report, "footnote", batch.num_rows - found)
+    below = batch.slice(found + 1)
+    rows = pc.and_(pc.is_valid(below.columns[1]), pc.is_null(below.column("_broken")))
+    reading.rows_after_footnote += pc.sum(rows).as_py() or 0
+    return batch.slice(0, found)
+
+
+def _skip_footnotes(reading: _Reading, lines: list[bytes]) -> None:
+    width = reading.table.width
+    for line in lines:
+        blank = not line.strip(b" ,;\t\r")
+        skip(reading.report, "blank" if blank else "footnote")
+        reading.rows_after_footnote += not blank and line.count(reading.delimiter.encode()) == width - 1

@@ -1,0 +1,178 @@
+"""Where the table stands in a file: header by declared names, metadata and title lines above it, footnotes and
+total lines below, wide tables turned into observations. What is no row is counted, with its reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from guiji.errors import DeliveryRefused
+from guiji.sources.columns import Expected, HeaderMatch, count_matches, header_columns, match_header
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from guiji.catalog.models import Layout, Unpivot
+    from guiji.records import ReadReport
+
+#: how far down a header is looked for
+HEADER_WITHIN = 60
+SKIP_TITLES = {
+    "title": "标题行",
+    "metadata": "说明行",
+    "blank": "空行",
+    "footnote": "脚注行",
+    "total": "合计行",
+    "redelivered": "重复提供的文件",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """How to read the lines below the header of one table."""
+
+    expected: Expected
+    layout: Layout
+    match: HeaderMatch
+    constants: dict[str, str]  # columns that metadata lines fill
+    read_columns: tuple[str, ...]  # names of the cells that are taken from a line, in order
+    read_positions: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        return self.match.width
+
+    def is_footnote(self, text: str) -> bool:
+        return bool(self.layout.footnote and re.search(self.layout.footnote, text.strip()))
+
+    def is_total(self, first_cell: str) -> bool:
+        return bool(self.layout.total and re.fullmatch(self.layout.total, first_cell.strip()))
+
+    def find_totals(self, first_cells: pa.Array) -> pa.BooleanArray:
+        """``is_total`` of a whole column; null counts as no."""
+        return _match_column(first_cells, rf"\A(?:{self.layout.total})\z", self.is_total)
+
+    def find_footnotes(self, first_cells: pa.Array) -> pa.BooleanArray:
+        """``is_footnote`` of a whole column; null counts as no."""
+        return _match_column(first_cells, self.layout.footnote or "", self.is_footnote)
+
+
+def _match_column(cells: pa.Array, pattern: str, is_match: Callable[[str], bool]) -> pa.BooleanArray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        found = pc.match_substring_regex(pc.utf8_trim_whitespace(cells), pattern)
+    except pa.ArrowInvalid:  # a pattern that Python knows and RE2 does not
+        found = pa.array([cell is not None and is_match(cell) for cell in cells.to_pylist()], pa.bool_())
+    return pc.fill_null(found, False)
+
+
+def skip(report: ReadReport, reason: str, lines: int = 1) -> None:
+    """Counts lines that are not rows."""
+    if lines:
+        report.skipped[reason] = report.skipped.get(reason, 0) + lines
+
+
+def find_header(expected: Expected, layout: Layout, lines: Sequence[Sequence[str]]) -> int | None:
+    """Index of the header among the first lines: the first with the most declared names, at least half of them."""
+    looked_for, required = header_columns(expected, layout)
+    scores = [count_matches(expected, layout, cells) for cells in lines]
+    best = max(scores, default=0)
+    # one name is enough only where little more is asked for: a title can hold a column's name
+    if best == 0 or best * 2 < min(len(looked_for), len(required) or len(looked_for)):
+        return None
+    return scores.index(best)
+
+
+def refuse_headless(expected: Expected, layout: Layout, what: str) -> DeliveryRefused:
+    """The error for a file in which no header is found."""
+    looked_for, _ = header_columns(expected, layout)
+    names = [c for c in expected.columns if c in looked_for]
+    shown = "、".join(names[:8]) + ("等" if len(names) > 8 else "")
+    return DeliveryRefused(
+        f"{what}：前 {HEADER_WITHIN} 行中没有找到表头（应包含列：{shown}）。现有数据继续有效；请按约定的表头重新提供。",
+        rule_id="delivery.missing_column",
+    )
+
+
+def build_table(
+    expected: Expected,
+    layout: Layout,
+    above: Sequence[str],
+    header: Sequence[str],
+    report: ReadReport,
+    what: str,
+) -> Table:
+    """The table under ``header``; ``above`` are the texts of the lines over it, counted as skipped."""
+    constants: dict[str, str] = {}
+    for text in above:
+        found = False
+        for column, pattern in layout.metadata.items():
+            if column not in constants and (m := re.search(pattern, text.strip())):
+                constants[column] = (m.group(1) if m.re.groups else m.group()).strip()
+                found = True
+        skip(report, "metadata" if found else "title" if text.strip(" ,;\t") else "blank")
+    if absent := [c for c in layout.metadata if c not in constants]:
+        raise DeliveryRefused(
+            f"{what}：表头上方没有找到说明项 {'、'.join(absent)}。现有数据继续有效；请保留文件开头的说明行后重新提供。",
+            rule_id="delivery.missing_metadata",
+        )
+    match = match_header(expected, layout, header, report, what)
+    names = [c for c in (*expected.columns, *(layout.unpivot.keep if layout.unpivot else ())) if c in match.index]
+    ordered = tuple(dict.fromkeys(names))
+    return Table(expected, layout, match, constants, ordered, tuple(match.index[c] for c in ordered))
+
+
+def shape_batch(table: Table, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch as read (``read_columns``, pivoted columns ``__p<position>``, system columns) as the declared columns.
+
+    Metadata constants and missing optional columns are filled in; an unpivot makes a row of every cell that is not
+    blank, in the order of the file, and keeps a broken row as the one row it is.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if table.layout.unpivot:
+        batch = _unpivot(table, table.layout.unpivot, batch)
+    n = batch.num_rows
+    have = {name: batch.column(i) for i, name in enumerate(batch.schema.names)}
+    arrays = []
+    columns = table.expected.columns
+    for column in columns:
+        if column in table.constants:
+            value = pa.repeat(pa.scalar(table.constants[column], pa.string()), n)
+            sound = pc.is_null(have["_broken"])
+            arrays.append(value if pc.all(sound).as_py() is not False else pc.if_else(sound, value, None))
+        else:
+            arrays.append(have.get(column, pa.nulls(n, pa.string())))
+    system = ("_origin", "_line", "_broken", "_raw")
+    return pa.RecordBatch.from_arrays([*arrays, *(have[c] for c in system)], names=[*columns, *system])
+
+
+def _unpivot(table: Table, unpivot: Unpivot, batch: pa.RecordBatch) -> pa.RecordBatch:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    whole = pa.table(batch)
+    keep = [*unpivot.keep, *(c for c in table.read_columns if c not in unpivot.keep), "_origin", "_line", "_broken", "_raw"]
+    broken = pc.is_valid(whole["_broken"])
+    parts = []
+    for position, said in table.match.pivoted.items():
+        cells = whole[f"__p{position}"]
+        there = pc.and_(pc.invert(broken), pc.not_equal(pc.fill_null(pc.utf8_trim_whitespace(cells), ""), ""))
+        part = whole.select(keep).append_column(unpivot.into, pa.repeat(pa.scalar(said, pa.string()), len(whole)))
+        parts.append(part.append_column(unpivot.value, cells).filter(there))
+    aside = whole.filter(broken)
+    nothing = pa.nulls(len(aside), pa.string())
+    parts.append(aside.select(keep).append_column(unpivot.into, nothing).append_column(unpivot.value, nothing))
+    joined = pa.concat_tables(parts)
+    import numpy as np
+
+    # stable: the observations of a line stay in the order of its columns
+    order = np.argsort(joined["_line"].to_numpy(), kind="stable")
+    ordered = joined.take(pa.array(order)).combine_chunks()
+    batches = ordered.to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=joined.schema)
