@@ -25,6 +25,8 @@ class City:
     platform: str = "市公共信息平台"
     #: what the notices and the report refer to
     basis: str = "《鄂尔多斯市公共数据管理实施方案》（鄂府办发〔2023〕92号）"
+    mend_working_days: int = 5
+    """a department has this many working days to mend what is wrong"""
     remind_working_days: int = 1
     """a reminder goes out this many working days before a ticket is due"""
     escalate_working_days: int = 5
