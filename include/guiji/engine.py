@@ -1,0 +1,119 @@
+"""The embedded engine (DuckDB) for everything that touches millions of rows: bounded memory, no network, no surprises.
+
+Text that reaches SQL goes through ``quote_identifier`` or ``quote_text``; nothing else is pasted into a statement.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guiji.settings import Settings
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+#: what DuckDB may hold of its own; the rest of the 900 MB is Python, Arrow and Great Expectations
+MEMORY_LIMIT = "384MB"
+
+# --- the columns of a snapshot cache, beside the key and order columns -------------------------------
+ROW_HASH = "_row_hash"
+#: 128 bits over the raw columns of a row that was clean; null where the row must be checked again
+RAW_HASHES = ("_raw_hash_1", "_raw_hash_2")
+#: which declared fields are empty, 60 fields to a column
+NULLS_PREFIX = "_nulls_"
+#: keys of the cache's Parquet metadata
+SIGNATURE_KEY = "guiji_signature"
+JUDGED_ON_KEY = "guiji_judged_on"
+
+
+@contextmanager
+def open_engine(
+    settings: Settings, *, time_zone: str = "Asia/Shanghai", memory_limit: str = MEMORY_LIMIT
+) -> Iterator[DuckDBPyConnection]:
+    """A DuckDB connection of its own, with a memory limit, a spill folder that is removed, and no way to the network.
+
+    Extensions are neither downloaded nor loaded: what the wheel holds is what there is.
+    """
+    import duckdb
+
+    scratch = settings.home / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    spill = Path(tempfile.mkdtemp(prefix="engine-", dir=scratch))
+    try:
+        con = duckdb.connect(
+            config={
+                "memory_limit": memory_limit,
+                "threads": max(1, min(4, os.cpu_count() or 1)),
+                "temp_directory": str(spill),
+                "preserve_insertion_order": False,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            }
+        )
+        try:
+            con.execute(f"SET TimeZone = {quote_text(time_zone)}")
+            yield con
+        finally:
+            con.close()
+    finally:
+        shutil.rmtree(spill, ignore_errors=True)
+
+
+def quote_identifier(name: str) -> str:
+    """``name`` as an SQL identifier. Raises ValueError for a NUL, which no quoting can carry."""
+    if "\x00" in name:
+        raise ValueError("an identifier can't hold a NUL character")
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_text(text: str) -> str:
+    """``text`` as an SQL string literal; a NUL is spelled out."""
+    quoted = "'" + text.replace("'", "''") + "'"
+    return "(" + quoted.replace("\x00", "'||chr(0)||'") + ")" if "\x00" in text else quoted
+
+
+def scan_parquet(paths: str | Path | Sequence[str | Path], *, row_number: bool = False) -> str:
+    """A table expression over Parquet files whose names are taken literally, not as patterns."""
+    listed = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    names = ", ".join(quote_text(_escape_glob(str(p))) for p in listed)
+    return f"read_parquet([{names}], hive_partitioning = false{', file_row_number = true' if row_number else ''})"
+
+
+def copy_to_parquet(
+    con: DuckDBPyConnection, select: str, path: Path, metadata: Mapping[str, str] | None = None, comment: str = ""
+) -> int:
+    """Writes what ``select`` gives to ``path``, readable by the owner only, by rename; returns the number of rows."""
+    temporary = path.with_suffix(".tmp")
+    kv = ""
+    if metadata:
+        kv = ", KV_METADATA {" + ", ".join(f"{k}: {quote_text(v)}" for k, v in metadata.items()) + "}"
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+    con.execute(
+        f"/* guiji {comment} */ COPY ({select}) TO {quote_text(str(temporary))} (FORMAT parquet, COMPRESSION lz4_raw{kv})"
+    )
+    row: Any = con.fetchone()
+    temporary.chmod(0o600)
+    os.replace(temporary, path)
+    return int(row[0])
+
+
+def read_parquet_metadata(path: str | Path) -> dict[str, str]:
+    """The key-value metadata of a Parquet file; empty when the file is absent or broken."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        found = pq.read_metadata(path).metadata or {}
+    except (OSError, pa.ArrowException):
+        return {}
+    return {k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in found.items()}
+
+
+def _escape_glob(path: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in path)
