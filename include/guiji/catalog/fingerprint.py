@@ -45,7 +45,7 @@ def list_code_tables() -> list[str]:
 
 
 def list_division_tables() -> list[Path]:
-    return sorted(CODES.glob("*2260*.csv"))
+    return sorted(CODES.glob("division*.csv"))
 
 
 def hash_file(path: Path) -> str:
