@@ -1,7 +1,8 @@
 """The catalog: one strict YAML file per resource says what it is, never which operators to run.
 
 ``models`` what a file may say · ``strict_yaml`` YAML without surprises, with places · ``validate`` tree to model,
-errors to problems · ``checks`` what pydantic can't see · ``expressions`` conditions by an allow-list · ``fingerprint``
+errors to problems · ``checks`` what pydantic can't see · ``binding`` whether
+expressions fit the types · ``expressions`` conditions by an allow-list · ``fingerprint``
 when rows must be judged again · ``loader`` files to ``Catalog`` · ``schema_files`` JSON Schema for editors · ``render`` for
 people.
 """
@@ -18,6 +19,7 @@ from guiji.catalog.loader import (
     load_resource,
 )
 from guiji.catalog.problems import Problem
+from guiji.catalog.render import list_row, render_resource
 from guiji.catalog.schema_files import json_schema
 
 __all__ = [
@@ -26,8 +28,10 @@ __all__ = [
     "check_catalog",
     "json_schema",
     "list_resource_ids",
+    "list_row",
     "load_catalog",
     "load_department",
     "load_libraries",
     "load_resource",
+    "render_resource",
 ]

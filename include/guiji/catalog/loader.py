@@ -17,7 +17,7 @@ from guiji.catalog.fingerprint import fingerprint_rules
 from guiji.catalog.models import DepartmentModel, LibraryModel, Resource, ResourceModel
 from guiji.catalog.problems import Problem, find_nearest
 from guiji.catalog.strict_yaml import Node, StrictYamlError, parse_yaml
-from guiji.catalog.validate import validate_tree
+from guiji.catalog.validate import locate, validate_tree
 from guiji.errors import CatalogError
 
 LIBRARIES = "libraries"
@@ -151,9 +151,11 @@ def load_catalog(path: Path | str) -> Catalog:
     )
 
 
-def load_resource(path: Path | str, id: str) -> Resource:
+def load_resource(path: Path | str, id: str, *, check_expressions: bool = True) -> Resource:
     """One resource from its own file and its department's; no other file is opened.
 
+    Without ``check_expressions`` its conditions are not parsed here, which saves the parser's import (0.1 s) where a
+    task is only being looked up; whoever runs a condition parses it by the allow-list in any case.
     What only the whole catalog can show (mappings, duplicates) is left to ``load_catalog`` and ``check_catalog``.
     Raises CatalogError with every problem, or with the nearest id where there is no such resource.
     """
@@ -167,7 +169,7 @@ def load_resource(path: Path | str, id: str) -> Resource:
     department, defaults, problems = _read_department(root / department_name)
     if department is None:
         raise _catalog_error(id, problems)
-    model, _, problems = _read_resource(file, defaults)
+    model, _, problems = _read_resource(file, defaults, expressions=check_expressions)
     if model is None:
         raise _catalog_error(id, problems)
     return _build_resource(model, department, file)
@@ -193,8 +195,21 @@ def load_libraries(path: Path | str) -> dict[str, LibraryModel]:
 
 
 def check_catalog(path: Path | str) -> list[Problem]:
-    """Every problem of every file, in file and line order; errors and warnings (``Problem.warning``)."""
-    return list(load_catalog(path).problems)
+    """Every problem of every file, in file and line order; errors and warnings (``Problem.warning``).
+
+    Beyond ``load_catalog``, the expressions of sound resources are bound to their fields' types in the engine.
+    """
+    from guiji.catalog.binding import check_types
+
+    catalog = load_catalog(path)
+    problems = list(catalog.problems)
+    for resource in catalog.resources.values():
+        found = check_types(resource.model)
+        if found:
+            file = Path(resource.path)
+            tree = parse_yaml(file.read_bytes(), _show(file))
+            problems += [Problem(*locate(tree, place), message) for place, message in found]
+    return sorted(problems, key=lambda p: (p.file, p.line, p.column))
 
 
 def list_resource_ids(path: Path | str) -> list[str]:
@@ -274,7 +289,9 @@ def _read_department(directory: Path) -> tuple[DepartmentModel | None, Node | No
     return model, tree.value.get("defaults"), []
 
 
-def _read_resource(file: Path, defaults: Node | None) -> tuple[ResourceModel | None, Node, list[Problem]]:
+def _read_resource(
+    file: Path, defaults: Node | None, *, expressions: bool = True
+) -> tuple[ResourceModel | None, Node, list[Problem]]:
     tree, problems = _read_tree(file)
     if tree is None:
         return None, Node(_show(file), 1, 1, None, {}), problems
@@ -282,7 +299,7 @@ def _read_resource(file: Path, defaults: Node | None) -> tuple[ResourceModel | N
     model, problems = validate_tree(ResourceModel, tree)
     if model is None:
         return None, tree, problems
-    problems = check_resource(model, tree, file)
+    problems = check_resource(model, tree, file, expressions=expressions)
     return (None if any(not p.warning for p in problems) else model), tree, problems
 
 
