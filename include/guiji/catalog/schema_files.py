@@ -6,10 +6,13 @@ A file names its schema in its first line: ``# yaml-language-server: $schema=<pa
 
 from __future__ import annotations
 
+import ast
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from guiji.catalog import models
 from guiji.catalog.models import DepartmentModel, LibraryModel, Model, ResourceModel
 from guiji.catalog.problems import find_nearest
 from guiji.errors import UsageError
@@ -30,6 +33,9 @@ def json_schema(kind: str) -> dict[str, Any]:
     schema = KINDS[kind].model_json_schema(by_alias=True)
     if kind == "resource":
         schema["required"] = [k for k in schema["required"] if k in ("id", "code", "name", "fields", "key")]
+    _describe(schema, KINDS[kind].__name__)
+    for name, definition in schema.get("$defs", {}).items():
+        _describe(definition, name)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -49,3 +55,27 @@ def write_schemas(directory: Path = DIRECTORY) -> list[Path]:
             file.write_text(text, encoding="utf-8")
             written.append(file)
     return written
+
+
+@lru_cache(maxsize=1)
+def read_docstrings() -> dict[str, dict[str, str]]:
+    """Model name -> key as written in YAML -> the docstring under the field, in one line."""
+    tree = ast.parse(Path(models.__file__).read_text(encoding="utf-8"))
+    found: dict[str, dict[str, str]] = {}
+    for cls in (n for n in tree.body if isinstance(n, ast.ClassDef)):
+        model = getattr(models, cls.name)
+        aliases = {n: f.alias for n, f in getattr(model, "model_fields", {}).items() if f.alias}
+        fields = found.setdefault(cls.name, {})
+        for field, doc in zip(cls.body, cls.body[1:], strict=False):
+            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+                continue
+            if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant) and isinstance(doc.value.value, str):
+                name = field.target.id
+                fields[aliases.get(name) or name] = " ".join(doc.value.value.split())
+    return found
+
+
+def _describe(definition: dict[str, Any], model_name: str) -> None:
+    for key, text in read_docstrings().get(model_name, {}).items():
+        if key in definition.get("properties", {}):
+            definition["properties"][key]["description"] = text
