@@ -284,8 +284,10 @@ def _over_cap(run: _Run, addresses: Sequence[str]) -> timedelta | None:
     run.conn.commit()
     if row is None or row["nth"] is None:
         return None
-    free_at: datetime = row["nth"] + timedelta(hours=1)
-    return max(free_at - run.now, timedelta(minutes=1))
+    nth: datetime = row["nth"]
+    free_at = nth + timedelta(hours=1)
+    wait = free_at - run.now
+    return wait if wait > timedelta(minutes=1) else timedelta(minutes=1)
 
 
 def _record(run: _Run, mail_id: str, outcomes: dict[str, Outcome]) -> None:
