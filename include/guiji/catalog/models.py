@@ -69,6 +69,7 @@ class Sharing(Model):
     """共享属性. 不予共享 needs a legal basis; 有条件共享 needs condition, scope and purpose."""
 
     type: SharingType
+    """共享类型: 无条件共享, 有条件共享 or 不予共享"""
     condition: str | None = None
     """共享条件"""
     scope: str | None = None
@@ -176,6 +177,7 @@ class Rule(Model):
     """A row rule: an SQL expression over field names that is true for a good row (null counts as good)."""
 
     id: PhysicalName
+    """short ASCII name, unique in the resource"""
     title: str
     """what is demanded, in Chinese, as the department reads it"""
     expr: str
@@ -187,6 +189,7 @@ class Rule(Model):
     severity: Literal["reject", "warn"] = "reject"
     """reject: the row is kept out; warn: it is accepted and reported as suspicious"""
     tolerance: Share | None = None
+    """tolerated share of rows that fail it; the resource's where absent"""
     standard: str | None = None
     """the standard or regulation the rule comes from"""
     mend: str
@@ -207,6 +210,7 @@ class Tolerance(Model):
     min_rows: int = Field(default=1, ge=0)
     """fewer rows than this refuse the delivery (F-11)"""
     max_rows: int | None = None
+    """more rows than this hold the batch"""
     completeness: Share | None = None
     """smallest share of assigned values over all fields (0201)"""
 
@@ -220,6 +224,7 @@ class Completeness(Model):
     mode: Literal["ok_file", "stable"] = "stable"
     """ok_file: a marker file beside it; stable: size and time unchanged over two polls"""
     suffix: str = ".ok"
+    """what the marker file's name adds to the file's (``a.csv`` + ``.ok``)"""
     seconds: float = 5
     """how long size and time must stay unchanged"""
 
@@ -249,25 +254,33 @@ class Layout(Model):
     total: str | None = None
     """regular expression of the first cell of total lines; counted as skipped"""
     unpivot: Unpivot | None = None
+    """turn columns into rows"""
 
 
 class Format(Model):
     """The form of a file."""
 
     type: Literal["csv", "xlsx", "json", "geojson"] = "csv"
+    """csv, xlsx, json or geojson"""
     encoding: Literal["auto", "utf-8", "gb18030"] = "auto"
     """auto: BOM, then UTF-8 strict, then GB18030 strict"""
     delimiter: str = ","
+    """one character between cells (csv)"""
     quote: str = '"'
+    """one character around cells (csv)"""
     layout: Layout = Layout()
+    """where the table stands in the file"""
 
 
 class DatabaseSource(Model):
     kind: Literal["database"]
+    """database: PostgreSQL, MySQL/MariaDB, SQLite; which of them the connection says"""
     connection: str
     """connection id (AIRFLOW_CONN_<ID> or Airflow's own)"""
     schema_: str | None = Field(default=None, alias="schema")
+    """schema of the table; the connection's default where absent"""
     table: str
+    """table or view"""
     filter: str | None = None
     """condition on the source's columns; parsed with an allow-list"""
     cursor: str | None = None
@@ -275,45 +288,65 @@ class DatabaseSource(Model):
     lag_seconds: int = Field(default=0, ge=0)
     """safety lag and overlap of an incremental read"""
     chunk_rows: int = Field(default=65536, ge=1)
+    """rows held in memory at a time"""
 
 
 class RemoteFilesSource(Model):
     kind: Literal["sftp", "ftp"]
+    """sftp or ftp"""
     connection: str
+    """connection id; an SFTP connection carries the pinned host key"""
     directory: str
+    """folder on the server"""
     pattern: str
     """regular expression of the whole file name; a group named ``date`` gives the business date"""
     date_format: str = "%Y%m%d"
+    """strptime format of the group ``date``"""
     complete: Completeness = Completeness()
+    """when a file is complete"""
     format: Format = Format()
+    """the form of the files"""
 
 
 class FilesSource(Model):
     kind: Literal["files"]
+    """files: a folder of exported files"""
     directory: str
     """absolute, or below GUIJI_REAL_DATA / an environment variable written as ${NAME}/…"""
     pattern: str
+    """regular expression of the whole file name; a group named ``date`` gives the business date"""
     date_format: str = "%Y%m%d"
+    """strptime format of the group ``date``"""
     complete: Completeness = Completeness(seconds=0)
+    """when a file is complete"""
     format: Format = Format()
+    """the form of the files"""
 
 
 class Paging(Model):
     style: Literal["none", "page", "offset", "cursor"] = "page"
+    """none: one answer; page: page numbers; offset: row numbers; cursor: the answer names the next"""
     parameter: str = "page"
     """query parameter that carries page number, offset or cursor"""
     first: int = 1
+    """number of the first page or row"""
     size_parameter: str | None = "size"
+    """query parameter that carries the page size; null where there is none"""
     size: int = Field(default=500, ge=1)
+    """rows asked for per page"""
     next: str | None = None
     """dotted path of the next cursor in the answer (style cursor)"""
     max_pages: int = Field(default=100_000, ge=1)
+    """more pages than this are taken for an endless loop"""
 
 
 class HttpSource(Model):
     kind: Literal["http"]
+    """http: an interface that answers JSON"""
     connection: str
+    """connection id; its host, port, login and password are used"""
     path: str
+    """path below the connection's host"""
     parameters: dict[str, str] = {}
     """fixed query parameters; {window_start} and {window_end} are replaced by ISO timestamps"""
     records: str = "data"
@@ -329,7 +362,9 @@ class HttpSource(Model):
     cursor: str | None = None
     """record field that grows with every change (incremental resources)"""
     lag_seconds: int = 0
+    """safety lag and overlap of an incremental read"""
     paging: Paging = Paging()
+    """how the pages are asked for"""
     token_header: str | None = None
     """header that carries the connection's password as a token"""
 
@@ -341,6 +376,7 @@ class LibraryMapping(Model):
     """Into which library this resource feeds, and as what."""
 
     library: str
+    """name of the library"""
     key: list[str]
     """fields of this resource that make the library's key, in the key's order"""
     fields: dict[str, str]
@@ -357,6 +393,7 @@ class Delivery(Model):
     working_days: bool = False
     """count due_days in working days of the legal calendar"""
     due_time: str = "18:00"
+    """time of day until which it is due"""
     cron: str | None = None
     """the engineer's own schedule; from the update cycle where absent"""
     since: str | None = None
@@ -365,15 +402,20 @@ class Delivery(Model):
 
 class Contact(Model):
     name: str
+    """name of the person"""
     email: str
+    """where notices go"""
     phone: str | None = None
+    """telephone number"""
     role: str = "数据专员"
+    """what the person does"""
 
 
 class ResourceModel(Model):
     """One resource = one file ``<department>/<resource>.yml``."""
 
     id: ResourceId
+    """<department>.<file name>"""
     code: str
     """信息资源代码: classification code / sequence"""
     name: str
@@ -381,13 +423,17 @@ class ResourceModel(Model):
     summary: str
     """信息资源摘要: grain, scope and known limitation"""
     category: Category
+    """资源分类"""
     format: str
     """信息资源格式, for instance 数据库/CSV"""
     system: str
     """the information system it comes from (数据—系统)"""
     sharing: Sharing
+    """共享属性"""
     opening: Opening = Opening()
+    """开放属性"""
     update_cycle: UpdateCycle
+    """更新周期"""
     published: str
     """发布日期 (ISO)"""
     related: list[str] = []
@@ -397,6 +443,7 @@ class ResourceModel(Model):
     demanded: bool = True
     """on the demand list (数据需求清单)"""
     source: Source
+    """where the data come from; kind is database, sftp, ftp, files or http"""
     load: Literal["snapshot", "incremental"] = "snapshot"
     """snapshot: each delivery is the whole; incremental: it is what changed"""
     delete_mode: Literal["soft", "keep"] = "soft"
@@ -406,17 +453,23 @@ class ResourceModel(Model):
     contract: Literal["freeze", "evolve", "discard"] = "freeze"
     """undeclared columns: freeze refuses the delivery, evolve accepts and reports, discard drops them"""
     fields: list[FieldSpec] = Field(min_length=1)
+    """信息项, all of them: the delivery's columns are compared with them in both directions"""
     key: list[str] = Field(min_length=1)
     """fields that identify a row"""
     order: list[str] = []
     """fields that decide between two versions of a key: larger is newer"""
     rules: list[Rule] = []
+    """what a row must satisfy beyond its fields' types"""
     tolerance: Tolerance = Tolerance()
+    """the bands of a batch"""
     mappings: list[LibraryMapping] = []
+    """which libraries it feeds"""
     delivery: Delivery = Delivery()
+    """when it is due and fetched"""
     contacts: list[Contact] = []
     """of this resource, before the department's"""
     time_zone: str = "Asia/Shanghai"
+    """of the timestamps in the delivery"""
 
     @property
     def department_id(self) -> str:
@@ -435,8 +488,11 @@ class DepartmentModel(Model):
     """``<department>/department.yml``; ``defaults`` are the only inherited values."""
 
     id: PhysicalName
+    """the folder's name"""
     name: str
+    """full name in Chinese"""
     short_name: str
+    """name in tables and subjects"""
     credit_code: str
     """统一社会信用代码 of the department (提供方代码)"""
     leader: str
@@ -444,23 +500,30 @@ class DepartmentModel(Model):
     section: str
     """责任股室"""
     contacts: list[Contact] = []
+    """who is told what to mend, the first as addressee"""
     pool_slots: int = Field(default=2, ge=1)
     """how many tasks may read from its front-end processor at once"""
     statement_timeout_seconds: int = Field(default=600, ge=1)
+    """longest a statement may run on its front-end processor"""
     defaults: dict[str, object] = {}
     """top-level keys of a resource file that its resources inherit when they say nothing"""
 
 
 class LibraryField(Model):
     name: PhysicalName
+    """physical name: short ASCII"""
     title: str
+    """name in Chinese, the COMMENT of the column"""
     type: str = "string"
+    """as a field's type"""
     sensitivity: Literal[1, 2, 3, 4] = 1
+    """分级, as a field's; not lower than that of what feeds it"""
     strategy: Literal["authority", "newest_non_null"] = "authority"
     """authority: the first department of ``authority`` that has a value; newest_non_null: the newest value"""
     authority: list[str] = []
     """departments in order; a department that is not named can't supply this field under ``authority``"""
     crs: str | None = None
+    """coordinate reference system of a geometry"""
 
 
 class LibraryModel(Model):
@@ -471,15 +534,19 @@ class LibraryModel(Model):
     table: PhysicalName
     """table in schema ``library`` (person)"""
     title: str
+    """name in Chinese"""
     kind: Literal["base", "topic"] = "base"
+    """base (基础库) or topic (主题库)"""
     key: list[LibraryField]
     """key columns; strategy does not apply"""
     fields: list[LibraryField]
+    """all columns beside the key"""
     vintages: bool = False
     """keep every published value instead of overwriting (economy)"""
     demand: list[str] = []
     """数据需求清单: resource ids that should feed it"""
     summary: str = ""
+    """grain, scope and which department is believed for what"""
 
 
 class Resource(Model):
