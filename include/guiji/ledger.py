@@ -115,7 +115,9 @@ def begin_batch(conn: Conn, resource: Resource, staged: StagedBatch, started_at:
 
 
 def get_batch(conn: Conn, batch_id: str) -> BatchRecord | None:
-    row = conn.execute("/* guiji ledger get_batch */ SELECT * FROM ops.batch WHERE batch_id = %s", (batch_id,)).fetchone()
+    row = conn.execute(
+        "/* guiji ledger get_batch */ SELECT * FROM ops.batch WHERE batch_id = %s", (batch_id,)
+    ).fetchone()
     return BatchRecord.from_row(row) if row else None
 
 
@@ -148,7 +150,9 @@ def finish_batch(
     keeper of the front-end, once per window and cause. A batch that is published or held stays as it is.
     """
     if status not in ("refused", "failed", "superseded"):
-        raise UsageError(f"finish_batch got status {status!r}; allowed: refused, failed, superseded. Nothing was written.")
+        raise UsageError(
+            f"finish_batch got status {status!r}; allowed: refused, failed, superseded. Nothing was written."
+        )
     now = settings.now()
     reason = scrub(reason)
     with transaction(conn):
@@ -190,7 +194,12 @@ def finish_batch(
                 (resource.id, _holder(os.getpid())),
             )
         append_audit(
-            conn, settings, "guiji", f"batch.{status}", batch_id, {"resource": resource.id, "cause": cause, "reason": reason}
+            conn,
+            settings,
+            "guiji",
+            f"batch.{status}",
+            batch_id,
+            {"resource": resource.id, "cause": cause, "reason": reason},
         )
     return BatchRecord.from_row(row)
 

@@ -147,7 +147,12 @@ def close_tickets(
           AND (%(snapshot)s OR k.key_hmac = ANY(%(keys)s)
                OR (k.key_hmac LIKE '!%%' AND NOT EXISTS (
                      SELECT FROM ops.rejected_row r WHERE r.batch_id = %(batch)s AND t.rule_id = ANY(r.rules))))""",
-        {"batch": batch_id, "resource": resource.id, "snapshot": snapshot, "keys": [] if snapshot else list(accepted_keys)},
+        {
+            "batch": batch_id,
+            "resource": resource.id,
+            "snapshot": snapshot,
+            "keys": [] if snapshot else list(accepted_keys),
+        },
     ).rowcount
     closed = conn.execute(
         """/* guiji tickets close */
@@ -180,7 +185,7 @@ def _entry(at: datetime, event: str, batch_id: str, rows: int) -> dict[str, obje
 
 
 def _due_at(settings: Settings, now: datetime) -> datetime:
+    from guiji.calendar import add_working_days
     from guiji.city import load_city
-    from guiji.freshness import add_working_days
 
     return add_working_days(now, getattr(load_city(settings), "mend_working_days", MEND_WORKING_DAYS))

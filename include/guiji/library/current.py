@@ -1,0 +1,173 @@
+"""The rows that serve now, as Parquet, for the comparison outside the database.
+
+A snapshot's cache is taken when it is the one the last publish recorded, else it is rebuilt from ``source.*``, which
+is the truth. An incremental batch looks up its own keys only, so that its cost doesn't grow with the table.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from guiji import ledger
+from guiji.library.difference import Current, cache_directory
+from guiji.library.load import count_rows, read_batches
+from guiji.library.tables import columns_sql, match_sql, source_table
+from guiji.records import CheckedBatch
+from guiji.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from psycopg import Connection
+
+    from guiji.catalog.models import FieldSpec, Resource
+
+    Conn = Connection[dict[str, Any]]
+
+
+def fetch_current(conn: Conn, resource: Resource, settings: Settings, checked: CheckedBatch) -> Current:
+    """What serves of the resource, with its hashes, to compare a checked batch with."""
+    model = resource.model
+    complete = model.load == "snapshot"
+    there = conn.execute(
+        "/* guiji current */ SELECT to_regclass(%s) IS NOT NULL AS there", (f'source."{model.table}"',)
+    ).fetchone()
+    if not (there and there["there"]) or _serves_nothing(conn, resource):
+        conn.commit()
+        return Current(None, 0, complete=True)
+    watermark = ledger.get_watermark(conn, resource.id)
+    serving = _count_serving(conn, resource)
+    conn.commit()
+    target = Path(checked.directory) / "current.parquet"
+    if not complete:
+        _look_up(settings, resource, checked, target)
+        return Current(str(target), serving, complete=False)
+    if watermark and watermark.snapshot_cache:
+        cache = cache_directory(settings, resource.id) / f"{watermark.snapshot_cache}.parquet"
+        if cache.is_file() and count_rows(str(cache)) == serving:
+            return Current(str(cache), serving, complete=True)
+    _rebuild(settings, resource, target)
+    return Current(str(target), count_rows(str(target)), complete=True)
+
+
+def _serves_nothing(conn: Conn, resource: Resource) -> bool:
+    query = sql.SQL("/* guiji {} current */ SELECT 1 FROM {} WHERE _deleted_at IS NULL LIMIT 1").format(
+        sql.SQL(resource.id), source_table(resource)
+    )
+    return conn.execute(query).fetchone() is None
+
+
+def _count_serving(conn: Conn, resource: Resource) -> int:
+    """How many rows serve, from the ledger: counting three million rows would cost more than a small batch."""
+    row = conn.execute(
+        "/* guiji current */ SELECT coalesce(sum(rows_new - rows_deleted), 0)::bigint AS n FROM ops.batch"
+        " WHERE resource_id = %s AND status = 'published'",
+        (resource.id,),
+    ).fetchone()
+    return int(row["n"]) if row else 0
+
+
+def _rebuild(settings: Settings, resource: Resource, target: Path) -> None:
+    from guiji.warehouse import read_arrow
+
+    query = sql.SQL("/* guiji {} current */ SELECT {} FROM {} s WHERE _deleted_at IS NULL").format(
+        sql.SQL(resource.id), _selected(resource), source_table(resource)
+    )
+    with read_arrow(settings, query.as_string(None)) as reader:
+        _write(target, resource, reader)
+
+
+def _look_up(settings: Settings, resource: Resource, checked: CheckedBatch, target: Path) -> None:
+    """The serving rows of the batch's keys, through a temporary table on a connection of its own."""
+    import adbc_driver_postgresql.dbapi as adbc
+    import pyarrow as pa
+
+    from guiji.warehouse import warehouse_url
+
+    key = resource.model.key
+    specs = _specs(resource, key)
+    schema = pa.schema([(f.name, _arrow_type(f)) for f in specs])
+
+    def keys() -> Iterator[pa.RecordBatch]:
+        # a rejected row's key goes on serving untouched: the accepted ones are all that can change
+        for batch in read_batches(checked.accepted, key):
+            yield pa.RecordBatch.from_arrays(
+                [c.cast(t) for c, t in zip(batch.columns, schema.types, strict=True)], schema=schema
+            )
+
+    with adbc.connect(warehouse_url(settings)) as own, own.cursor() as cursor:
+        cursor.execute("SET LOCAL TIME ZONE 'Asia/Shanghai'")
+        cursor.execute(
+            sql.SQL("/* guiji {} look_up */ CREATE TEMP TABLE guiji_key AS SELECT {} FROM {} LIMIT 0")
+            .format(sql.SQL(resource.id), columns_sql(key), source_table(resource))
+            .as_string(None)
+        )
+        cursor.adbc_ingest(
+            "guiji_key", pa.RecordBatchReader.from_batches(schema, keys()), mode="append", temporary=True
+        )
+        cursor.execute("/* guiji look_up */ ANALYZE guiji_key")
+        cursor.execute(
+            sql.SQL(
+                "/* guiji {} look_up */ SELECT {} FROM (SELECT DISTINCT * FROM guiji_key) k JOIN {} s ON {}"
+                " WHERE s._deleted_at IS NULL"
+            )
+            .format(sql.SQL(resource.id), _selected(resource), source_table(resource), match_sql(key, "k", "s"))
+            .as_string(None)
+        )
+        _write(target, resource, cursor.fetch_record_batch())
+
+
+def _names(resource: Resource) -> list[str]:
+    return list(dict.fromkeys((*resource.model.key, *resource.model.order)))
+
+
+def _specs(resource: Resource, names: list[str]) -> list[FieldSpec]:
+    return [resource.model.field(n) for n in names]
+
+
+def _selected(resource: Resource) -> sql.Composed:
+    """Key and order columns and the hash; decimals as text, for ADBC gives them as nothing better."""
+    parts = [
+        sql.SQL("s.{0}::text AS {0}" if f.type.startswith("decimal") else "s.{0}").format(sql.Identifier(f.name))
+        for f in _specs(resource, _names(resource))
+    ]
+    return sql.SQL(", ").join([*parts, sql.SQL("s._row_hash")])
+
+
+def _write(target: Path, resource: Resource, reader: pa.RecordBatchReader) -> None:
+    """Owner-only, by rename; columns typed as the catalog says."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [*((f.name, _arrow_type(f)) for f in _specs(resource, _names(resource))), ("_row_hash", pa.int64())]
+    )
+    temporary = target.with_suffix(".tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "wb") as file, pq.ParquetWriter(file, schema) as writer:
+        for batch in reader:
+            columns = [c.cast(t) for c, t in zip(batch.columns, schema.types, strict=True)]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+    os.replace(temporary, target)
+
+
+def _arrow_type(field: FieldSpec) -> pa.DataType:
+    import re
+
+    import pyarrow as pa
+
+    if match := re.fullmatch(r"decimal128\((\d+),\s*(\d+)\)", field.type):
+        return pa.decimal128(int(match[1]), int(match[2]))
+    return {
+        "string": pa.string(),
+        "int64": pa.int64(),
+        "float64": pa.float64(),
+        "bool": pa.bool_(),
+        "date32": pa.date32(),
+        "timestamp": pa.timestamp("us", tz="UTC"),
+        "geometry": pa.binary(),
+    }[field.type]
