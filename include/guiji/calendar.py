@@ -62,13 +62,12 @@ def add_working_days(moment: datetime, days: int) -> datetime:
     the moment as it is, a negative number counts back. Stops at the ends of what a date can be.
     """
     moment = moment.astimezone(TIME_ZONE) if moment.tzinfo else moment.replace(tzinfo=TIME_ZONE)
-    day = _step(moment.date(), days)
-    return datetime.combine(day, moment.timetz())
+    return datetime.combine(shift_working_days(moment.date(), days), moment.timetz())
 
 
 def first_working_day(day: date) -> date:
     """``day`` itself where it is a working day, else the next one."""
-    return day if is_working_day(day) or day >= date.max - timedelta(1) else _step(day, 1)
+    return day if is_working_day(day) or day >= date.max - timedelta(1) else shift_working_days(day, 1)
 
 
 def count_working_days(start: date, end: date) -> int:
@@ -82,7 +81,8 @@ def name_basis(*days: date) -> Basis:
     return "weekdays" if any(is_working_day(d).basis == "weekdays" for d in days) else "legal"
 
 
-def _step(day: date, days: int) -> date:
+def shift_working_days(day: date, days: int) -> date:
+    """The day that is ``days`` working days after ``day`` (before it where negative)."""
     step = timedelta(1 if days > 0 else -1)
     left = abs(days)
     while left and date.min < day < date.max:
