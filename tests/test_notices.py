@@ -547,7 +547,7 @@ def test_a_whole_delivery_refused_is_told_with_cause_and_mend(
     text = bodies(smtp_server.messages[0])[0]
     assert "文件不完整" in text
     assert "重新上传完整文件" in text
-    assert "继续使用 2026年9月24日（周四）入库的数据" in text
+    assert "在此期间：继续使用 2026年9月24日（周四）入库的数据" in text
     assert "2026年10月27日（周二）18:00" in text
 
 

@@ -52,7 +52,7 @@ class Facts:
         """What goes on serving meanwhile."""
         for batch in self.published.get(resource_id or "", ()):
             if batch["batch_id"] != batch_id:
-                return f"在此期间继续使用 {words.say_day(batch['published_at'])}入库的数据，业务不受影响。"
+                return f"继续使用 {words.say_day(batch['published_at'])}入库的数据，业务不受影响。"
         return "该资源尚无可用的历史数据。"
 
     def find_window(self, resource_id: str, start: object) -> Mapping[str, Any] | None:

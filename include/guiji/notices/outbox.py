@@ -371,7 +371,8 @@ def _settle(run: _Run, event_ids: Sequence[int], why: str) -> None:
 
 
 def _back_off(attempt: int) -> timedelta:
-    return min(FIRST_DELAY * 2 ** min(attempt - 1, 10), LONGEST_DELAY)
+    doublings: int = min(attempt - 1, 10)
+    return min(FIRST_DELAY * (1 << doublings), LONGEST_DELAY)
 
 
 def _postpone(
