@@ -27,18 +27,9 @@ from guiji.sources.formats.layout import (
     shape_batch,
     skip,
 )
-from guiji.sources.formats.tokenizer import (
-    ENCODING,
-    LINE_BREAK,
-    LOST_MARKS,
-    NUL_BYTE,
-    RAGGED,
-    UNCLOSED,
-    find_flaw,
-    keep_sound,
-    split_cells,
-)
+from guiji.sources.formats.tokenizer import LOST_MARKS, find_flaw, keep_sound, split_cells
 from guiji.sources.frames import Rows, add_system_columns, make_batch
+from guiji.structure import ENCODING, LINE_BREAK, NUL, RAGGED, UNCLOSED_QUOTE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,7 +136,7 @@ def _next_record(data: bytes, offset: int, fmt: Format) -> tuple[str, int, int]:
         stop = len(data) if end < 0 else end
         offset = stop + 1
         text = data[start:stop].decode().removesuffix("\r")
-        if end < 0 or split_cells(text, fmt.delimiter, fmt.quote) != UNCLOSED:
+        if end < 0 or split_cells(text, fmt.delimiter, fmt.quote) != UNCLOSED_QUOTE:
             return text, min(offset, len(data)), span
     first = data.find(b"\n", start)  # no record is that long here: a stray quote in a title
     return data[start:first].decode().removesuffix("\r"), first + 1, 1
@@ -273,12 +264,12 @@ def _tokenise_doubtful(
         number = reading.line + k
         cells = split_cells(text, reading.delimiter, reading.quote)
         last = k
-        if cells == UNCLOSED and not footnoted:
+        if cells == UNCLOSED_QUOTE and not footnoted:
             cells, last = _join_lines(reading, data, scan, k)
-            if cells == UNCLOSED and last == count - 1 and not block.final and not _is_too_long(scan, k, last):
+            if cells == UNCLOSED_QUOTE and last == count - 1 and not block.final and not _is_too_long(scan, k, last):
                 return rows, taken, k
             if isinstance(cells, str):  # a mistaken quote: its line alone is set aside
-                cells, last = UNCLOSED, k
+                cells, last = UNCLOSED_QUOTE, k
         text = data[scan.starts[k] : scan.ends[last]].decode()
         taken[k : last + 1] = True
         next_free = last + 1
@@ -289,7 +280,7 @@ def _tokenise_doubtful(
             continue
         is_last = block.final and last == count - 1
         sound = _judge_record(reading, rows, text, cells, number, is_last and block.unended)
-        open_from = None if sound else k if cells == UNCLOSED and open_from is None else open_from
+        open_from = None if sound else k if cells == UNCLOSED_QUOTE and open_from is None else open_from
     if block.final and not footnoted and open_from is not None and not scan.plain[open_from + 1 :].any():
         raise half_a_file(reading.what)
     return rows, taken, None
@@ -300,7 +291,7 @@ def _is_too_long(scan: _Scan, first: int, last: int) -> bool:
 
 
 def _join_lines(reading: _Reading, data: bytes, scan: _Scan, first: int) -> tuple[list[str] | str, int]:
-    """The cells of a record that spans lines, and its last line. ``UNCLOSED`` where it never closes; another rule
+    """The cells of a record that spans lines, and its last line. ``UNCLOSED_QUOTE`` where it never closes; another rule
     where it closes against the form, or where a line inside it looks like a row of its own."""
     quote = reading.quote.encode()
     last = first
@@ -310,7 +301,7 @@ def _join_lines(reading: _Reading, data: bytes, scan: _Scan, first: int) -> tupl
             continue
         text = data[scan.starts[first] : scan.ends[last]].decode()
         cells = split_cells(text, reading.delimiter, reading.quote)
-        if cells == UNCLOSED:
+        if cells == UNCLOSED_QUOTE:
             continue
         if isinstance(cells, str):
             return cells, last
@@ -321,7 +312,7 @@ def _join_lines(reading: _Reading, data: bytes, scan: _Scan, first: int) -> tupl
         ):
             return RAGGED, last
         return cells, last
-    return UNCLOSED, last
+    return UNCLOSED_QUOTE, last
 
 
 def _judge_record(
@@ -333,7 +324,7 @@ def _judge_record(
         _add_broken(reading, rows, number, ENCODING, reading.undecodable[int(text.removeprefix(_UNDECODABLE))])
         return False
     if isinstance(cells, str):
-        if unended and cells == UNCLOSED:
+        if unended and cells == UNCLOSED_QUOTE:
             raise half_a_file(reading.what)
         _add_broken(reading, rows, number, cells, text)
         return False
@@ -344,7 +335,7 @@ def _judge_record(
             return False
         if unended and len(cells) < table.width:
             raise half_a_file(reading.what)
-        _add_broken(reading, rows, number, NUL_BYTE if flaw == NUL_BYTE else RAGGED, text)
+        _add_broken(reading, rows, number, NUL if flaw == NUL else RAGGED, text)
         return False
     if reading.quote not in text and "\r" in text:
         _add_broken(reading, rows, number, LINE_BREAK, text)

@@ -23,21 +23,16 @@ from guiji.sources.formats.layout import (
     shape_batch,
     skip,
 )
-from guiji.sources.formats.tokenizer import RAGGED, find_flaw
+from guiji.sources.formats.tokenizer import find_flaw
 from guiji.sources.formats.workbook import SheetFacts, check_container, inspect_sheet, refuse_workbook
 from guiji.sources.frames import Rows, make_batch
+from guiji.structure import CELL_ERROR, LEADING_ZERO_LOST, MERGED_CELL, PRECISION_LOST, RAGGED, TURNED_INTO_DATE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from guiji.catalog.models import FieldSpec, Format
     from guiji.records import ReadReport
-
-PRECISION_LOST = "structure.precision_lost"
-LEADING_ZERO_LOST = "structure.leading_zero_lost"
-TURNED_INTO_DATE = "structure.turned_into_date"
-CELL_ERROR = "structure.cell_error"
-MERGED_CELL = "structure.merged_cell"
 
 BATCH_ROWS = 32768
 #: Excel keeps fifteen digits

@@ -16,6 +16,7 @@ from guiji.sources.columns import Expected, HeaderMatch, match_header
 from guiji.sources.formats.encoding import detect_encoding, half_a_file, normalise_private_use
 from guiji.sources.formats.tokenizer import find_flaw, keep_sound
 from guiji.sources.frames import Rows, make_batch
+from guiji.structure import DUPLICATE_KEY, NOT_A_NUMBER, NOT_A_RECORD
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from guiji.catalog.models import Format
     from guiji.records import ReadReport
 
-DUPLICATE_KEY = "structure.duplicate_key"
-NOT_A_NUMBER = "structure.not_a_number"
-NOT_A_RECORD = "structure.not_a_record"
 BATCH_ROWS = 16384
 MAX_BYTES = 256 << 20
 

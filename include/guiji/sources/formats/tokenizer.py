@@ -5,20 +5,15 @@ Tolerance is the enemy: what a tolerant reader repairs, it repairs by guessing w
 
 from __future__ import annotations
 
-UNCLOSED = "structure.unclosed_quote"
-BARE_QUOTE = "structure.bare_quote"
-RAGGED = "structure.ragged"
-NUL_BYTE = "structure.nul_byte"
-ENCODING = "structure.encoding"
-GARBLED = "structure.garbled"
-LINE_BREAK = "structure.line_break"
+from guiji.structure import BARE_QUOTE, GARBLED, NUL, UNCLOSED_QUOTE
+
 
 #: what a text shows that was decoded wrongly before it was written
 LOST_MARKS = ("\ufffd", "锟斤拷")
 
 
 def split_cells(text: str, delimiter: str, quote: str) -> list[str] | str:
-    """The cells of one record, or the id of the rule it breaks. ``UNCLOSED``: the record may go on on the next line."""
+    """The cells of one record, or the id of the rule it breaks. ``UNCLOSED_QUOTE``: the record may go on on the next line."""
     if quote not in text:
         return text.split(delimiter)
     cells: list[str] = []
@@ -29,7 +24,7 @@ def split_cells(text: str, delimiter: str, quote: str) -> list[str] | str:
             while True:
                 j = text.find(quote, j)
                 if j < 0:
-                    return UNCLOSED
+                    return UNCLOSED_QUOTE
                 if not text.startswith(quote, j + 1):
                     break
                 j += 2
@@ -55,7 +50,7 @@ def find_flaw(cells: list[str]) -> str | None:
     """The rule that the content of well-formed cells breaks: a NUL byte or the marks of lost text."""
     joined = "\n".join(cells)
     if "\x00" in joined:
-        return NUL_BYTE
+        return NUL
     if any(mark in joined for mark in LOST_MARKS):
         return GARBLED
     return None

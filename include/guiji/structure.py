@@ -1,0 +1,49 @@
+"""The structural rules: why a row was set aside before its values were judged. Ids stand in ``_broken``.
+
+Each with what is demanded and how the department mends it; the sources set rows aside, quality and notices tell.
+"""
+
+from __future__ import annotations
+
+RAGGED = "structure.ragged"
+UNCLOSED_QUOTE = "structure.unclosed_quote"
+BARE_QUOTE = "structure.bare_quote"
+LINE_BREAK = "structure.line_break"
+NUL = "structure.nul"
+ENCODING = "structure.encoding"
+GARBLED = "structure.garbled"
+PRECISION_LOST = "structure.precision_lost"
+LEADING_ZERO_LOST = "structure.leading_zero_lost"
+TURNED_INTO_DATE = "structure.turned_into_date"
+CELL_ERROR = "structure.cell_error"
+MERGED_CELL = "structure.merged_cell"
+DUPLICATE_KEY = "structure.duplicate_key"
+NOT_A_NUMBER = "structure.not_a_number"
+NOT_A_RECORD = "structure.not_a_record"
+OUT_OF_RANGE = "structure.out_of_range"
+
+#: rule id -> (what is demanded, how it is mended)
+STRUCTURE: dict[str, tuple[str, str]] = {
+    RAGGED: ("每行的列数必须与表头一致", "请检查该行是否多写或漏写了分隔符、引号，更正后重新报送。"),
+    UNCLOSED_QUOTE: ("引号必须成对", "请补上该行缺少的引号，或将单元格中的引号双写，更正后重新报送。"),
+    BARE_QUOTE: ("引号必须成对并只用于包裹整个单元格", "请检查该行的引号，单元格中的引号应双写，更正后重新报送。"),
+    LINE_BREAK: ("单元格内不得有未加引号的换行", "请去掉该单元格中的换行后重新报送。"),
+    NUL: ("文本中不得含有空字符（NUL）", "请在业务系统中清除该行的不可见空字符后重新报送。"),
+    ENCODING: ("文本必须能按约定的编码读出", "请以 UTF-8 或 GB18030 编码重新导出该行所在的文件。"),
+    GARBLED: ("文字不得为乱码", "该行文字在导出或转换时已损坏，无法恢复；请从业务系统重新导出。"),
+    PRECISION_LOST: (
+        "长数字必须以文本形式提供（精度已丢失）",
+        "该单元格的长数字已被表格软件取整，原值无法恢复；请将该列设为文本格式后从业务系统重新导出。",
+    ),
+    LEADING_ZERO_LOST: (
+        "代码必须以文本形式提供（前导零丢失）",
+        "该代码前面的零已被表格软件去掉；请将该列设为文本格式后从业务系统重新导出。",
+    ),
+    TURNED_INTO_DATE: ("代码不得被转换为日期", "该代码已被表格软件改成日期；请将该列设为文本格式后从业务系统重新导出。"),
+    CELL_ERROR: ("单元格不得为错误值", "请改正该单元格的公式（如 #N/A、#REF!）后重新报送。"),
+    MERGED_CELL: ("数据区不得有合并单元格", "请取消合并并在每一行填写完整后重新报送。"),
+    DUPLICATE_KEY: ("一条记录中同一数据项只能出现一次", "请检查接口或导出程序，去掉重复的数据项后重新提供。"),
+    NOT_A_NUMBER: ("数值不得为 NaN 或无穷大", "请改为空值或正确的数值后重新提供。"),
+    NOT_A_RECORD: ("每条记录必须是一个完整的对象", "请检查接口或导出程序后重新提供。"),
+    OUT_OF_RANGE: ("日期、时间必须在可表示的范围内", "请更正该行的日期（如 infinity）后重新提供。"),
+}
