@@ -163,7 +163,9 @@ def make_persons(city: City, start: int, stop: int, month: int = 0) -> pa.Table:
                 np.char.add(pick(city, "street", i, list(STREETS)), np.char.add(number.astype("U6"), "号")),
             ),
             "marital": np.where(married, "20", np.where(share(city, "widow", i, 30), "30", "10")),
-            "education": pick(city, "education", i, ["10", "20", "30", "60", "70", "80"]),
+            "education": np.where(
+                birth < np.datetime64("2004-01-01"), pick(city, "education", i, ["20", "30", "60", "70"]), "80"
+            ),
             "relation": pick(city, "relation", i, ["01", "10", "20", "30"]),
             "phone": np.char.add(
                 pick(city, "carrier", i, ["138", "139", "150", "186", "177"]),

@@ -56,6 +56,8 @@ class HttpServer(Connection):
 
     #: path -> records; may be changed while the server runs
     data: dict[str, Records] = field(default_factory=dict)
+    #: path -> the whole answer as a function of the query, for interfaces with an envelope of their own
+    answers: dict[str, Callable[[Mapping[str, str]], object]] = field(default_factory=dict)
     faults: HttpFaults = field(default_factory=HttpFaults)
     #: path and query of every request, in order
     requests: list[str] = field(default_factory=list)
@@ -89,6 +91,8 @@ def serve_http(
             query = {k: v[-1] for k, v in parse_qs(parts.query, keep_blank_values=True).items()}
             if token is not None and self.headers.get(token_header) != token:
                 return self._send(401, {"code": "401", "message": "token 无效", "data": None})
+            if parts.path in state.answers:
+                return self._send(200, state.answers[parts.path](query))
             if parts.path not in state.data:
                 return self._send(404, {"code": "404", "message": "接口不存在", "data": None})
             fault = state.faults.take(query.get("page") or query.get("offset") or query.get("cursor") or "")
