@@ -89,6 +89,10 @@ def airflow_environment(
         "AIRFLOW__API_AUTH__JWT_SECRET": known.jwt_secret,
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(logs),
         "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(logs / "dag_processor"),
+        # Airflow's processes fork: what they import must not have started threads, and must not call home
+        "OPENBLAS_NUM_THREADS": "1",
+        "GX_ANALYTICS_ENABLED": "false",
+        "SCARF_ANALYTICS": "false",
     }
     inherited = {name: value for name, value in os.environ.items() if name not in _GUIJI_NAMES}
     env = {**ours, **inherited, **_guiji_environment(settings), **(extra_env or {})}

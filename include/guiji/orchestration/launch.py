@@ -91,13 +91,15 @@ def serve(
         port = port or free_port()
         env = airflow_environment(settings, database_url=database_url, port=port, extra_env=extra_env)
         logs = settings.home / "logs"
-        say("preparing Airflow's database")
-        _prepare(env, logs)
         say("starting Airflow")
         processes: dict[str, subprocess.Popen[bytes]] = {}
         stack.callback(_stop, processes)
         for name in COMPONENTS:
             processes[name] = _start(name, env, logs)
+        _prepare(env, logs)
+        for process in processes.values():  # they have imported meanwhile, and wait for this
+            assert process.stdin is not None
+            process.stdin.close()
         running = Running(
             url=env["AIRFLOW__API__BASE_URL"],
             user=USER,
@@ -183,9 +185,9 @@ def _prepare(env: Mapping[str, str], logs: Path) -> None:
 def _start(name: str, env: Mapping[str, str], logs: Path) -> subprocess.Popen[bytes]:
     with (logs / f"{name}.log").open("wb") as out:
         return subprocess.Popen(
-            [sys.executable, "-m", "airflow", name, *COMPONENTS[name]],
+            [sys.executable, "-m", "guiji.orchestration.component", name, *COMPONENTS[name]],
             env=env,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is ours to answer, in order
