@@ -1,7 +1,7 @@
 """Whether a resource's expressions fit its fields' types, asked of the engine that will run them.
 
-Beyond what binds, this refuses what would bind and then fail on the first bad value: comparing text with a number,
-casting text without ``try_cast``, a regular expression that is computed. So one dirty value can't stop a batch.
+Beyond what binds, this refuses what would bind and then fail on the first bad value: comparing text with a number, a
+regular expression that is computed. So one dirty value can't stop a batch. (A cast that can't be made is null.)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TYPES = {
     "float64": "DOUBLE",
     "bool": "BOOLEAN",
     "date32": "DATE",
-    "timestamp": "TIMESTAMP",
+    "timestamp": "TIMESTAMPTZ",
     "geometry": "BLOB",
 }
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL")
@@ -83,10 +83,6 @@ def _check_expression(con: duckdb.DuckDBPyConnection, text: str, columns: Sequen
                 if "VARCHAR" in kinds and kinds & set(_NUMBERS):
                     shown = node.sql(dialect="duckdb")
                     return f"{shown} compares text with a number; put the number in quotes, or try_cast the text"
-            elif isinstance(node, exp.Cast) and not isinstance(node, exp.TryCast):
-                text_cast = _find_type(con, node.this) == "VARCHAR" and not isinstance(node.this, exp.Literal)
-                if text_cast and node.to.this.name not in ("VARCHAR", "TEXT"):
-                    return f"{node.sql(dialect='duckdb')} fails on the first value that is none; write try_cast"
             elif isinstance(node, exp.RegexpLike | exp.RegexpFullMatch | exp.RegexpExtract) and not isinstance(
                 node.expression, exp.Literal
             ):
