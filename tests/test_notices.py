@@ -515,10 +515,12 @@ def test_a_closed_ticket_gets_no_reminder_even_when_one_was_waiting(
 def test_f62_a_missed_window_is_told_once_with_its_reason(
     conn: Conn, ledger: Ledger, mailing: Settings, smtp_server: MailServer
 ) -> None:
-    window = (at("2026-09-01"), at("2026-10-01"), at("2026-10-15 18:00"), "missed")
-    ledger.window("gaj.household", *window, responsible="department")
-    ledger.window("wjw.records", *window, responsible="front_end")
-    ledger.window("gaj.household", at("2026-01-01"), at("2026-02-01"), at("2026-02-10"), "missed")  # long ago
+    for resource_id, responsible in (("gaj.household", "department"), ("wjw.records", "front_end")):
+        start = at("2026-09-01")
+        ledger.window(resource_id, start, at("2026-10-01"), at("2026-10-15 18:00"), "missed", responsible=responsible)
+        payload = {"window_start": start.isoformat(), "responsible": responsible}
+        ledger.event(resource_id, "missed", NOW, cause="nothing_delivered", payload=payload)
+    ledger.window("gaj.household", at("2026-01-01"), at("2026-02-01"), at("2026-02-10"), "missed")  # told long ago
     send_notices(conn, mailing, CITY)
     send_notices(conn, later(mailing, 60), CITY)
     assert len(smtp_server.messages) == 2

@@ -366,7 +366,9 @@ def _tell_batch(event: Event, resource: Resource | None, facts: Facts) -> dict[s
         told["serving"] = "其余数据已正常入库；上述问题数据如以前有合格版本，原版本继续使用。"
     else:
         told["serving"] = facts.say_serving(event.resource_id, event.batch_id)
-        if _is_chinese(reason):
+        if event.cause == "held.rejected":
+            told["what"] = f"{what}：{scrub(str(event.payload.get('reason') or ''))}"
+        elif _is_chinese(reason):
             told["what"] = scrub(reason)
         else:
             told["technical"] = _technical(reason)

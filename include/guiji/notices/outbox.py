@@ -99,7 +99,7 @@ def send_notices(conn: Connection, settings: Settings, catalog: Catalog) -> Send
     if not _take_lock(conn):
         return SendRecord(busy=True)
     try:
-        reminders.add_due_events(conn, settings, catalog, run.city, run.now)
+        reminders.add_due_events(conn, settings, run.city, run.now)
         conn.commit()
         return _send_due(run)
     finally:

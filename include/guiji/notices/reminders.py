@@ -1,4 +1,4 @@
-"""What time alone brings about: tickets that fall due, windows that were missed, leases that went stale.
+"""What time alone brings about: tickets that fall due, leases that went stale. (Missed windows: ``freshness``.)
 
 Each becomes an event of the outbox once, however often this runs; a case that was closed gets none.
 """
@@ -16,19 +16,12 @@ from guiji.settings import TIME_ZONE, Settings
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    from guiji.catalog import Catalog
-
 STAGE_ORDER = ("open", "reminded", "overdue", "escalated")
-LOOK_BACK = timedelta(days=35)
-"""windows missed longer ago than this are the monthly report's business"""
 
 
-def add_due_events(
-    conn: Connection[dict[str, Any]], settings: Settings, catalog: Catalog, city: City, now: datetime
-) -> None:
+def add_due_events(conn: Connection[dict[str, Any]], settings: Settings, city: City, now: datetime) -> None:
     """Writes the events that are due at ``now``. The caller commits."""
     _remind_tickets(conn, city, now)
-    _add_missed(conn, catalog, now)
     report_stale_runs(conn, settings)
 
 
@@ -74,22 +67,4 @@ def _add_event(
         INSERT INTO ops.outbox (department_id, resource_id, kind, cause, dedupe, payload, created_at)
         VALUES (%s, %s, %s, %s, %s, jsonb_build_object('ticket_id', %s::bigint), %s) ON CONFLICT (dedupe) DO NOTHING""",
         (ticket["department_id"], ticket["resource_id"], kind, cause, dedupe, ticket["ticket_id"], now),
-    )
-
-
-def _add_missed(conn: Connection[dict[str, Any]], catalog: Catalog, now: datetime) -> None:
-    conn.execute(
-        """/* guiji notices missed */
-        INSERT INTO ops.outbox (department_id, resource_id, kind, cause, dedupe, payload, created_at)
-        SELECT split_part(w.resource_id, '.', 1), w.resource_id, 'missed', 'nothing_delivered',
-               'missed:' || w.resource_id || ':' || extract(epoch FROM w.window_start)::bigint,
-               jsonb_build_object('window_start', w.window_start, 'responsible', w.responsible), %(now)s
-        FROM ops.delivery_window w
-        WHERE w.state = 'missed' AND w.due_at <= %(now)s AND w.due_at > %(since)s AND w.resource_id = ANY(%(known)s)
-          AND NOT EXISTS (SELECT 1 FROM ops.outbox o WHERE o.kind = 'missed' AND o.resource_id = w.resource_id
-                          AND o.payload->>'window_start' IS NOT NULL
-                          AND (o.payload->>'window_start')::timestamptz = w.window_start)
-        ORDER BY w.resource_id, w.window_start
-        ON CONFLICT (dedupe) DO NOTHING""",
-        {"now": now, "since": now - LOOK_BACK, "known": sorted(catalog.resources)},
     )

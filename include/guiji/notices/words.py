@@ -131,6 +131,8 @@ CAUSES: dict[str, tuple[str, str]] = {
     "delivery.total": ("接口返回的总数与实际取到的行数不一致", "请检查接口分页与总数字段"),
     "delivery.format": ("文件格式无法打开", "请确认文件未损坏、未加密，按约定格式重新导出"),
     "delivery_refused": ("交付整体不符合约定", "请按约定更正后重新交付"),
+    "held.rejected": ("暂缓入库的批次经审核退回", "请更正后重新交付"),
+    "delivered_late": ("逾期的数据已补交", ""),
     "source_unavailable": ("无法连接数据来源", "请检查前置机、接口或文件服务器及网络"),
     "source_refused": ("数据来源拒绝登录", "请核对交换账号与授权"),
     "nothing_delivered": ("没有收到本周期的数据", "请尽快补交"),
