@@ -120,6 +120,7 @@ class RuleResult:
     unjudged: int
     mended: int
     tolerance: float
+    suspicious: int = 0  # rows accepted in doubt, by a rule that rejects what is certainly wrong
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,10 @@ class CheckedBatch:
     ``accepted``: fields + ``_row_no _origin _line _row_hash`` of rows that may serve and are not known to
     serve already (carried rows, see ``carried``, are left out). ``rejected``: ``_row_no _origin _line
     _rules list<string> _key`` (the key's text or null where it can't be read; encrypted at rest by publish) and
-    ``_raw`` (JSON of the staged row). ``findings``: ``_row_no _origin _line rule_id verdict value_masked``.
-    ``present_keys``: key columns of every row of the delivery whose key can be read, rejected ones included.
+    ``_raw`` (JSON of the staged row). ``findings``: ``_row_no _origin _line rule_id verdict value_masked``, at most
+    10,000 per rule and verdict (``capped`` names the rules that have more; counts are always exact).
+    ``present_keys``: key columns of every rejected row whose key can be read. ``flags``: ``_row_no`` and one boolean
+    per rule, of the rows that broke at least one; every other read row, carried ones too, broke none.
     """
 
     batch_id: str
@@ -139,7 +142,7 @@ class CheckedBatch:
     rejected: str
     findings: str
     present_keys: str
-    flags: str  # one boolean column per rule over all read rows, for the judge
+    flags: str
     rows_read: int
     rows_rejected: int
     rows_duplicate: int
@@ -148,6 +151,12 @@ class CheckedBatch:
     unreadable_keys: int  # rejected rows whose key can't be read: a snapshot's deletions are then held
     rules: tuple[RuleResult, ...]
     fingerprint: str  # of the resource's rules
+    signature: str = ""  # what a snapshot cache made from this batch holds for, see quality/carry.py
+    judged_on: str = ""  # ISO date: no row of the batch, carried or not, was judged before
+    cache: str | None = None  # the snapshot cache that carried rows stand in
+    absent: str | None = None  # Parquet ``_cache_row``: rows of that cache that the delivery doesn't repeat
+    assigned: tuple[int, ...] = ()  # values per declared field, over all read rows (0201)
+    capped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,221 @@
+"""Every rule a row of a resource is judged by, with the words a department reads.
+
+Implicit rules come from the field list (``<field>.required`` …), structural ones from the source and the key; the
+rules that a catalog file declares keep their own id. Indicators are those of GB/T 36344-2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from guiji.identifier_reasons import STANDARDS, TITLES
+
+if TYPE_CHECKING:
+    from guiji.catalog.models import FieldSpec, Resource, ResourceModel
+    from guiji.standardize import FieldPlan
+
+KEY_BLANK = "key.blank"
+KEY_DUPLICATE = "key.duplicate"
+CURSOR_BLANK = "cursor.blank"
+CURSOR_FUTURE = "cursor.future"
+NUL = "structure.nul"
+
+_STRUCTURE = {
+    "structure.nul": ("文本中不得含有空字符（NUL）", "请在业务系统中清除该行的不可见空字符后重新报送。"),
+    "structure.ragged": ("每行的列数必须与表头一致", "请检查该行是否多写或漏写了分隔符、引号，更正后重新报送。"),
+    "structure.quote": ("引号必须成对并只用于包裹整个单元格", "请检查该行的引号，更正后重新报送。"),
+    "structure.encoding": ("文本必须能按约定的编码读出", "请以 UTF-8 或 GB18030 编码重新导出该行所在的文件。"),
+    "structure.precision_lost": (
+        "长数字必须以文本形式提供",
+        "该单元格的长数字已被表格软件取整，原值无法恢复；请将该列设为文本格式后从业务系统重新导出。",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class RuleDefinition:
+    """One rule: what it demands, of which fields, and how its breach is mended."""
+
+    rule_id: str
+    title: str
+    indicator: str
+    severity: str  # reject | warn
+    mend: str
+    fields: tuple[str, ...]
+    tolerance: float
+    standard: str | None = None
+    #: B counts rows with a value in the rule's only field; else all rows
+    of_values: bool = False
+
+
+def list_rules(resource: Resource, plans: Sequence[FieldPlan]) -> tuple[RuleDefinition, ...]:
+    """The rules of a resource in the order in which a row is judged: structure, key, fields, declared."""
+    model = resource.model
+    tolerance = model.tolerance.rejected
+    rules = [_structure_rule(rule_id, tolerance) for rule_id in _STRUCTURE]
+    keys = "、".join(model.field(k).title for k in model.key)
+    rules.append(
+        RuleDefinition(
+            KEY_BLANK,
+            f"主键（{keys}）不得为空",
+            "0201",
+            "reject",
+            "请补填主键后重新报送。",
+            tuple(model.key),
+            tolerance,
+        )
+    )
+    rules.append(
+        RuleDefinition(
+            KEY_DUPLICATE,
+            f"主键（{keys}）不得重复而内容不同",
+            "0304",
+            "reject",
+            "同一主键出现了内容不同的多行，只保留了较新的一行；请核实后只保留正确的一行。",
+            tuple(model.key),
+            tolerance,
+        )
+    )
+    if cursor := cursor_column(model):
+        rules += [
+            RuleDefinition(
+                CURSOR_BLANK,
+                f"更新标记（{cursor}）不得为空",
+                "0201",
+                "reject",
+                "请在业务系统中补填更新标记。",
+                (),
+                tolerance,
+            ),
+            RuleDefinition(
+                CURSOR_FUTURE,
+                f"更新标记（{cursor}）不得晚于提取时间",
+                "0503",
+                "reject",
+                "请检查业务系统的时钟，并更正该行的更新标记。",
+                (),
+                tolerance,
+            ),
+        ]
+    for plan in plans:
+        kinds = dict.fromkeys(c.kind for c in plan.checks)
+        rules += [
+            _field_rule(plan.spec, kind, model)
+            for kind in kinds
+            if not (kind == "required" and plan.spec.name in model.key)
+        ]
+    for rule in model.rules:
+        rules.append(
+            RuleDefinition(
+                rule.id,
+                rule.title,
+                rule.indicator,
+                rule.severity,
+                rule.mend,
+                tuple(rule.fields) or _fields_of(rule.expr),
+                rule.tolerance if rule.tolerance is not None else tolerance,
+                rule.standard,
+            )
+        )
+    return tuple(rules)
+
+
+def structure_rule(rule_id: str, resource: Resource) -> RuleDefinition:
+    """The rule for a structural fault that a source reports, known here or not."""
+    return _structure_rule(rule_id, resource.model.tolerance.rejected)
+
+
+def cursor_column(model: ResourceModel) -> str | None:
+    """The source column by which an incremental resource grows; None for snapshots and files."""
+    if model.load != "incremental":
+        return None
+    return getattr(model.source, "cursor", None)
+
+
+def _structure_rule(rule_id: str, tolerance: float) -> RuleDefinition:
+    title, mend = _STRUCTURE.get(rule_id, ("该行必须能完整读出", "请检查该行的原文，更正后重新报送。"))
+    return RuleDefinition(rule_id, title, "0302", "reject", mend, (), tolerance)
+
+
+def _fields_of(expression: str) -> tuple[str, ...]:
+    from guiji.catalog.expressions import list_columns
+
+    return tuple(list_columns(expression))
+
+
+def _field_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinition:
+    t = f"“{spec.title}”"
+    standard: str | None = None
+    if kind == "required":
+        title, indicator, mend = f"{t}必须填写", "0201", f"请补填{t}。"
+    elif kind == "text":
+        title, indicator, mend = f"{t}不应含有不可见字符", "0302", "已自动清除不可见字符；请在业务系统中一并清除。"
+    elif kind == "type":
+        form = _describe_type(spec)
+        title, indicator, mend = f"{t}必须是{form}", "0302", f"请将{t}改为{form}。"
+    elif kind == "length":
+        title, indicator, mend = f"{t}不得超过{spec.length}个字", "0302", f"请核对{t}，不超过{spec.length}个字。"
+    elif kind == "code":
+        from guiji.codes import load_code_table
+
+        if spec.codes:
+            table = load_code_table(spec.codes)
+            standard = table.standard
+            title, mend = f"{t}必须是代码表中的代码（{table.standard}）", f"请按 {table.standard} 填写{t}的代码。"
+        else:
+            title, mend = f"{t}应使用标准代码", f"请按约定的代码填写{t}。"
+        indicator = "0105"
+    elif kind == "identifier":
+        assert spec.identifier is not None
+        standard = STANDARDS[spec.identifier]
+        name = TITLES[spec.identifier]
+        title, indicator, mend = f"{t}必须是正确的{name}", "0301", f"请对照证照原件核对{t}后更正。"
+    elif kind == "range":
+        title, indicator, mend = f"{t}必须在合理范围内{_describe_range(spec)}", "0301", f"请核对{t}的数值后更正。"
+    elif kind == "pattern":
+        title, indicator, mend = f"{t}必须符合规定的格式", "0302", f"请按规定的格式（{spec.pattern}）填写{t}。"
+    elif kind == "geometry":
+        title, indicator, mend = (
+            f"{t}必须是有效的图形",
+            "0302",
+            f"请检查{t}是否闭合、有无自相交，坐标是否为{spec.crs}。",
+        )
+    else:
+        raise AssertionError(kind)
+    tolerance = spec.tolerance if spec.tolerance is not None else model.tolerance.rejected
+    severity = "warn" if kind == "text" else spec.severity
+    return RuleDefinition(
+        f"{spec.name}.{kind}", title, indicator, severity, mend, (spec.name,), tolerance, standard, kind != "required"
+    )
+
+
+def _describe_type(spec: FieldSpec) -> str:
+    if spec.type in ("date32", "timestamp"):
+        what = "日期" if spec.type == "date32" else "日期时间"
+        examples = [_show_format(f) for f in spec.formats] or (
+            ["2024-01-31"] if spec.type == "date32" else ["2024-01-31 08:30:00"]
+        )
+        return f"{what}（如 {'、'.join(examples)}）"
+    if spec.type.startswith("decimal"):
+        scale = spec.type.rstrip(")").split(",")[1].strip()
+        return f"不超过{scale}位小数的数字（不带千分位逗号和单位）"
+    return {"int64": "整数", "float64": "数字", "bool": "是或否"}.get(spec.type, "文本")
+
+
+def _show_format(form: str) -> str:
+    from datetime import datetime
+
+    return datetime(2024, 1, 31, 8, 30).strftime(form)  # noqa: DTZ001
+
+
+def _describe_range(spec: FieldSpec) -> str:
+    from guiji.standardize import EARLIEST, LATEST
+
+    low, high = spec.minimum, spec.maximum
+    if spec.type in ("date32", "timestamp"):
+        low, high = low or EARLIEST, high or LATEST
+    if low is not None and high is not None:
+        return f"（{low} 至 {high}）"
+    return f"（不小于 {low}）" if low is not None else f"（不大于 {high}）"

@@ -1,0 +1,224 @@
+"""One SQL statement that standardises and judges every row of a package, in one pass.
+
+What it gives per row: the typed fields; ``_row_no _origin _line``; ``_row_hash``; the raw hashes of rows that are in
+order in every respect (null else); which fields are empty (``_nulls_<k>``); which signals the row raised
+(``_mask_<k>``, 60 bits each); and, only where it raised any, its staged text as JSON (``_raw``) and the reasons of
+its identifiers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from guiji.engine import NULLS_PREFIX, quote_identifier, quote_text
+from guiji.errors import CatalogError
+from guiji.quality import rules as r
+from guiji.standardize import FieldPlan, dirty_flags
+
+if TYPE_CHECKING:
+    from guiji.catalog.models import Resource
+    from guiji.records import StagedBatch
+
+BITS = 60
+CLOCK_SKEW_MINUTES = 10
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A rule's verdict on a row, and its bit in the masks."""
+
+    rule_id: str
+    verdict: str  # rejected | suspicious | unjudged | mended
+    condition: str
+    bit: int
+    #: a broken rule counts in ``RuleResult.failed`` (a mend, a doubt and an open question don't)
+    breach: bool
+
+    @property
+    def mask(self) -> str:
+        return f"_mask_{self.bit // BITS}"
+
+    @property
+    def value(self) -> int:
+        return 1 << (self.bit % BITS)
+
+
+def list_signals(
+    resource: Resource, plans: Sequence[FieldPlan], rules: Sequence[r.RuleDefinition]
+) -> tuple[Signal, ...]:
+    """Everything that can be said of a row, in the order of the rules."""
+    model = resource.model
+    severity = {rule.rule_id: rule.severity for rule in rules}
+    key = set(model.key)
+    alive = " AND NOT _tomb" if model.tombstone else ""
+    found: list[tuple[str, str, str, bool]] = [
+        (r.NUL, "rejected", "_nul", True),
+        (r.KEY_BLANK, "rejected", _blank_key(resource, plans), True),
+    ]
+    if r.cursor_column(model):
+        found.append((r.CURSOR_BLANK, "rejected", "(_cursor IS NULL OR trim(_cursor) = '')", True))
+        found.append((r.CURSOR_FUTURE, "rejected", "_cursor_ahead", True))
+    for plan in plans:
+        for check in plan.checks:
+            if check.kind == "required" and plan.spec.name in key:
+                continue
+            rule_id = f"{plan.spec.name}.{check.kind}"
+            failed = "rejected" if severity[rule_id] == "reject" else "suspicious"
+            verdict = failed if check.verdict == "failed" else check.verdict
+            exempt = "" if plan.spec.name in key else alive
+            found.append((rule_id, verdict, f"({check.condition}){exempt}", check.verdict == "failed"))
+    for rule in model.rules:
+        verdict = "rejected" if rule.severity == "reject" else "suspicious"
+        found.append((rule.id, verdict, f"NOT coalesce({render(rule.expr, model)}, true){alive}", True))
+    return tuple(
+        Signal(rule_id, verdict, cond, bit, breach) for bit, (rule_id, verdict, cond, breach) in enumerate(found)
+    )
+
+
+def render(expression: str, model: object) -> str:
+    """A condition of the catalog in the engine's SQL, over the fields. A cast or sum that can't be made is null."""
+    from sqlglot import exp
+
+    from guiji.catalog.expressions import parse_expression
+    from guiji.catalog.models import ResourceModel
+
+    assert isinstance(model, ResourceModel)
+    tree = parse_expression(expression, [f.name for f in model.fields])
+    for cast in list(tree.find_all(exp.Cast)):
+        if type(cast) is exp.Cast:
+            cast.replace(exp.TryCast(this=cast.this, to=cast.to))
+    text = tree.sql(dialect="duckdb", identify=True)
+    return f"TRY({text})" if tree.find(exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.Neg) else f"({text})"
+
+
+def mask_columns(signals: Sequence[Signal]) -> list[str]:
+    return [f"_mask_{k}" for k in range((len(signals) + BITS - 1) // BITS)]
+
+
+def nulls_columns(plans: Sequence[FieldPlan]) -> list[str]:
+    return [f"{NULLS_PREFIX}{k}" for k in range((len(plans) + BITS - 1) // BITS)]
+
+
+def raw_columns(resource: Resource, plans: Sequence[FieldPlan], staged: StagedBatch) -> list[str]:
+    """The staged columns that decide how a row is judged."""
+    names = [p.column for p in plans if p.column is not None]
+    cursor = r.cursor_column(resource.model)
+    if cursor is not None and cursor in staged.columns:
+        names.append(cursor)
+    return sorted(set(names))
+
+
+def raw_hashes(columns: Sequence[str]) -> tuple[str, str]:
+    """Two hashes, 128 bits together, over the staged columns as they are. Stable within one version of the engine."""
+    listed = ", ".join(quote_identifier(c) for c in columns) or "0"
+    return f"hash({listed})", f"hash('guiji', {listed})"
+
+
+def build_statement(
+    resource: Resource,
+    plans: Sequence[FieldPlan],
+    signals: Sequence[Signal],
+    staged: StagedBatch,
+    source: str,
+) -> str:
+    """The statement over ``source``, a table expression with the staged columns."""
+    model = resource.model
+    raw = raw_columns(resource, plans, staged)
+    h1, h2 = raw_hashes(raw)
+    system = "_row_no, _origin, _line, _broken, _raw"
+
+    # layer 0: the staged columns, and what is needed of the row as it is
+    layer = [f"{p.source} AS _s{p.index}" for p in plans]
+    layer += [f"{h1} AS _h1", f"{h2} AS _h2", *(f"{quote_identifier(c)} AS _r{j}" for j, c in enumerate(raw))]
+    cursor = r.cursor_column(model)
+    if cursor is not None:
+        have = cursor in staged.columns
+        layer.append((f"{quote_identifier(cursor)}::VARCHAR" if have else "'-'") + " AS _cursor")
+    sql = f"SELECT {system}, {', '.join(layer)} FROM {source}"
+
+    # layer 1: is there anything to clean
+    flags = dirty_flags(plans)
+    sql = f"SELECT *, {', '.join(f'{cells} AS {flag}c' for flag, (cells, _) in flags.items()) or '1 AS _one'} FROM ({sql})"
+    tests = [f"regexp_matches({flag}c, {quote_text(pattern)}) AS {flag}" for flag, (_, pattern) in flags.items()]
+    sql = f"SELECT *, {', '.join(tests) or '1 AS _two'} FROM ({sql})"
+
+    # layer 2: text, then codes, then types, then identifiers, then values
+    nul = " OR ".join(f"(CASE WHEN {flag} THEN contains({flag}c, chr(0)) ELSE false END)" for flag in flags) or "false"
+    layer = [f"{nul} AS _nul"] + [f"{p.text} AS _t{p.index}" for p in plans if p.text]
+    if cursor is not None:
+        limit = quote_text(staged.staged_at.isoformat())
+        layer.append(
+            "coalesce(CASE WHEN regexp_matches(_cursor, '^[0-9]{4}-[0-9]{2}-[0-9]{2}') THEN try_cast(_cursor AS TIMESTAMPTZ) "
+            f"> TIMESTAMPTZ {limit} + INTERVAL {CLOCK_SKEW_MINUTES} MINUTE END, false) AS _cursor_ahead"
+        )
+    sql = f"SELECT *, {', '.join(layer)} FROM ({sql})"
+    for column, part in (("_m", "mapped"), ("_c", "cast"), ("_i", "identified")):
+        made = [f"{getattr(p, part)} AS {column}{p.index}" for p in plans if getattr(p, part)]
+        if made:
+            sql = f"SELECT *, {', '.join(made)} FROM ({sql})"
+    sql = f"SELECT *, {', '.join(f'{p.value} AS {p.name}' for p in plans)} FROM ({sql})"
+    if model.tombstone:
+        sql = f"SELECT *, coalesce({render(model.tombstone, model)}, false) AS _tomb FROM ({sql})"
+
+    # signals
+    sql = f"SELECT *, {', '.join(f'{_unbroken(s.condition)} AS _b{s.bit}' for s in signals)} FROM ({sql})"
+    sql = f"SELECT *, (_broken IS NOT NULL OR {' OR '.join(f'_b{s.bit}' for s in signals)}) AS _any FROM ({sql})"
+
+    out = [p.name for p in plans]
+    out += ["_row_no", "_origin", "_line"]
+    out.append(f"{_row_hash(plans)} AS _row_hash")
+    out += ["CASE WHEN NOT _any THEN _h1 END AS _raw_hash_1", "CASE WHEN NOT _any THEN _h2 END AS _raw_hash_2"]
+    for k, name in enumerate(nulls_columns(plans)):
+        bits = [f"(({p.name} IS NULL)::BIGINT << {i})" for i, p in enumerate(plans[k * BITS : (k + 1) * BITS])]
+        out.append(f"({' + '.join(bits)}) AS {name}")
+    for k, name in enumerate(mask_columns(signals)):
+        bits = [f"(_b{s.bit}::BIGINT << {s.bit % BITS})" for s in signals[k * BITS : (k + 1) * BITS]]
+        out.append(f"CASE WHEN _any THEN {' + '.join(bits)} ELSE 0 END AS {name}")
+    out.append("_broken")
+    cells = ", ".join(f"{quote_text(c)}, _r{j}" for j, c in enumerate(raw))
+    whole = f"CASE WHEN _broken IS NULL THEN json_object({cells}) ELSE json_object('_raw', _raw) END"
+    out.append(f"CASE WHEN _any THEN ({whole})::VARCHAR END AS _staged")
+    out.append(f"hash({', '.join(quote_identifier(k) for k in model.key)}) AS _key_hash")
+    out += [f"CASE WHEN _any THEN _i{p.index}.r END AS _reason_{p.index}" for p in plans if p.identified]
+    if model.tombstone:
+        out.append("_tomb")
+    return f"/* guiji {resource.id} check */ SELECT {', '.join(out)} FROM ({sql})"
+
+
+def _unbroken(condition: str) -> str:
+    """A row the source could not read whole has that one fault; its cells say nothing."""
+    return f"(_broken IS NULL AND ({condition}))"
+
+
+def _blank_key(resource: Resource, plans: Sequence[FieldPlan]) -> str:
+    """A key field without a value, unless its value is there and only of the wrong type (that rule says so)."""
+    by_name = {p.spec.name: p for p in plans}
+    parts = []
+    for name in resource.model.key:
+        plan = by_name[name]
+        lost = [c.condition for c in plan.checks if c.kind in ("type", "geometry") and c.verdict == "failed"]
+        parts.append(f"({plan.name} IS NULL AND NOT {lost[0]})" if lost else f"({plan.name} IS NULL)")
+    return " OR ".join(parts)
+
+
+def _row_hash(plans: Sequence[FieldPlan]) -> str:
+    """63 bits of the MD5 over the standardised values, U+001F between them (no text holds one), empty for null."""
+    joined = "concat_ws(chr(31), " + ", ".join(p.hashed() for p in plans) + ")"
+    return f"(md5_number_lower({joined}) >> 1)::BIGINT"
+
+
+def check_statement(con: object, statement: str, resource: Resource) -> None:
+    """Binds the statement without running it. Raises CatalogError when a declared expression doesn't fit its types."""
+    import duckdb
+
+    assert isinstance(con, duckdb.DuckDBPyConnection)
+    try:
+        con.execute("EXPLAIN " + statement.split("*/", 1)[1])
+    except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as exc:
+        reason = str(exc).splitlines()[0][:200]
+        raise CatalogError(
+            f"{resource.path}: the rules of {resource.id} don't fit the types of its fields: {reason}. "
+            "Nothing was judged; mend the expression or the type."
+        ) from exc
