@@ -96,7 +96,9 @@ def ensure_running(settings: Settings) -> str:
         hold = _holds.get(base)
         if hold is None or hold.pid != os.getpid():
             hold = _take_hold(base, count=1)
-        elif not _answers(base, hold.port):
+        elif (found := _running(base)) is not None and found.status == "ready":
+            hold.port = found.port
+        else:
             with _start_lock(base):
                 hold.port = _start(base)
         return _url(base, hold.port)
@@ -228,6 +230,7 @@ def _start(base: Path) -> int:
     if launcher and ":" in launcher[-1]:
         _give(base, launcher[-1])
     for attempt in (1, 2):
+        _end_orphans(data)
         _clear_foreign_pid(data)
         port = _choose_port(base)
         log = base / "log"
@@ -329,15 +332,38 @@ def _is_alive(pid: int) -> bool:
 
 
 def _is_postmaster(pid: int, data: Path) -> bool:
-    """True unless the process is certainly something else: a postmaster's working directory is its cluster."""
+    """True unless the process is certainly something else: PostgreSQL works in the folder of its cluster."""
     try:
-        return os.path.samefile(f"/proc/{pid}/cwd", data) or _is_being_started(pid, data)
+        return os.path.samefile(f"/proc/{pid}/cwd", data) and Path(os.readlink(f"/proc/{pid}/exe")).name == "postgres"
     except OSError:
         return True
 
 
-def _is_being_started(pid: int, data: Path) -> bool:
-    return os.fsencode(data) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+def _end_orphans(data: Path) -> None:
+    """Ends backends whose postmaster was killed: a busy one goes on for minutes, and no server can start beside it.
+
+    SIGQUIT is what the postmaster itself sends them after a crash. The caller knows that no postmaster lives.
+    """
+    for patience, sign in ((10.0, signal.SIGQUIT), (10.0, signal.SIGKILL)):
+        deadline = time.monotonic() + patience
+        asked: set[int] = set()
+        while (left := _find_backends(data)) and time.monotonic() < deadline:
+            for pid in left - asked:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, sign)
+            asked |= left
+            time.sleep(0.02)
+
+
+def _find_backends(data: Path) -> set[int]:
+    found = set()
+    for entry in Path("/proc").glob("[1-9]*"):
+        try:
+            if os.path.samefile(entry / "cwd", data) and Path(os.readlink(entry / "exe")).name == "postgres":
+                found.add(int(entry.name))
+        except OSError:
+            continue  # ended meanwhile, or another user's
+    return found
 
 
 def _clear_foreign_pid(data: Path) -> None:

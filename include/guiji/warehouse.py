@@ -6,9 +6,10 @@ import contextlib
 import hashlib
 import re
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from guiji.errors import UsageError, WarehouseUnavailable
 from guiji.masking import scrub
@@ -20,9 +21,14 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[dict[str, Any]]
 
+T = TypeVar("T")
 DDL = Path(__file__).parent / "library" / "ddl"
 _MIGRATION_LOCK = 0x6775696A  # "guij"
 _migrated: set[str] = set()
+#: what a server says that is just starting, stopping or recovering
+_PASSING = re.compile(
+    r"starting up|recovery|shutting down|not yet accepting|closed the connection|refused|reset by peer"
+)
 _guard = threading.Lock()
 
 
@@ -47,8 +53,7 @@ def connect(settings: Settings, *, autocommit: bool = False) -> Connection:
 
     The first connection of a process applies what is missing of the DDL. Raises WarehouseUnavailable.
     """
-    url = warehouse_url(settings)
-    conn = _open(url, autocommit)
+    conn, url = _reach(settings, lambda url: _open(url, autocommit))
     if url not in _migrated:
         with _guard:
             if url not in _migrated:
@@ -60,6 +65,20 @@ def connect(settings: Settings, *, autocommit: bool = False) -> Connection:
                     raise
                 _migrated.add(url)
     return conn
+
+
+def _reach(settings: Settings, open_url: Callable[[str], T]) -> tuple[T, str]:
+    """A connection to the warehouse and its URL; goes on trying while the embedded server is started again (F-55)."""
+    deadline = time.monotonic() + 60
+    while True:
+        url = warehouse_url(settings)
+        try:
+            return open_url(url), url
+        except Exception as exc:
+            if settings.warehouse is None and time.monotonic() < deadline and _PASSING.search(str(exc)):
+                time.sleep(0.05)
+                continue
+            raise
 
 
 def _open(url: str, autocommit: bool) -> Connection:
@@ -136,9 +155,8 @@ def read_arrow(settings: Settings, sql: str, params: Sequence[object] = ()) -> I
     import adbc_driver_postgresql.dbapi as adbc
     from adbc_driver_manager import OperationalError
 
-    url = warehouse_url(settings)
     try:
-        conn = adbc.connect(url)
+        conn, _ = _reach(settings, adbc.connect)
     except OperationalError as exc:
         raise WarehouseUnavailable(
             f"The warehouse can't be reached: {scrub(str(exc)).strip()} Nothing was changed; run ./guiji doctor."
