@@ -110,8 +110,12 @@ def judge_texts(values: pa.Array | pa.ChunkedArray, width: int, judge: Judge, ju
     usual = (texts.lengths == width) & ~null
     for start in range(0, n, BLOCK):
         mask = usual[start : start + BLOCK]
-        rows = np.arange(start, start + len(mask)) if mask.all() else np.flatnonzero(mask) + start
-        if len(rows):
+        if mask.all():
+            span = slice(start, start + len(mask))
+            part = Texts(texts.data, texts.starts[span], texts.lengths[span])
+            reason[span] = judge(part.matrix(width), np.arange(span.start, span.stop))
+        elif mask.any():
+            rows = np.flatnonzero(mask) + start
             reason[rows] = judge(texts.take(rows).matrix(width), rows)
     reason[null] = 0
     rest = np.flatnonzero(reason == MALFORMED)
@@ -119,6 +123,8 @@ def judge_texts(values: pa.Array | pa.ChunkedArray, width: int, judge: Judge, ju
         return Judged(strings, reason, mend, null)
     cleaned = clean_texts(strings.take(pa.array(rest)))
     reason[rest], mend[rest], texts_of_rest = _judge_cleaned(cleaned, rest, width, judge, judge_other)
+    if not mend[rest].any():
+        return Judged(strings, reason, mend, null)
     mask = np.zeros(n, bool)
     mask[rest] = True
     normalised = pc.replace_with_mask(strings, pa.array(mask), texts_of_rest)

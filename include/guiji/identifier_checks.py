@@ -108,6 +108,11 @@ def _sum(body: str, weights: npt.NDArray[Any], alphabet: bytes = b"0123456789") 
     return sum(alphabet.index(c.encode()) * int(w) for c, w in zip(body, weights, strict=True))
 
 
+def mark(reason: Bytes, number: int, rows: Bools) -> None:
+    """Gives the rows this reason, in the place of what they had."""
+    np.copyto(reason, np.uint8(number), where=rows)
+
+
 def read_number(digits: Bytes) -> npt.NDArray[np.int32]:
     """The number that columns of digits spell."""
     total = digits[0].astype(np.int32)

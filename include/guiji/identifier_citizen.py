@@ -20,6 +20,7 @@ from guiji.identifier_checks import (
     Checked,
     division_table_version,
     make_checked,
+    mark,
     read_number,
 )
 from guiji.identifier_reasons import NUMBER, SUSPICIOUS, WRONG
@@ -113,21 +114,21 @@ def _judge_citizen(matrix: Bytes, births: npt.NDArray[np.int32] | None, sexes: B
     early = birth < NUMBERS_AT_BIRTH
     reason = np.where(early, division.reason_early[rank], division.reason_late[rank])
     dated = ~early & (reason == 0)
-    reason[dated & (division.valid_from[rank] > birth)] = NUMBER["division_began_after_birth"]
-    reason[dated & (division.valid_to[rank] < birth)] = NUMBER["division_abolished_before_birth"]
+    mark(reason, NUMBER["division_began_after_birth"], dated & (division.valid_from[rank] > birth))
+    mark(reason, NUMBER["division_abolished_before_birth"], dated & (division.valid_to[rank] < birth))
     # a later line wins: from the mildest suspicion to certain errors
     doubt = VERDICT[reason] != SUSPICIOUS
-    reason[doubt & (birth <= now - (OLDEST_AGE + 1) * 10000)] = NUMBER["age"]
+    mark(reason, NUMBER["age"], doubt & (birth <= now - (OLDEST_AGE + 1) * 10000))
     foreign = d[0] == 9
     if sexes is not None:
-        reason[doubt & ~foreign & (sexes != 0) & ((d[16] & 1) != (sexes & 1))] = NUMBER["sex_disagrees"]
+        mark(reason, NUMBER["sex_disagrees"], doubt & ~foreign & (sexes != 0) & ((d[16] & 1) != (sexes & 1)))
     if births is not None:
-        reason[doubt & (births > 0) & (births != birth)] = NUMBER["birth_disagrees"]
-    reason[birth > now] = NUMBER["future_birth"]
-    reason[~real] = NUMBER["impossible_date"]
-    reason[foreign & (~real | (birth > now))] = NUMBER["foreign_layout"]
+        mark(reason, NUMBER["birth_disagrees"], doubt & (births > 0) & (births != birth))
+    mark(reason, NUMBER["future_birth"], birth > now)
+    mark(reason, NUMBER["impossible_date"], ~real)
+    mark(reason, NUMBER["foreign_layout"], foreign & (~real | (birth > now)))
     wrong_check = d[17] != _EXPECTED[total]
-    reason[wrong_check & (real | foreign)] = NUMBER["check_digit"]
+    mark(reason, NUMBER["check_digit"], wrong_check & (real | foreign))
     return reason
 
 

@@ -19,6 +19,7 @@ from guiji.identifier_checks import (
     Checked,
     known_divisions,
     make_checked,
+    mark,
     read_number,
 )
 from guiji.identifier_reasons import NUMBER
@@ -26,12 +27,10 @@ from guiji.identifier_reasons import NUMBER
 #: authority -> types that the standard lists; None: types are not known well enough to doubt one
 AUTHORITY_TYPES: dict[str, str | None] = {"1": "1239", "5": "1239", "9": "123", "Y": "1"} | dict.fromkeys("234678AN")
 
-_VALUE = np.full(256, 255, np.uint8)
-_VALUE[np.frombuffer(CREDIT_ALPHABET, np.uint8)] = np.arange(31, dtype=np.uint8)
-#: letters count from A = 10 without gaps in the body (GB 11714), unlike in the code itself
-_BODY_VALUE = np.zeros(256, np.uint8)
-_BODY_VALUE[48:58] = np.arange(10)
-_BODY_VALUE[65:91] = np.arange(10, 36)
+#: byte -> its value in the code, 255 where it may not stand there
+_VALUE = bytes(CREDIT_ALPHABET.index(b) if b in CREDIT_ALPHABET else 255 for b in range(256))
+#: byte -> its value in the body (GB 11714), where letters count from A = 10 without gaps, unlike in the code itself
+_BODY_VALUE = bytes(b - 48 if 48 <= b <= 57 else b - 55 if 65 <= b <= 90 else 0 for b in range(256))
 
 
 def check_credit_code(values: pa.Array | pa.ChunkedArray, *, today: date | None = None) -> Checked:
@@ -44,28 +43,30 @@ def check_credit_code(values: pa.Array | pa.ChunkedArray, *, today: date | None 
     pairs = _authority_pairs()
 
     def judge(matrix: Bytes, rows: Ints) -> Bytes:
-        values_of = _VALUE[np.ascontiguousarray(matrix.T)]
-        reason = np.full(len(matrix), MALFORMED, np.uint8)
-        military = matrix[:, 0] == ord("A")
+        columns = matrix.T.tobytes()
+        letters = np.frombuffer(columns, np.uint8).reshape(matrix.shape[::-1])
+        values_of = np.frombuffer(columns.translate(_VALUE), np.uint8).reshape(letters.shape)
+        military = letters[0] == ord("A")
         sound = (values_of.max(axis=0) < 255) & ((values_of[2:8].max(axis=0) <= 9) | military)
         if not sound.all():
+            reason = np.full(len(matrix), MALFORMED, np.uint8)
             part = np.flatnonzero(sound)
             reason[part] = judge(matrix[part], rows[part])
             return reason
-        total = np.zeros(len(matrix), np.uint16)
+        total = values_of[17].astype(np.uint16)
         for column, weight in enumerate(CREDIT_WEIGHTS):
             total += values_of[column] * weight
+        body_values = np.frombuffer(letters[8:16].tobytes().translate(_BODY_VALUE), np.uint8).reshape(8, -1)
         body = np.zeros(len(matrix), np.uint16)
         for column, weight in enumerate(BODY_WEIGHTS):
-            body += _BODY_VALUE[matrix[:, 8 + column]] * weight
-        reason = np.zeros(len(matrix), np.uint8)
-        division = np.where(military, 0, read_number(values_of[2:8]) % 1_000_000)
-        reason[~known[division] & ~military] = NUMBER["division_unknown"]
-        pair = pairs[values_of[0], values_of[1]]
-        reason[pair != 0] = pair[pair != 0]
-        reason[matrix[:, 16] != BODY_CHECK[body % 11]] = NUMBER["body_check_digit"]
-        reason[(total + values_of[17]) % 31 != 0] = NUMBER["check_digit"]
-        reason[(matrix == matrix[:, :1]).all(axis=1)] = NUMBER["placeholder"]
+            body += body_values[column] * weight
+        reason = pairs[values_of[0] * np.uint16(31) + values_of[1]]
+        division = read_number(values_of[2:8]) % 1_000_000
+        mark(reason, NUMBER["division_unknown"], (reason == 0) & ~military & ~known[division])
+        mark(reason, NUMBER["body_check_digit"], letters[16] != BODY_CHECK[body % 11])
+        mark(reason, NUMBER["check_digit"], total % 31 != 0)
+        same = np.flatnonzero((letters[0] == letters[1]) & (letters[1] == letters[17]))
+        reason[same[(letters[:, same] == letters[0, same]).all(axis=0)]] = NUMBER["placeholder"]
         return reason
 
     def judge_other(cleaned: Cleaned, rows: Ints) -> tuple[Bytes, None]:
@@ -77,14 +78,14 @@ def check_credit_code(values: pa.Array | pa.ChunkedArray, *, today: date | None 
 
 @lru_cache(maxsize=1)
 def _authority_pairs() -> Bytes:
-    """Reason per (authority, type), both by their value in the alphabet."""
+    """Reason per authority and type: 31 times the value of one in the alphabet plus that of the other."""
     pairs = np.full((31, 31), NUMBER["authority_unknown"], np.uint8)
     for authority, types in AUTHORITY_TYPES.items():
         row = pairs[CREDIT_ALPHABET.index(authority.encode())]
         row[:] = 0 if types is None else NUMBER["type_unknown"]
         for type_ in types or "":
             row[CREDIT_ALPHABET.index(type_.encode())] = 0
-    return pairs
+    return pairs.ravel()
 
 
 # --- registration number -----------------------------------------------------------------------------
@@ -108,15 +109,15 @@ def check_registration_number(
         sound = d.max(axis=0) <= 9
         reason = np.zeros(len(matrix), np.uint8)
         division = read_number(np.where(sound, d[:6], 0))
-        reason[~known[division]] = NUMBER["division_unknown"]
+        mark(reason, NUMBER["division_unknown"], ~known[division])
         if others is not None:
             theirs = others[rows]
-            reason[(theirs >= 0) & (theirs != division)] = NUMBER["division_disagrees"]
+            mark(reason, NUMBER["division_disagrees"], (theirs >= 0) & (theirs != division))
         product = np.full(len(matrix), 10, np.uint8)
         for column in range(14):
             product = NEXT_PRODUCT[product, np.where(sound, d[column], 0)]
-        reason[(product % 10 + d[14] % 10) % 10 != 1] = NUMBER["check_digit"]
-        reason[(matrix == matrix[:, :1]).all(axis=1)] = NUMBER["placeholder"]
+        mark(reason, NUMBER["check_digit"], (product % 10 + d[14] % 10) % 10 != 1)
+        mark(reason, NUMBER["placeholder"], (matrix == matrix[:, :1]).all(axis=1))
         reason[~sound] = MALFORMED
         return reason
 
