@@ -10,14 +10,18 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from guiji.errors import GuijiError, UsageError
 from guiji.settings import ROOT, Settings
+
+if TYPE_CHECKING:
+    from guiji.catalog.models import LibraryModel
 
 app = typer.Typer(
     name="guiji",
@@ -125,7 +129,7 @@ def resolve(library: Annotated[str, typer.Argument(metavar="LIBRARY")]) -> None:
     settings = Settings.from_env()
     catalog = load_catalog(settings.catalog)
     with connect(settings) as conn:
-        record = resolve_library(conn, settings, catalog.library(library), catalog)
+        record = resolve_library(conn, settings, _library(catalog.libraries, library), catalog)
     print(record)
 
 
@@ -158,10 +162,8 @@ def trace(
     settings = Settings.from_env()
     value = sys.stdin.readline().strip() if key == "-" else key
     with connect(settings) as conn:
-        libraries = load_libraries(settings.catalog)
-        if library not in libraries:
-            raise UsageError(f"There is no library {library!r}. Libraries: {', '.join(sorted(libraries))}.")
-        card = trace_row(conn, settings, libraries[library], value, as_of=_date(as_of), reveal=reveal)
+        model = _library(load_libraries(settings.catalog), library)
+        card = trace_row(conn, settings, model, value, as_of=_date(as_of), reveal=reveal)
     render_card(card)
 
 
@@ -360,6 +362,12 @@ def doctor(
     if action != "enroll-host-key" or connection is None:
         raise UsageError("Write `./guiji doctor` or `./guiji doctor enroll-host-key CONN`.")
     enroll_host_key(settings, connection, assume_yes=yes)
+
+
+def _library(libraries: Mapping[str, LibraryModel], name: str) -> LibraryModel:
+    if name not in libraries:
+        raise UsageError(f"There is no library {name!r}. Libraries: {', '.join(sorted(libraries))}.")
+    return libraries[name]
 
 
 def _date(text: str | None) -> date | None:

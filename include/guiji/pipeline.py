@@ -208,6 +208,33 @@ def publish_resource(
             raise
 
 
+def decide_held(settings: Settings, batch_id: str, *, approve: bool, who: str, why: str) -> BatchRecord:
+    """A person's decision on a held batch: publishes it after all, or refuses it for good; returns its row.
+
+    The difference is computed anew, for the data that serve may have moved on since.
+    """
+    from guiji.library.difference import compare
+    from guiji.library.hold import approve_held, reject_held
+    from guiji.library.publish import fetch_current
+    from guiji.quality import load_checked, load_quality
+    from guiji.staging import load_staged
+
+    with connect(settings) as conn:
+        record = ledger.get_batch(conn, batch_id)
+        if record is None:
+            raise UsageError(
+                f"There is no batch {batch_id}. Nothing was changed; `./guiji hold list` names the held ones."
+            )
+        if not approve:
+            return reject_held(conn, settings, batch_id, who=who, why=why)
+        resource = load_resource(settings.catalog, record.resource_id)
+        staged = load_staged(settings, resource.id, batch_id)
+        checked, quality = load_checked(settings, staged), load_quality(settings, staged)
+        token = ledger.acquire_lease(conn, settings, resource.id, f"approve:{batch_id}")
+        difference = compare(resource, settings, staged, checked, fetch_current(conn, resource, settings, checked))
+        return approve_held(conn, resource, settings, staged, checked, quality, difference, token, who=who, why=why)
+
+
 def _demand_rows(resource: Resource, staged: StagedBatch) -> None:
     """Refuses a delivery with fewer rows than declared (F-11): an empty source must not empty the library.
 
@@ -277,4 +304,4 @@ def _record_failure(
         log.exception("the failure of batch %s of %s could not be recorded", batch_id, resource.id)
 
 
-__all__ = ["StagedBatch", "check_resource", "make_batch_id", "publish_resource", "run_resource", "stage_resource"]
+__all__ = ["check_resource", "decide_held", "make_batch_id", "publish_resource", "run_resource", "stage_resource"]

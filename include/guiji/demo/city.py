@@ -11,17 +11,17 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from guiji.connections import Connection, save_connections
-from guiji.demo import deliveries, figures, nature
+from guiji.demo import deliveries, nature
 from guiji.demo.planting import KINDS, Planted, plant
 from guiji.demo.population import City
 from guiji.demo.servers import (
@@ -35,6 +35,9 @@ from guiji.demo.servers import (
     serve_smtp,
 )
 from guiji.settings import TIME_ZONE, Settings
+
+if TYPE_CHECKING:
+    from guiji.orchestration.launch import Running
 
 #: columns whose values identify a row of a table or interface in the truth
 MARKS = {
@@ -60,8 +63,11 @@ class RunningCity:
     interfaces: HttpServer
     mail: MailServer
     mariadb: bool
+    stop_front_ends: Callable[[], None]
+    start_front_ends: Callable[[], None]
     records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     truth: list[Planted] = field(default_factory=list)
+    airflow: Running | None = None
 
     def note(self, resource_id: str, delivery: str, kind: str, mark: str) -> None:
         self.truth.append(Planted(resource_id, delivery, kind, mark))
@@ -104,6 +110,8 @@ def run_city(settings: Settings, city: City) -> Iterator[RunningCity]:
             interfaces,
             mail,
             mariadb,
+            cluster.stop,
+            cluster.start,
         )
         _open_interfaces(running)
         for folder in ("mzj/upload/hydj", "xzsp/out/xzxk", "jtj/share/road", "swj/swdj"):
@@ -223,8 +231,8 @@ def deliver_health(running: RunningCity, month: int, delivery: str, start: datet
                 conn.execute(sa.text("DELETE FROM t_jkda WHERE sfzh = :sfzh"), [{"sfzh": row["sfzh"]} for row in rows])
             names = list(rows[0])
             conn.execute(
-                sa.text(f"INSERT INTO t_jkda ({', '.join(names)}) VALUES ({', '.join(':' + c for c in names)})"),
-                rows,  # noqa: S608
+                sa.text(f"INSERT INTO t_jkda ({', '.join(names)}) VALUES ({', '.join(':' + c for c in names)})"),  # noqa: S608
+                rows,
             )
             _note_marks(running, resource_id, delivery, spoilt, truth)
     engine.dispose()
@@ -275,6 +283,7 @@ def write_xlsx(
     footnote: str | None = None,
     clean: bool = False,
     seed: int = 0,
+    rename: Mapping[str, str] | None = None,
 ) -> None:
     """A delivery as a workbook with a merged title row, as offices make them."""
     import xlsxwriter
@@ -286,7 +295,7 @@ def write_xlsx(
         sheet = book.add_worksheet("Sheet1")
         heading = book.add_format({"bold": True, "align": "center", "font_size": 16})
         sheet.merge_range(0, 0, 0, len(spoilt.column_names) - 1, title, heading)
-        sheet.write_row(1, 0, spoilt.column_names)
+        sheet.write_row(1, 0, [(rename or {}).get(name, name) for name in spoilt.column_names])
         for position, row in enumerate(spoilt.to_pylist()):
             for column, (name, value) in enumerate(row.items()):
                 if name in numeric and value is not None:
@@ -397,6 +406,3 @@ def _naive(text: str | None) -> str | None:
     moment = datetime.fromisoformat(text)
     moment = moment.astimezone(TIME_ZONE) if moment.tzinfo else moment
     return f"{moment:%Y-%m-%d %H:%M:%S}"
-
-
-__all__ = ["RunningCity", "figures", "nature", "run_city"]
