@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from guiji.errors import DeliveryRefused, GuijiError, UsageError
 from guiji.records import Delivery, StagedBatch, Window, read_record, write_record
@@ -180,9 +180,9 @@ def _sweep_dead(directory: Path, oldest: float | None = None) -> None:
         if m is None:
             continue
         with contextlib.suppress(FileNotFoundError):
-            if m["host"] == _host() and not _is_alive(int(m["pid"])):
-                shutil.rmtree(path, ignore_errors=True)
-            elif m["host"] != _host() and path.stat().st_mtime < (oldest or time.time() - 3 * 86400):
+            if (m["host"] == _host() and not _is_alive(int(m["pid"]))) or (
+                m["host"] != _host() and path.stat().st_mtime < (oldest or time.time() - 3 * 86400)
+            ):
                 shutil.rmtree(path, ignore_errors=True)
 
 
@@ -236,9 +236,7 @@ class _PackageWriter:
         return rows, schema
 
     def _run(self) -> None:
-        import pyarrow.parquet as pq
-
-        part: pq.ParquetWriter | None = None
+        part: Any = None
         groups = 0
         try:
             while (group := self._queue.get()) is not None:
@@ -256,7 +254,7 @@ class _PackageWriter:
             while self._queue.get() is not None:  # let the reader go
                 pass
 
-    def _open_part(self, schema: pa.Schema) -> object:
+    def _open_part(self, schema: pa.Schema) -> Any:
         import pyarrow.parquet as pq
         from pyarrow import fs
 
@@ -273,8 +271,8 @@ class _PackageWriter:
             data_page_size=1 << 20,
         )
 
-    def _close_part(self, part: object) -> None:
-        part.close()  # type: ignore[attr-defined]
+    def _close_part(self, part: Any) -> None:
+        part.close()
         path = self.directory / f"part-{len(self.hashes):05d}.parquet"
         self.hashes.append(_hash_file(path))
         _sync(path)

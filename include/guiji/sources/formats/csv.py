@@ -68,9 +68,7 @@ class _Reading:
         return self.fmt.quote
 
 
-def read_csv(
-    path: Path, origin: str, expected: Expected, fmt: Format, report: ReadReport
-) -> Iterator[pa.RecordBatch]:
+def read_csv(path: Path, origin: str, expected: Expected, fmt: Format, report: ReadReport) -> Iterator[pa.RecordBatch]:
     """The rows of a CSV file. Raises DeliveryRefused when the file as a whole can't be accepted (encoding, header,
     half a file), before or while it is read."""
     what = f"文件 {origin}"
@@ -100,9 +98,7 @@ def _open_table(
 ) -> tuple[Table, Block, int]:
     """The table, the block without the lines up to its header, and the number of the line after the header."""
     if not block.data.strip() and block.final:
-        raise DeliveryRefused(
-            f"{what}：文件是空的。现有数据继续有效；请重新提供。", rule_id="delivery.empty"
-        )
+        raise DeliveryRefused(f"{what}：文件是空的。现有数据继续有效；请重新提供。", rule_id="delivery.empty")
     if block.data.startswith(UNDECODABLE):
         raise DeliveryRefused(
             f"{what}：第一行含有无法识别的字节，不是约定的文本文件。现有数据继续有效；请另存为 UTF-8 或 GB18030 的 CSV 后重新提供。",
@@ -315,9 +311,7 @@ def _join_lines(reading: _Reading, data: bytes, scan: _Scan, first: int) -> tupl
     return UNCLOSED_QUOTE, last
 
 
-def _judge_record(
-    reading: _Reading, rows: Rows, text: str, cells: list[str] | str, number: int, unended: bool
-) -> bool:
+def _judge_record(reading: _Reading, rows: Rows, text: str, cells: list[str] | str, number: int, unended: bool) -> bool:
     """Adds one record as a row (True) or as a row set aside. Raises DeliveryRefused for half a file."""
     table = reading.table
     if text.startswith(_UNDECODABLE):
@@ -451,9 +445,7 @@ def _set_aside(batch: pa.RecordBatch, which: pa.BooleanArray, rule_id: str, deli
 
     system = ("_origin", "_line", "_broken", "_raw")
     cells = [n for n in batch.schema.names if n not in system]
-    raw = pc.binary_join_element_wise(
-        *(pc.fill_null(batch.column(c), "") for c in cells if c != "__first"), delimiter
-    )
+    raw = pc.binary_join_element_wise(*(pc.fill_null(batch.column(c), "") for c in cells if c != "__first"), delimiter)
     arrays = []
     for name in batch.schema.names:
         column = batch.column(name)

@@ -95,7 +95,9 @@ def _find_sheet(
         raise refuse_headless(expected, fmt.layout, what)
     if len(found) > 1:
         both = "、".join(f[0].name for f in found)
-        refuse_workbook(what, f"有多个工作表都含有约定的表头（{both}），无法判断以哪个为准", "请只保留一个，或约定工作表名")
+        refuse_workbook(
+            what, f"有多个工作表都含有约定的表头（{both}），无法判断以哪个为准", "请只保留一个，或约定工作表名"
+        )
     return found[0]
 
 
@@ -122,17 +124,15 @@ class _Sheet:
     what: str
 
 
-def _read_rows(
-    sheet: _Sheet, rows: list[list[Any]], start: int, report: ReadReport
-) -> Iterator[pa.RecordBatch]:
+def _read_rows(sheet: _Sheet, rows: list[list[Any]], start: int, report: ReadReport) -> Iterator[pa.RecordBatch]:
     table = sheet.table
     names = [*table.read_columns, *(f"__p{p}" for p in table.match.pivoted)]
     positions = [*table.read_positions, *table.match.pivoted]
-    if any(row >= start and column in positions for row, column in sheet.facts.uncalculated):
-        row, column = min(c for c in sheet.facts.uncalculated if c[0] >= start and c[1] in positions)
+    if any(r >= start and c in positions for r, c in sheet.facts.uncalculated):
+        bad_row, bad_column = min(c for c in sheet.facts.uncalculated if c[0] >= start and c[1] in positions)
         refuse_workbook(
             sheet.what,
-            f"第 {row + 1} 行第 {column + 1} 列等处是没有计算结果的公式",
+            f"第 {bad_row + 1} 行第 {bad_column + 1} 列等处是没有计算结果的公式",
             "请在 Excel 中打开、计算并保存（或粘贴为数值）",
             "delivery.uncalculated_formula",
         )
@@ -178,6 +178,8 @@ def _add_row(
 ) -> None:
     flaw: str | None = None
     cells: list[str | None] = []
+    text: str | None
+    wrong: str | None
     for position, field in zip(positions, fields, strict=True):
         if (number, position) in sheet.facts.errors:
             text, wrong = None, CELL_ERROR

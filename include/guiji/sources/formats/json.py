@@ -100,7 +100,8 @@ def read_json(path: Path, origin: str, expected: Expected, fmt: Format, report: 
         text = path.read_bytes().decode("utf-8-sig" if encoding == "utf-8" else encoding)
     except UnicodeDecodeError as exc:
         raise DeliveryRefused(
-            f"{what}：含有无法识别的字节。现有数据继续有效；请另存为 UTF-8 编码后重新提供。", rule_id="delivery.encoding"
+            f"{what}：含有无法识别的字节。现有数据继续有效；请另存为 UTF-8 编码后重新提供。",
+            rule_id="delivery.encoding",
         ) from exc
     records = _find_records(normalise_private_use(text), fmt.type == "geojson", what)
     geometry = next((n for n, f in expected.fields.items() if f.type == "geometry"), None)
@@ -184,8 +185,10 @@ def match_records(records: Sequence[Any], expected: Expected, report: ReadReport
     keys = dict.fromkeys(k for r in records if isinstance(r, dict) for k in r)
     if not keys:
         return {c: c for c in expected.columns}
-    if "id" in keys and expected.source_name("id") is None and all(
-        k in expected.fields or expected.source_name(k) for k in keys if k != "id"
+    if (
+        "id" in keys
+        and expected.source_name("id") is None
+        and all(k in expected.fields or expected.source_name(k) for k in keys if k != "id")
     ):
         keys.pop("id")  # a feature's own id beside declared properties
     names = list(keys)
@@ -232,5 +235,3 @@ def _cell(value: Any) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, str) else dump_json(value)
-
-

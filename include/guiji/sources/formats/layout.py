@@ -157,7 +157,14 @@ def _unpivot(table: Table, unpivot: Unpivot, batch: pa.RecordBatch) -> pa.Record
     import pyarrow.compute as pc
 
     whole = pa.table(batch)
-    keep = [*unpivot.keep, *(c for c in table.read_columns if c not in unpivot.keep), "_origin", "_line", "_broken", "_raw"]
+    keep = [
+        *unpivot.keep,
+        *(c for c in table.read_columns if c not in unpivot.keep),
+        "_origin",
+        "_line",
+        "_broken",
+        "_raw",
+    ]
     broken = pc.is_valid(whole["_broken"])
     parts = []
     for position, said in table.match.pivoted.items():

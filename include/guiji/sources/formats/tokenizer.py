@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from guiji.structure import BARE_QUOTE, GARBLED, NUL, UNCLOSED_QUOTE
 
-
 #: what a text shows that was decoded wrongly before it was written
 LOST_MARKS = ("\ufffd", "锟斤拷")
 

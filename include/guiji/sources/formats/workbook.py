@@ -24,7 +24,7 @@ _CELL = re.compile(rb'<(?:\w+:)?c\s[^>]*?\br="([A-Z]{1,3})(\d{1,7})"')
 _ROW = re.compile(rb'<(?:\w+:)?row\s[^>]*?\br="(\d{1,7})"')
 _ERROR = re.compile(rb'<(?:\w+:)?c\s(?=[^>]*\bt="e")[^>]*?\br="([A-Z]{1,3})(\d{1,7})"')
 _FORMULA = re.compile(
-    rb'<(?:\w+:)?c\s([^>]*?)>\s*<(?:\w+:)?f\b(?:[^>]*/>|[^>]*>[^<]*</(?:\w+:)?f>)\s*'
+    rb"<(?:\w+:)?c\s([^>]*?)>\s*<(?:\w+:)?f\b(?:[^>]*/>|[^>]*>[^<]*</(?:\w+:)?f>)\s*"
     rb"(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v\s*>([^<]*)</(?:\w+:)?v>)?"
 )
 _REFERENCE = re.compile(rb'\br="([A-Z]{1,3})(\d{1,7})"')
@@ -52,7 +52,9 @@ def check_container(path: Path, what: str) -> None:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError):
-        refuse_workbook(what, "不是完整的 xlsx 文件，可能只上传了一部分", "请重新完整提供该文件", "delivery.half_a_file")
+        refuse_workbook(
+            what, "不是完整的 xlsx 文件，可能只上传了一部分", "请重新完整提供该文件", "delivery.half_a_file"
+        )
     total = sum(e.file_size for e in entries)
     packed = max(1, path.stat().st_size)
     if len(entries) > MAX_ENTRIES or total > MAX_UNPACKED or (total > 50 << 20 and total / packed > MAX_RATIO):
@@ -76,7 +78,7 @@ def inspect_sheet(path: Path, sheet: str, what: str) -> SheetFacts:
         import zlib
         from xml.etree.ElementTree import ParseError
 
-        from defusedxml.common import DefusedXmlException
+        from defusedxml.common import DefusedXmlException  # type: ignore[import-untyped]
 
         if not isinstance(exc, (zlib.error, ParseError, DefusedXmlException)):
             raise
@@ -111,7 +113,7 @@ def _find_uncalculated(data: bytes, recalculates: bool) -> frozenset[tuple[int, 
 
 def _locate(archive: zipfile.ZipFile, sheet: str) -> tuple[str | None, bool]:
     """(the archive member of a sheet, whether the workbook asks to be calculated when it is opened)."""
-    from defusedxml.ElementTree import fromstring
+    from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 
     names = {n.lower(): n for n in archive.namelist()}
     workbook = next(n for low, n in names.items() if low.endswith("workbook.xml"))

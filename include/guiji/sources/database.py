@@ -1,0 +1,227 @@
+"""Tables of front-end processor databases, read without harm to them: one read-only snapshot, the declared columns
+only, a statement timeout, a comment that says who asks (F-72).
+
+PostgreSQL and what speaks its protocol comes through ADBC (``database_postgres``), every other database through
+SQLAlchemy's drivers as text (``database_rows``). Incremental reads ask for ``cursor >= watermark - lag`` or no cursor
+at all (F-02, F-05, F-06); the new watermark is the largest cursor in the same snapshot that is not in the future
+(F-03, F-07), as exact text (F-04).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from guiji.errors import CatalogError, DeliveryRefused, GuijiError, SourceRefused, SourceUnavailable
+from guiji.masking import scrub
+from guiji.records import Delivery, ReadReport, Window
+from guiji.sources.columns import Expected, check_missing, check_undeclared, expected_columns, normalise_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from guiji.catalog.models import DatabaseSource, Resource
+    from guiji.connections import Connection
+    from guiji.settings import Settings
+
+POSTGRES = ("postgres", "postgresql", "kingbase", "opengauss", "gaussdb")
+_REFUSED_WORDS = (
+    "password authentication failed",
+    "no pg_hba.conf entry",
+    "permission denied",
+    "access denied",
+    "does not exist",
+    "no password supplied",
+    "not permitted to log in",
+    "certificate verify failed",
+    "unknown database",
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is to be read from one table."""
+
+    resource: Resource
+    source: DatabaseSource
+    connection: Connection
+    expected: Expected
+    report: ReadReport
+    now: datetime
+    watermark: str | None
+    window: Window | None  # only where just this window is to be read again
+
+    @property
+    def what(self) -> str:
+        return f"表 {self.source.table}"
+
+    @property
+    def comment(self) -> str:
+        return f"/* guiji {self.resource.id} stage */"
+
+    @property
+    def is_incremental(self) -> bool:
+        return self.source.cursor is not None and self.resource.model.load == "incremental"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.resource.model.time_zone)
+
+    @property
+    def timeout_seconds(self) -> int:
+        return self.resource.department.statement_timeout_seconds
+
+
+def open_table(
+    resource: Resource,
+    settings: Settings,
+    window: Window,
+    watermark: str | None,
+    explicit: bool,
+) -> Delivery:
+    """A pull of one table. Raises DeliveryRefused for its column set, SourceRefused, SourceUnavailable."""
+    reading = _prepare(resource, settings, window if explicit else None, watermark)
+    if is_postgres(reading.connection):
+        from guiji.sources.database_postgres import read_postgres
+
+        columns, batches = read_postgres(reading)
+    else:
+        from guiji.sources.database_rows import read_rows
+
+        columns, batches = read_rows(reading)
+    return Delivery(columns, batches, reading.report)
+
+
+def _prepare(resource: Resource, settings: Settings, window: Window | None, watermark: str | None) -> Reading:
+    from guiji.catalog.models import DatabaseSource
+    from guiji.connections import get_connection
+
+    source = resource.model.source
+    assert isinstance(source, DatabaseSource)
+    connection = get_connection(settings, source.connection)
+    report = ReadReport(cursor_max=watermark)
+    return Reading(resource, source, connection, expected_columns(resource), report, settings.now(), watermark, window)
+
+
+def is_postgres(connection: Connection) -> bool:
+    return connection.conn_type.lower() in POSTGRES
+
+
+def probe_database(resource: Resource, settings: Settings) -> None:
+    """Connects and compares the column set, reads no row."""
+    _, batches = _read_nothing(_prepare(resource, settings, None, None))
+    batches.close()
+
+
+def _read_nothing(reading: Reading) -> tuple[tuple[str, ...], BatchStream]:
+    if is_postgres(reading.connection):
+        from guiji.sources.database_postgres import read_postgres
+
+        return read_postgres(reading, limit_zero=True)
+    from guiji.sources.database_rows import read_rows
+
+    return read_rows(reading, limit_zero=True)
+
+
+class BatchStream:
+    """The batches of a query; owns the connection and closes it at the end, on an error and when it is dropped."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch], close: object) -> None:
+        self._batches = batches
+        self._close = close
+
+    def __iter__(self) -> BatchStream:
+        return self
+
+    def __next__(self) -> pa.RecordBatch:
+        try:
+            return next(self._batches)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._close is not None:
+            close, self._close = self._close, None
+            close()  # type: ignore[operator]
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def match_columns(reading: Reading, there: Mapping[str, str]) -> dict[str, str]:
+    """source name -> column of the table. Raises DeliveryRefused for a column set the contract does not allow."""
+    expected = reading.expected
+    if not there:
+        raise DeliveryRefused(
+            f"{reading.what}：在前置库中找不到这张表，或无权查看。现有数据继续有效；请恢复该表（或更新资源目录）后重新提供。",
+            rule_id="delivery.missing_table",
+            connection=reading.connection.conn_id,
+        )
+    exact = {c: c for c in there if c in expected.fields}
+    match = dict(exact)
+    undeclared = []
+    for column in there:
+        if column in exact:
+            continue
+        source = expected.spellings.get(normalise_name(column))
+        if source is not None and source not in match:
+            match[source] = column
+        elif column != reading.source.cursor:
+            undeclared.append(column)
+    missing = [c for c in expected.columns if c not in match]
+    if reading.is_incremental and reading.source.cursor not in there:
+        raise DeliveryRefused(
+            f"{reading.what}：缺少增量字段“{reading.source.cursor}”。现有数据继续有效；请恢复该列后重新提供。",
+            rule_id="delivery.missing_column",
+        )
+    check_missing(expected, [c for c in missing if c in expected.required], undeclared, reading.what)
+    check_undeclared(expected, undeclared, missing, reading.report, reading.what)
+    if missing:
+        reading.report.notes.append(f"{reading.what}：未提供可选列 {'、'.join(missing)}")
+    return match
+
+
+def render_filter(reading: Reading, there: Mapping[str, str], dialect: str) -> str:
+    """The declared filter, parsed by the catalog's allow-list, for ``dialect``; an empty text without one."""
+    if not reading.source.filter:
+        return ""
+    from guiji.catalog.expressions import parse_expression
+
+    try:
+        return "(" + parse_expression(reading.source.filter, set(there)).sql(dialect=dialect, identify=True) + ")"
+    except CatalogError:
+        raise
+    except Exception as exc:
+        raise CatalogError(
+            f"The filter of {reading.resource.id} can't be written for {dialect}. Nothing was read; simplify it."
+        ) from exc
+
+
+def local_text(moment: datetime, zone: ZoneInfo) -> str:
+    """The moment as a naive timestamp of the resource's time zone (F-08)."""
+    return moment.astimezone(zone).replace(tzinfo=None).isoformat(sep=" ")
+
+
+def translate_error(reading: Reading, exc: Exception, sqlstate: str | None = None) -> GuijiError:
+    """A driver's error in our tree, without password or personal value."""
+    connection = reading.connection
+    words = str(exc)
+    if connection.password:
+        words = words.replace(connection.password, "***")
+    words = " ".join(scrub(words).split("Query was:")[0].split())[:300]
+    refused = (sqlstate or "")[:2] == "28" or sqlstate in ("42501", "3D000")
+    if refused or any(word in words.lower() for word in _REFUSED_WORDS):
+        return SourceRefused(
+            f"Connection {connection.conn_id} is refused by the database: {words}. Nothing was read, trying again "
+            f"changes nothing; mend the login, password or grants of connection {connection.conn_id}.",
+            connection=connection.conn_id,
+        )
+    return SourceUnavailable(
+        f"Connection {connection.conn_id} can't be read: {words}. Nothing was staged; it will be tried again, "
+        "check that the front-end processor is up and reachable.",
+        connection=connection.conn_id,
+    )

@@ -1,0 +1,234 @@
+"""PostgreSQL by ADBC: COPY in binary straight into Arrow, a bounded batch at a time, in one REPEATABLE READ snapshot.
+
+Values that make the query different (watermark, window, clock) are set as session variables by a bound statement and
+read with ``current_setting``: COPY takes no parameters, and no value is ever written into SQL text.
+"""
+
+# ruff: noqa: S608 - identifiers go through the dialect's quoter, values are bound
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from guiji.errors import GuijiError
+from guiji.sources.database import (
+    BatchStream,
+    Reading,
+    local_text,
+    match_columns,
+    render_filter,
+    translate_error,
+)
+from guiji.sources.frames import system_fields
+from guiji.structure import OUT_OF_RANGE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from guiji.connections import Connection
+
+#: types that ADBC gives exactly; everything else (numeric, char(n), uuid, json …) is read as its text
+_EXACT = {
+    "boolean", "smallint", "integer", "bigint", "real", "double precision", "text", "character varying", "date",
+    "timestamp without time zone", "timestamp with time zone", "bytea",
+}  # fmt: skip
+_LIBPQ = (
+    "sslmode", "sslrootcert", "sslcert", "sslkey", "passfile", "target_session_attrs", "gssencmode",
+    "channel_binding", "require_auth",
+)  # fmt: skip
+_BATCH_BYTES = 8 << 20
+# 0001-01-01 and 9999-12-31 as days and microseconds since 1970: beyond lie BC dates and infinity
+_DAYS = (-719_162, 2_932_896)
+_MICROS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+
+
+def make_url(connection: Connection, application: str, options: str) -> str:
+    """A libpq URL of the connection. It holds the password: never log it."""
+    host = connection.host or "127.0.0.1"
+    login = quote(connection.login or "", safe="")
+    if connection.password:
+        login += ":" + quote(connection.password, safe="")
+    parameters = {k: str(connection.extra[k]) for k in _LIBPQ if k in connection.extra}
+    parameters |= {"application_name": application[:63], "options": options, "connect_timeout": "15"}
+    parameters |= {"keepalives_idle": "30", "client_encoding": "UTF8"}
+    bracketed = f"[{host}]" if ":" in host else host
+    database = quote(connection.schema or "", safe="")
+    return f"postgresql://{login}@{bracketed}:{connection.port or 5432}/{database}?{urlencode(parameters, quote_via=quote)}"
+
+
+def read_postgres(reading: Reading, *, limit_zero: bool = False) -> tuple[tuple[str, ...], BatchStream]:
+    """(source names, batches) of one table; the column set is checked before this returns."""
+    import adbc_driver_postgresql.dbapi as adbc
+
+    options = (
+        f"-c statement_timeout={reading.timeout_seconds * 1000} -c default_transaction_read_only=on "
+        r"-c default_transaction_isolation=repeatable\ read -c synchronize_seqscans=off "
+        f"-c TimeZone={reading.zone.key} -c DateStyle=ISO -c extra_float_digits=3 -c bytea_output=hex"
+    )
+    stack = contextlib.ExitStack()
+    with _translated(reading), stack:
+        conn = stack.enter_context(
+            contextlib.closing(adbc.connect(make_url(reading.connection, f"guiji {reading.resource.id}", options)))
+        )
+        cursor = stack.enter_context(contextlib.closing(conn.cursor()))
+        there = _list_columns(reading, cursor)
+        match = match_columns(reading, there)
+        condition = _set_bounds(reading, cursor, there)
+        names = tuple(c for c in reading.expected.columns if c in match)
+        select = ", ".join(_select(match[c], there[match[c]]) + f" AS {_quote(c)}" for c in names)
+        text = f"{reading.comment} SELECT {select} FROM {_table(reading)}{condition}{' LIMIT 0' if limit_zero else ''}"
+        cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
+        cursor.execute(text)
+        reader = cursor.fetch_record_batch()
+        close = stack.pop_all().close
+        return names, BatchStream(_stream(reading, reader), close)
+    raise AssertionError
+
+
+@contextlib.contextmanager
+def _translated(reading: Reading) -> Iterator[None]:
+    import adbc_driver_manager
+    import pyarrow as pa
+
+    try:
+        yield
+    except GuijiError:
+        raise
+    except adbc_driver_manager.Error as exc:
+        raise translate_error(reading, exc, exc.sqlstate) from None
+    except (OSError, pa.ArrowException) as exc:  # what breaks off while batches are fetched
+        raise translate_error(reading, exc) from None
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _table(reading: Reading) -> str:
+    return f"{_quote(reading.source.schema_ or 'public')}.{_quote(reading.source.table)}"
+
+
+def _select(column: str, kind: str) -> str:
+    return _quote(column) if kind in _EXACT else f"{_quote(column)}::text"
+
+
+def _list_columns(reading: Reading, cursor: Any) -> dict[str, str]:
+    """Columns of the table with their types, in order; empty when there is no such table."""
+    cursor.execute(
+        f"{reading.comment} SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute a "
+        "WHERE a.attrelid = to_regclass(quote_ident($1) || '.' || quote_ident($2)) AND a.attnum > 0 "
+        "AND NOT a.attisdropped ORDER BY a.attnum",
+        (reading.source.schema_ or "public", reading.source.table),
+    )
+    return dict(cursor.fetchall())
+
+
+def _set_bounds(reading: Reading, cursor: Any, there: dict[str, str]) -> str:
+    """The WHERE of the read; finds the new watermark in the same snapshot."""
+    conditions = []
+    if filtered := render_filter(reading, there, "postgres"):
+        conditions.append(filtered)
+    if reading.is_incremental:
+        assert reading.source.cursor is not None
+        column, kind = _quote(reading.source.cursor), there[reading.source.cursor]
+        timed = kind.startswith("timestamp") or kind == "date"
+        low = high = None
+        if reading.window is not None and timed:
+            low, high = (_moment(reading, m, kind) for m in (reading.window.start, reading.window.end))
+            _set(reading, cursor, "high", high)
+        elif reading.watermark is not None:
+            low = reading.watermark
+        if low is not None:
+            _set(reading, cursor, "low", low)
+        _set(reading, cursor, "now", _moment(reading, reading.now, kind) if timed else "")
+        lag = reading.source.lag_seconds if timed and high is None else 0
+        bound = f"current_setting('guiji.low')::{kind}" + (f" - interval '{lag:d} seconds'" if lag else "")
+        at_least = f"{column} >= {bound}" if low is not None else "true"
+        if high is None:
+            _find_watermark(reading, cursor, [*conditions, at_least], column, kind, timed)
+        if high is not None:
+            conditions.append(f"({at_least} AND {column} < current_setting('guiji.high')::{kind})")
+        elif low is not None:
+            conditions.append(f"({at_least} OR {column} IS NULL)")
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def _find_watermark(reading: Reading, cursor: Any, conditions: list[str], column: str, kind: str, timed: bool) -> None:
+    past = f"{column} <= current_setting('guiji.now')::{kind}" if timed else "true"
+    cursor.execute(
+        f"{reading.comment} SELECT (max({column}) FILTER (WHERE {past}))::text, "
+        f"count(*) FILTER (WHERE NOT ({past})) FROM {_table(reading)} WHERE {' AND '.join(conditions)}"
+    )
+    newest, future = cursor.fetchone()
+    if newest is not None:
+        reading.report.cursor_max = newest
+    if future:
+        reading.report.notes.append(f"{reading.what}：{future} 行的增量字段晚于采集时间，未推进增量位置")
+
+
+def _moment(reading: Reading, moment: Any, kind: str) -> str:
+    return str(moment.isoformat()) if kind == "timestamp with time zone" else local_text(moment, reading.zone)
+
+
+def _set(reading: Reading, cursor: Any, name: str, value: str) -> None:
+    cursor.execute(f"{reading.comment} SELECT set_config('guiji.' || $1, $2, false)", (name, value))
+    cursor.fetchall()
+
+
+def _stream(reading: Reading, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    import numpy as np
+    import pyarrow as pa
+
+    origin = f"{reading.source.schema_ or 'public'}.{reading.source.table}"
+    schema = pa.schema([pa.field(f.name, f.type) for f in reader.schema] + system_fields())
+    position = 1
+    yield _empty(schema)  # nothing read is a result with the right types
+    while True:
+        with _translated(reading):
+            try:
+                batch = reader.read_next_batch()
+            except StopIteration:
+                return
+        n = batch.num_rows
+        columns, broken, raw = _set_out_of_range_aside(batch)
+        lines = pa.array(np.arange(position, position + n, dtype=np.int64))
+        position += n
+        yield pa.RecordBatch.from_arrays(
+            [*columns, pa.repeat(pa.scalar(origin, pa.string()), n), lines, broken, raw], schema=schema
+        )
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
+
+
+def _set_out_of_range_aside(batch: pa.RecordBatch) -> tuple[list[pa.Array], pa.Array, pa.Array]:
+    """Sets rows aside whose date is infinite or before Christ: Arrow's value for it is another day."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    n = batch.num_rows
+    columns = list(batch.columns)
+    nothing = pa.nulls(n, pa.string())
+    aside = None
+    for i, column in enumerate(columns):
+        kind = column.type
+        if pa.types.is_date32(kind):
+            numbers, (low, high) = column.view(pa.int32()), _DAYS
+        elif pa.types.is_timestamp(kind):
+            numbers, (low, high) = column.view(pa.int64()), _MICROS
+        else:
+            continue
+        bounds = pc.min_max(numbers).as_py()
+        if bounds["min"] is None or (bounds["min"] >= low and bounds["max"] <= high):
+            continue
+        wrong = pc.fill_null(pc.or_(pc.less(numbers, low), pc.greater(numbers, high)), False)
+        columns[i] = pc.if_else(wrong, pa.scalar(None, kind), column)
+        aside = wrong if aside is None else pc.or_(aside, wrong)
+    if aside is None:
+        return columns, nothing, nothing
+    return columns, pc.if_else(aside, OUT_OF_RANGE, nothing), pc.if_else(aside, "infinity/BC", nothing)

@@ -1,0 +1,317 @@
+"""What SFTP, FTP and folders share: which files are a delivery, when a file is complete, and how it gets here whole.
+
+A name that begins with a dot or ends in .part, .tmp or .filepart is never a delivery (F-33). A file is complete when
+its marker is there, or when size and time stay the same over two looks. It is downloaded under another name, its size
+compared, synced and renamed (F-34); its SHA-256 makes the delivery's fingerprint (F-35).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from guiji.errors import DeliveryRefused, NothingDelivered, SourceUnavailable, UsageError
+from guiji.records import DeliveredFile, Delivery, ReadReport, Window
+from guiji.sources.columns import expected_columns
+from guiji.sources.formats import read_file
+from guiji.sources.formats.layout import skip
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from guiji.catalog.models import Completeness, FilesSource, RemoteFilesSource, Resource
+    from guiji.settings import Settings
+
+_UNFINISHED = (".part", ".tmp", ".filepart", ".crdownload", ".swp", "~")
+_SHA256 = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{64}(?![0-9a-fA-F])")
+_MD5 = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{32}(?![0-9a-fA-F])")
+_SIZE = re.compile(r"(?<![0-9A-Za-z])\d{1,15}(?![0-9A-Za-z])")
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One file of a listing. ``raw`` is its name on the wire."""
+
+    name: str
+    raw: bytes
+    size: int
+    modified_at: datetime
+
+
+class Folder(Protocol):
+    """A folder of files, local or far away."""
+
+    def list_files(self) -> list[Listed]:
+        """The regular files. Raises SourceUnavailable, SourceRefused."""
+
+    def fetch(self, file: Listed, target: Path, attempt: int) -> None:
+        """Writes the file to ``target``. Raises SourceUnavailable when it breaks off."""
+
+    def read_small(self, file: Listed) -> bytes:
+        """The content of a marker file."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file that may be part of a delivery."""
+
+    file: Listed
+    business_date: date | None
+    marker: Listed | None = None
+
+
+def decode_name(raw: bytes) -> str:
+    """A file name: UTF-8, else GB18030 (F-40); what is neither keeps its bytes as escapes."""
+    for encoding in ("utf-8", "gb18030"):
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def open_files(
+    resource: Resource,
+    settings: Settings,
+    window: Window,
+    folder: Folder,
+    *,
+    known_files: Sequence[DeliveredFile],
+    scratch: Path,
+    explicit: bool,
+) -> Delivery:
+    """The files of a delivery, fetched and opened. Raises NothingDelivered when there is none yet."""
+    source = resource.model.source
+    assert source.kind in ("sftp", "ftp", "files")
+    candidates = find_candidates(source, folder.list_files(), resource.id)
+    chosen, notes = choose_files(resource, candidates, window, known_files, settings.now(), explicit)
+    ready = wait_complete(source.complete, chosen, folder)
+    if resource.model.load == "snapshot" and len(ready) > 1:
+        ready = ready[-1:]
+    if not ready:
+        raise NothingDelivered(
+            f"{resource.id}: {len(chosen)} file(s) are there but not complete yet "
+            f"({', '.join(c.file.name for c in chosen[:5])}). The old data go on serving; it will be looked at again.",
+            resource_id=resource.id,
+        )
+    fetched = [(c, *fetch_whole(folder, c, scratch / f"{i:04d}{_suffix(c.file.name)}")) for i, c in enumerate(ready)]
+    return build_delivery(resource, fetched, known_files, notes, explicit)
+
+
+def _suffix(name: str) -> str:
+    return re.sub(r"[^.A-Za-z0-9]", "", Path(name).suffix)[:10]
+
+
+def find_candidates(
+    source: RemoteFilesSource | FilesSource, listed: Sequence[Listed], resource_id: str
+) -> list[Candidate]:
+    """The files whose whole name matches the pattern, with business date and marker; oldest first."""
+    pattern = re.compile(source.pattern)
+    by_name = {f.name: f for f in listed}
+    found = []
+    for file in listed:
+        if file.name.startswith(".") or file.name.lower().endswith(_UNFINISHED):
+            continue
+        m = pattern.fullmatch(file.name)
+        if m is None:
+            continue
+        text = m.groupdict().get("date")
+        try:
+            business_date = datetime.strptime(text, source.date_format).date() if text else None  # noqa: DTZ007
+        except ValueError:
+            raise DeliveryRefused(
+                f"文件 {file.name}：文件名中的日期“{text}”不符合约定的格式 {source.date_format}。"
+                "现有数据继续有效；请更正文件名后重新提供。",
+                rule_id="delivery.file_name",
+                resource_id=resource_id,
+            ) from None
+        if source.complete.mode == "ok_file":
+            suffix = source.complete.suffix
+            marker = by_name.get(file.name + suffix) or by_name.get(Path(file.name).stem + suffix)
+            if marker is None:
+                continue
+            found.append(Candidate(file, business_date, marker))
+        else:
+            found.append(Candidate(file, business_date))
+    return sorted(found, key=lambda c: (c.business_date or date.min, c.file.modified_at, c.file.name))
+
+
+def choose_files(
+    resource: Resource,
+    candidates: Sequence[Candidate],
+    window: Window,
+    known_files: Sequence[DeliveredFile],
+    now: datetime,
+    explicit: bool,
+) -> tuple[list[Candidate], list[str]]:
+    """The files to read, oldest business date first: of a snapshot the newest one, else all that are new.
+
+    ``explicit``: this window is to be read again, so what is known is read too, and only files dated in it.
+    """
+    if explicit:
+        chosen = [c for c in candidates if c.business_date is None or _is_within(c.business_date, window)]
+    else:
+        today = now.date()
+        chosen = [c for c in candidates if c.business_date is None or c.business_date <= today]
+    notes: list[str] = []
+    known = {(k.path, k.size, k.modified_at.timestamp()) for k in known_files}
+
+    def is_known(c: Candidate) -> bool:
+        return (c.file.name, c.file.size, c.file.modified_at.timestamp()) in known
+
+    if resource.model.load == "snapshot":
+        chosen = chosen[-1:]
+    if not explicit:
+        chosen = [c for c in chosen if not is_known(c)]
+        newest = max((k.business_date for k in known_files if k.business_date), default=None)
+        for c in chosen:
+            if newest and c.business_date and c.business_date.isoformat() < str(newest):
+                notes.append(f"文件 {c.file.name} 的业务日期早于已归集的 {newest}，属补报")
+    if not chosen:
+        there = f"{len(candidates)} matching file(s), none new" if candidates else "no file matches the pattern"
+        raise NothingDelivered(
+            f"{resource.id}: nothing was delivered for {window} ({there}). The old data go on serving; "
+            "it will be looked at again.",
+            resource_id=resource.id,
+        )
+    return chosen, notes
+
+
+def _is_within(day: date, window: Window) -> bool:
+    zone = window.start.tzinfo
+    return window.start <= datetime(day.year, day.month, day.day, tzinfo=zone) < window.end
+
+
+def wait_complete(complete: Completeness, chosen: Sequence[Candidate], folder: Folder) -> list[Candidate]:
+    """Those of ``chosen`` that are complete: by marker (already demanded), or unchanged over ``seconds``."""
+    if complete.mode == "ok_file" or complete.seconds <= 0:
+        return list(chosen)
+    time.sleep(complete.seconds)
+    again = {f.raw: f for f in folder.list_files()}
+    return [c for c in chosen if again.get(c.file.raw) == c.file]
+
+
+def fetch_whole(folder: Folder, candidate: Candidate, target: Path) -> tuple[Path, str]:
+    """The file at ``target``, whole and synced, and its SHA-256. Retried; raises SourceUnavailable in the end."""
+    file = candidate.file
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = target.with_name(target.name + ".download")
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            temporary.unlink(missing_ok=True)
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            folder.fetch(file, temporary, attempt)
+            arrived = temporary.stat().st_size
+            if arrived != file.size:
+                raise SourceUnavailable(
+                    f"File {file.name} has {file.size} bytes in the listing, {arrived} arrived. Nothing was staged; "
+                    "it will be fetched again."
+                )
+            break
+        except SourceUnavailable:
+            temporary.unlink(missing_ok=True)
+            if attempt == ATTEMPTS:
+                raise
+            time.sleep(0.2 * attempt)
+    digest = _hash(temporary)
+    _compare_marker(folder, candidate, digest, temporary)
+    with temporary.open("rb") as f:
+        os.fsync(f.fileno())
+    os.replace(temporary, target)
+    return target, digest
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _compare_marker(folder: Folder, candidate: Candidate, digest: str, path: Path) -> None:
+    """Raises DeliveryRefused when the marker file says another size or hash than what arrived."""
+    if candidate.marker is None or not 0 < candidate.marker.size <= 4096:
+        return
+    text = folder.read_small(candidate.marker).decode("utf-8", "replace")
+    wrong = None
+    if m := _SHA256.search(text):
+        wrong = "SHA-256" if m.group().lower() != digest else None
+    elif m := _MD5.search(text):
+        with path.open("rb") as f:
+            md5 = hashlib.file_digest(f, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        wrong = "MD5" if m.group().lower() != md5 else None
+    elif m := _SIZE.fullmatch(text.strip()):
+        wrong = "大小" if int(m.group()) != candidate.file.size else None
+    if wrong:
+        raise DeliveryRefused(
+            f"文件 {candidate.file.name}：{wrong}与完成标志文件 {candidate.marker.name} 中写明的不一致，可能没有传完。"
+            "现有数据继续有效；请重新上传文件和标志文件。",
+            rule_id="delivery.half_a_file",
+        )
+
+
+def build_delivery(
+    resource: Resource,
+    fetched: Sequence[tuple[Candidate, Path, str]],
+    known_files: Sequence[DeliveredFile],
+    notes: list[str],
+    explicit: bool,
+) -> Delivery:
+    """The delivery of fetched files. What was accepted before under another name is not read twice (F-35)."""
+    files = tuple(
+        DeliveredFile(
+            c.file.name,
+            c.file.size,
+            c.file.modified_at,
+            digest,
+            c.business_date.isoformat() if c.business_date else None,
+        )
+        for c, _, digest in fetched
+    )
+    report = ReadReport(notes=notes)
+    accepted = {} if explicit else {k.sha256: getattr(k, "batch_id", "") or "" for k in known_files}
+    again = [f for f in files if f.sha256 in accepted]
+    redelivered_of = None
+    reading = list(zip(fetched, files, strict=True))
+    if again and len(again) == len(files):
+        redelivered_of = accepted[again[-1].sha256] or None
+        report.notes += [f"文件 {f.path} 与已归集的文件内容完全相同" for f in again]
+    elif again:
+        reading = [(one, f) for one, f in reading if f.sha256 not in accepted]
+        report.notes += [f"文件 {f.path} 与已归集的文件内容完全相同，未重复读取" for f in again]
+        skip(report, "redelivered", len(again))
+    fingerprint = hashlib.sha256("\n".join(sorted(f.sha256 for f in files)).encode()).hexdigest()
+    if redelivered_of:  # another name or date is another delivery of the same content
+        named = "\n".join(sorted(f"{f.path}|{f.modified_at.isoformat()}" for f in files))
+        fingerprint = hashlib.sha256(f"{fingerprint}|{named}".encode()).hexdigest()
+    expected = expected_columns(resource)
+    fmt = resource.model.source.format  # type: ignore[union-attr]
+    readers = [(read_file(path, f.path, expected, fmt, report), path) for (_, path, _), f in reading]
+    return Delivery(expected.columns, _read_all(readers), report, files, fingerprint, redelivered_of)
+
+
+def _read_all(readers: list[tuple[Iterator[pa.RecordBatch], Path]]) -> Iterator[pa.RecordBatch]:
+    for batches, path in readers:
+        yield from batches
+        path.unlink(missing_ok=True)
+
+
+def from_epoch(seconds: float) -> datetime:
+    """A file time, to the second: servers disagree on anything finer."""
+    return datetime.fromtimestamp(int(seconds), UTC)
+
+
+def fetch_by_chunks(read: Callable[[], bytes], target: Path) -> None:
+    with target.open("wb") as f:
+        while chunk := read():
+            f.write(chunk)
+
+
+def bad_directory(resource_id: str, directory: str, why: str) -> UsageError:
+    return UsageError(f"{resource_id}: directory {directory!r} {why}. Nothing was read; correct the catalog.")
