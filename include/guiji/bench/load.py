@@ -182,10 +182,12 @@ def copy_through(source: str, target: str) -> float:
     with closing(psycopg.connect(source)) as a, closing(psycopg.connect(target)) as b:
         b.execute(f"CREATE TABLE people ({DDL})")
         start = time.perf_counter()
-        with a.cursor().copy("COPY people TO STDOUT (FORMAT binary)") as out:
-            with b.cursor().copy("COPY people FROM STDIN (FORMAT binary)") as into:
-                for data in out:
-                    into.write(data)
+        with (
+            a.cursor().copy("COPY people TO STDOUT (FORMAT binary)") as out,
+            b.cursor().copy("COPY people FROM STDIN (FORMAT binary)") as into,
+        ):
+            for data in out:
+                into.write(data)
         b.execute("ALTER TABLE people ADD PRIMARY KEY (gmsfhm)")
         b.commit()
         return time.perf_counter() - start
@@ -226,10 +228,12 @@ def run_ours(settings: Settings, source: str, target: str, resource: str) -> Tim
         env=env,
     )
     captured: list[bytes] = []
-    assert process.stderr is not None and process.stdout is not None
-    reader = threading.Thread(target=lambda: captured.append(process.stderr.read() if process.stderr else b""))
+    out_pipe, error_pipe = process.stdout, process.stderr
+    if out_pipe is None or error_pipe is None:
+        raise GuijiError("guiji run gave no output pipes")
+    reader = threading.Thread(target=lambda: captured.append(error_pipe.read()))
     reader.start()
-    out = process.stdout.read()
+    out = out_pipe.read()
     reader.join()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 
 from guiji.demo import city as c
 from guiji.demo import deliveries, figures, nature
@@ -50,10 +50,9 @@ def day(month: int, hour: int = 9, minute: int = 0) -> datetime:
 
 def story(running: RunningCity) -> list[Step]:
     """Everything before today, in the order in which it came."""
-    steps = [*_yearly(running)]
+    steps = [*_yearly(running), *_weekly(running)]
     for month in range(3):
         steps += _month(running, month, day(month))
-        steps += _weekly(running, month)
     steps += _incidents(running)
     return sorted(steps, key=lambda s: s.moment)
 
@@ -126,15 +125,13 @@ def _month(running: RunningCity, month: int, at: datetime) -> Iterator[Step]:
         yield step("jtj.road", lambda: _put_roads(running, month, at))
 
 
-def _weekly(running: RunningCity, month: int) -> Iterator[Step]:
-    year, number = ABOUT[month]
-    for monday in range(4):
-        first = datetime(year, number, 1, 16, 30, tzinfo=TIME_ZONE)
-        offset = (7 - first.weekday()) % 7 + 7 * monday + 4  # Fridays
-        at = first.replace(day=min(28, 1 + offset))
-        if monday and at.day == 28 and at.weekday() != 4:
-            continue
-        yield _marriage(running, month, at)
+def _weekly(running: RunningCity) -> Iterator[Step]:
+    """民政's file of every Friday, but for one that never came."""
+    friday = datetime(2026, 7, 10, 16, 30, tzinfo=TIME_ZONE)
+    while friday < NOW:
+        if friday.date() != date(2026, 8, 14):
+            yield _marriage(running, friday.month - 7, friday)
+        friday += timedelta(7)
 
 
 def _yearly(running: RunningCity) -> Iterator[Step]:

@@ -7,6 +7,7 @@ of what had been planted, and where to look.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -39,6 +40,8 @@ def run_demo(settings: Settings, *, people: int, seed: int, until_done: bool) ->
 
     begun = time.monotonic()
     console = Console(stderr=False, highlight=False)
+    logging.getLogger("pyftpdlib").setLevel(logging.WARNING)
+    logging.getLogger("asyncssh").setLevel(logging.WARNING)
     settings = replace(settings, fixed_now=settings.fixed_now or NOW)
     console.print(f"[bold]归集 guiji[/bold] — a synthetic city of {people:,} people, seed {seed}, on {NOW:%Y-%m-%d}")
     with ExitStack() as stack:
