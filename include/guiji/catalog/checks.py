@@ -8,7 +8,7 @@ from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from guiji.catalog.expressions import parse_expression
+from guiji.catalog.expressions import check_expression
 from guiji.catalog.fingerprint import CODES, list_code_tables
 from guiji.catalog.models import (
     DatabaseSource,
@@ -69,7 +69,7 @@ class _Checker:
         if not self.expressions:
             return
         try:
-            parse_expression(text, columns)
+            check_expression(text, columns)
         except CatalogError as exc:
             allowed, nearest = exc.context.get("allowed", ()), exc.context.get("nearest")
             assert isinstance(allowed, tuple)

@@ -8,11 +8,11 @@ There is no clock among them: a row that was judged good stays good as long as n
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from guiji.catalog.problems import find_nearest
 from guiji.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -108,25 +108,25 @@ def parse_expression(text: str, allowed_columns: Collection[str]) -> exp.Expr:
     ``allowed_columns`` (compared exactly) and for anything that is not on the list: subqueries, other functions,
     several statements, comments, parameters.
     """
-    tree, columns = _parse(text)
-    for name in columns:
+    check_expression(text, allowed_columns)
+    return _parse(text)[0].copy()
+
+
+def check_expression(text: str, allowed_columns: Collection[str]) -> None:
+    """Raises CatalogError exactly where ``parse_expression`` does; many times cheaper for a text seen before."""
+    for name in _parse(text)[1]:
         if name not in allowed_columns:
             allowed = sorted(allowed_columns)
             raise CatalogError(
                 f"expression {text!r} names the column {name!r}, which is not declared",
                 allowed=tuple(allowed),
-                nearest=_nearest(name, allowed),
+                nearest=find_nearest(name, allowed),
             )
-    return tree.copy()
 
 
 def list_columns(text: str) -> tuple[str, ...]:
     """The columns an expression reads, in order of appearance. Raises CatalogError as ``parse_expression`` does."""
     return _parse(text)[1]
-
-
-def _nearest(word: str, allowed: list[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)), None)
 
 
 @lru_cache(maxsize=4096)
@@ -149,9 +149,7 @@ def _parse(text: str) -> tuple[exp.Expr, tuple[str, ...]]:
                 raise CatalogError(f"expression {text!r} holds a semicolon; one expression only")
         tree = sqlglot.parse_one(text, read="duckdb", into=exp.Condition)
     except (SqlglotError, RecursionError) as exc:
-        reason = str(exc).splitlines()[0].split(". Line", 1)[0][:200] if str(exc) else type(exc).__name__
-        if reason.startswith("Failed to parse"):
-            reason = "it is more than, or not, one expression"
+        reason = _explain(exc)
         raise CatalogError(f"expression {text!r} can't be parsed: {reason}") from exc
     columns: dict[str, None] = {}
     for node in tree.walk():
@@ -171,7 +169,7 @@ def _check_node(node: exp.Expr, text: str, columns: dict[str, None]) -> None:
             raise CatalogError(
                 f"expression {text!r} calls {name!r}, which is not allowed",
                 allowed=tuple(allowed),
-                nearest=_nearest(name.lower(), allowed),
+                nearest=find_nearest(name.lower(), allowed),
             )
         raise CatalogError(
             f"expression {text!r} holds {_describe(kind)}, which is not allowed",
@@ -190,6 +188,18 @@ def _check_node(node: exp.Expr, text: str, columns: dict[str, None]) -> None:
         )
     elif isinstance(node, exp.Var) and node.name.upper() not in _UNITS:
         raise CatalogError(f"expression {text!r} holds {node.name!r}", allowed=tuple(sorted(u.lower() for u in _UNITS)))
+
+
+def _explain(exc: Exception) -> str:
+    from sqlglot.errors import ParseError
+
+    if isinstance(exc, ParseError) and exc.errors:
+        description = str(exc.errors[0].get("description") or "")
+        if description.startswith("Required keyword"):
+            return "something is missing at its end"
+        if description and not description.startswith("Invalid expression"):
+            return description.splitlines()[0][:200].rstrip(".")
+    return "it is more than one condition, or none"
 
 
 def _describe(kind: str) -> str:

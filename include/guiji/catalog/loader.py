@@ -118,8 +118,9 @@ def load_catalog(path: Path | str) -> Catalog:
             else:
                 parsed[model.id] = _Parsed(model, tree, file)
 
+    known_departments = {*departments, *(i.partition(".")[0] for i in broken_ids)}  # a broken one exists all the same
     for name in sorted(libraries):
-        problems = check_library(libraries[name], library_trees[name], departments)
+        problems = check_library(libraries[name], library_trees[name], known_departments)
         if problems:
             broken[library_trees[name].file] = problems
             libraries.pop(name)
@@ -164,6 +165,7 @@ def load_resource(path: Path | str, id: str, *, check_expressions: bool = True) 
     file = root / department_name / f"{name}.yml"
     # only a plain name may become a path: no separators, no parent folders
     plain = department_name.isidentifier() and name.isidentifier() and department_name != LIBRARIES
+    plain = plain and name != Path(DEPARTMENT_FILE).stem
     if not plain or not file.is_file():
         raise _unknown_resource(id, list_resource_ids(root))
     department, defaults, problems = _read_department(root / department_name)

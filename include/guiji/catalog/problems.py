@@ -32,9 +32,49 @@ class Problem:
         return " ".join(parts)
 
 
+#: what people write -> what is meant, where letters alone would mislead
+_SYNONYMS = {
+    "每天": "每日",
+    "每季": "每季度",
+    "季度": "每季度",
+    "月度": "每月",
+    "年度": "每年",
+    "半年": "每半年",
+    "integer": "int64",
+    "int": "int64",
+    "number": "float64",
+    "text": "string",
+    "str": "string",
+    "varchar": "string",
+    "date": "date32",
+    "datetime": "timestamp",
+    "boolean": "bool",
+    "decimal": "decimal128(p,s)",
+    "excel": "xlsx",
+    "xls": "xlsx",
+    "gbk": "gb18030",
+    "gb2312": "gb18030",
+    "utf8": "utf-8",
+    "mysql": "database",
+    "postgresql": "database",
+    "api": "http",
+}
+
+
 def find_nearest(word: str, allowed: Iterable[str]) -> str | None:
-    """The allowed word that looks most like ``word``, or None where nothing does."""
-    return next(iter(difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)), None)
+    """The allowed word that is meant or looks most like ``word``; None where nothing does, or two equally."""
+    words = list(dict.fromkeys(allowed))
+    meant = _SYNONYMS.get(word.lower())
+    if meant in words:
+        return meant
+    close = difflib.get_close_matches(word, words, n=2, cutoff=0.5)
+    if len(close) == 2 and _ratio(word, close[0]) == _ratio(word, close[1]):
+        return None
+    return close[0] if close else None
+
+
+def _ratio(word: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, other, word).ratio()
 
 
 def _shorten(words: tuple[str, ...], most: int = 40) -> str:

@@ -21,7 +21,9 @@ MAX_DEPTH = 20
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,18})")
-_FLOAT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?|[-+]?0?\.[0-9]+")
+_FLOAT = re.compile(
+    r"[-+]?(?:(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]{1,3})?|(?:0|[1-9][0-9]*)[eE][-+]?[0-9]{1,3}|\.[0-9]+)"
+)
 _WORDS: dict[str, object] = {
     **dict.fromkeys(("null", "Null", "NULL", "~", ""), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -29,9 +31,9 @@ _WORDS: dict[str, object] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: a large catalog makes a million of them
 class Node:
-    """A value and where it stands; ``value`` is a scalar, ``dict[str, Node]`` or ``list[Node]``."""
+    """A value and where it stands, never changed once built; ``value`` is a scalar, ``dict[str, Node]`` or ``list[Node]``."""
 
     file: str
     line: int
@@ -42,11 +44,12 @@ class Node:
 
     def plain(self) -> Any:
         """The value without places."""
-        if isinstance(self.value, dict):
-            return {k: v.plain() for k, v in self.value.items()}
-        if isinstance(self.value, list):
-            return [v.plain() for v in self.value]
-        return self.value
+        value = self.value
+        if type(value) is dict:
+            return {k: v.plain() for k, v in value.items()}
+        if type(value) is list:
+            return [v.plain() for v in value]
+        return value
 
 
 class StrictYamlError(Exception):

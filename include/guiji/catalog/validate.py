@@ -32,7 +32,12 @@ def validate_tree(model: type[M], tree: Node) -> tuple[M | None, list[Problem]]:
         text = json.dumps(tree.plain(), ensure_ascii=False)
         return model.model_validate_json(text, strict=True), []
     except ValidationError as exc:
-        return None, _merge([_translate(model, tree, e) for e in exc.errors(include_url=False)])
+        errors = exc.errors(include_url=False)
+        unknown = [e for e in errors if e["type"] == "extra_forbidden"]
+        # a misspelt key is both unknown and missing: say it once
+        meant = {(e["loc"][:-1], find_nearest(str(e["loc"][-1]), _keys_at(model, e["loc"][:-1]))) for e in unknown}
+        told = [e for e in errors if not (e["type"] == "missing" and (e["loc"][:-1], e["loc"][-1]) in meant)]
+        return None, list(dict.fromkeys(_translate(model, tree, e) for e in told))
 
 
 def list_keys(model: type[BaseModel]) -> list[str]:
@@ -57,11 +62,6 @@ def locate(tree: Node, path: typing.Sequence[int | str], *, key: bool = False) -
             node = value[step]
             place = (node.file, node.line, node.column)
     return place
-
-
-def _merge(problems: list[Problem]) -> list[Problem]:
-    """Without repetitions: a union reports the same place once per member."""
-    return list(dict.fromkeys(problems))
 
 
 def _translate(model: type[BaseModel], tree: Node, error: ErrorDetails) -> Problem:
