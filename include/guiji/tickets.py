@@ -97,8 +97,8 @@ def track_rejected(
         """/* guiji tickets track */
         WITH bad AS (
           SELECT DISTINCT t.ticket_id, coalesce(r.key_hmac, '!' || r.batch_id || ':' || r.row_no) AS key_hmac
-          FROM ops.rejected_row r CROSS JOIN unnest(r.rules) AS rule_id
-          JOIN ops.ticket t ON t.resource_id = r.resource_id AND t.rule_id = rule_id AND t.closed_at IS NULL
+          FROM ops.rejected_row r CROSS JOIN unnest(r.rules) AS broken (rule_id)
+          JOIN ops.ticket t ON t.resource_id = r.resource_id AND t.rule_id = broken.rule_id AND t.closed_at IS NULL
           WHERE r.batch_id = %(batch)s),
         known AS (
           SELECT count(*) AS n FROM bad JOIN ops.ticket_key k USING (ticket_id, key_hmac) WHERE k.mended_batch IS NULL),

@@ -415,7 +415,11 @@ def _set_aside_older(conn: Conn, resource: Resource, staged: StagedBatch) -> tup
     removed = []
     for target in ("guiji_change", "guiji_deleted"):
         done = conn.execute(
-            sql.SQL("/* guiji {} older */ DELETE FROM {} c USING {} s WHERE {} AND s._batch_id IN " + later).format(
+            sql.SQL(
+                "/* guiji {} older */ DELETE FROM {} c USING {} s WHERE {} AND s._batch_id IN"
+                " (SELECT f.batch_id FROM ops.file f WHERE f.resource_id = %(resource)s GROUP BY 1"
+                " HAVING max(f.business_date) > %(day)s)"
+            ).format(
                 sql.SQL(resource.id), sql.Identifier(target), source_table(resource), match_sql(model.key, "s", "c")
             ),
             values,

@@ -1,0 +1,347 @@
+"""Where each field of one library row comes from: department, batch, date, place in the delivery, and who disagreed.
+
+Needs no catalog: the registry of sources in the warehouse knows the names. Personal values are masked by the
+library's sensitivity levels unless an operator asks for them in clear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from guiji.errors import UsageError
+from guiji.library.provenance import KEY_SEPARATOR, key_text
+from guiji.library.tables import columns_sql, library_table, pg_type
+from guiji.masking import mask
+from guiji.settings import TIME_ZONE, Settings
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+    from guiji.catalog.models import LibraryField, LibraryModel
+
+    Conn = Connection[dict[str, Any]]
+
+_STRATEGIES = {"authority": "权威部门优先", "newest_non_null": "最新非空值优先"}
+
+
+@dataclass(frozen=True)
+class TraceLoser:
+    """A department whose value was not taken and differs."""
+
+    department: str
+    resource: str
+    value: str
+
+
+@dataclass(frozen=True)
+class TraceField:
+    """One field: its value (masked unless revealed) and who supplied it; nobody where there is no value."""
+
+    name: str
+    title: str
+    value: str | None
+    strategy: str
+    department: str | None = None
+    resource_id: str | None = None
+    resource: str | None = None
+    batch_id: str | None = None
+    batch_at: datetime | None = None
+    locator: str | None = None  # file:line or table:position of the source row
+    losers: tuple[TraceLoser, ...] = ()
+
+
+@dataclass(frozen=True)
+class TraceCard:
+    """One library row and where each field comes from."""
+
+    library: str
+    title: str
+    key: str
+    valid_from: datetime
+    valid_to: datetime | None  # of a former version
+    deleted_at: datetime | None
+    fields: tuple[TraceField, ...]
+    vintage: int | None = None
+
+
+@dataclass(frozen=True)
+class _Version:
+    row: Mapping[str, Any]
+    winners: Mapping[str, tuple[int, str | None]]
+    losers: Mapping[str, Mapping[str, str]]
+    valid_to: datetime | None
+
+
+def trace(
+    conn: Conn,
+    settings: Settings,
+    library: LibraryModel,
+    key: str,
+    as_of: date | datetime | None = None,
+    *,
+    reveal: bool = False,
+) -> TraceCard:
+    """The card of one row, now or as it was at the end of ``as_of``. Raises UsageError when there was no such row.
+
+    A key of several columns is written with ``|`` between them. With ``reveal`` the audit trail says so; commits.
+    """
+    values = key.split(KEY_SEPARATOR) if len(library.key) > 1 else [key]
+    if len(values) != len(library.key):
+        names = KEY_SEPARATOR.join(k.title for k in library.key)
+        raise UsageError(
+            f"The key of {library.name} has {len(library.key)} parts: write {names}. Nothing was looked up."
+        )
+    there = conn.execute(
+        "/* guiji trace */ SELECT to_regclass(%s) IS NOT NULL AS there", (f'library."{library.table}"',)
+    ).fetchone()
+    moment = _moment(as_of)
+    version = _find(conn, library, values, moment) if there and there["there"] else None
+    if version is None:
+        shown = key_text(mask(v) if k.sensitivity >= 3 else v for v, k in zip(values, library.key, strict=True))
+        when = f" at the end of {as_of}" if as_of else ""
+        raise UsageError(
+            f"{library.name} has no row with the key {shown}{when}. Nothing was shown; check the key, or run "
+            f"`./guiji resolve {library.name}` when deliveries have come in since."
+        )
+    sources = {
+        r["ordinal"]: r
+        for r in conn.execute("/* guiji trace */ SELECT * FROM ops.library_source WHERE library = %s", (library.name,))
+    }
+    dates = _batch_dates(conn, version)
+    locators: dict[int, str | None] = {}
+    fields = []
+    for field in library.fields:
+        ordinal, batch_id = version.winners.get(field.name, (0, None))
+        source = sources.get(ordinal)
+        if source and ordinal not in locators:
+            locators[ordinal] = _locate(conn, source, values, batch_id)
+        fields.append(
+            TraceField(
+                name=field.name,
+                title=field.title,
+                value=_show(field, version.row[field.name], reveal),
+                strategy=_STRATEGIES[field.strategy],
+                department=source["department_name"] if source else None,
+                resource_id=source["resource_id"] if source else None,
+                resource=source["resource_name"] if source else None,
+                batch_id=batch_id,
+                batch_at=dates.get(batch_id or ""),
+                locator=locators.get(ordinal),
+                losers=_losers(field, version.losers.get(field.name, {}), sources, reveal),
+            )
+        )
+    if reveal:
+        _record_reveal(conn, settings, library, values)
+    conn.commit()
+    return TraceCard(
+        library=library.name,
+        title=library.title,
+        key=key_text(_show(k, v, reveal) for k, v in zip(library.key, values, strict=True)),
+        valid_from=version.row["_resolved_at"],
+        valid_to=version.valid_to,
+        deleted_at=version.row["_deleted_at"],
+        fields=tuple(fields),
+        vintage=version.row.get("_vintage"),
+    )
+
+
+def render_card(card: TraceCard) -> str:
+    """Prints the card in Chinese and returns what it printed."""
+    import io
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"{card.title}　{card.key}", title_justify="left", show_lines=False)
+    for name in (
+        "信息项",
+        "值",
+        "来源部门",
+        "数据资源",
+        "批次",
+        "入库时间",
+        "来源位置",
+        "取值规则",
+        "其他部门的不同值",
+    ):
+        table.add_column(name, overflow="fold")
+    for f in card.fields:
+        cells = (
+            f.title,
+            f.value if f.value is not None else "（空）",
+            f.department or "—",
+            f.resource or "—",
+            f.batch_id or "—",
+            f"{f.batch_at:%Y-%m-%d %H:%M}" if f.batch_at else "—",
+            f.locator or "—",
+            f.strategy,
+            "；".join(f"{x.department}：{x.value}" for x in f.losers) or "—",
+        )
+        table.add_row(*(Text(c) for c in cells))
+    sink = io.StringIO()
+    console = Console(file=sink, width=max(160, Console().width), force_terminal=False)
+    console.print(table)
+    end = f"至 {card.valid_to:%Y-%m-%d %H:%M}" if card.valid_to else "起有效"
+    console.print(
+        Text(f"本版本自 {card.valid_from:%Y-%m-%d %H:%M} {end}" + (f"，第 {card.vintage} 版次" if card.vintage else ""))
+    )
+    if card.deleted_at:
+        console.print(Text(f"各来源已无此数据，{card.deleted_at:%Y-%m-%d %H:%M} 起停用"))
+    text = sink.getvalue()
+    print(text, end="")
+    return text
+
+
+# --- one version of one row --------------------------------------------------------------------------
+
+
+def _moment(as_of: date | datetime | None) -> datetime | None:
+    """The end of a day, or the moment itself."""
+    if as_of is None:
+        return None
+    if isinstance(as_of, datetime):
+        return as_of if as_of.tzinfo else as_of.replace(tzinfo=TIME_ZONE)
+    return datetime.combine(as_of + timedelta(days=1), time.min, TIME_ZONE) - timedelta(microseconds=1)
+
+
+def _key_is(library: LibraryModel, values: Sequence[str], alias: str) -> sql.Composed:
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = {}::{}").format(sql.Identifier(alias, k.name), sql.Literal(v), sql.SQL(pg_type(k.type)))
+        for k, v in zip(library.key, values, strict=True)
+    )
+
+
+def _find(conn: Conn, library: LibraryModel, values: Sequence[str], moment: datetime | None) -> _Version | None:
+    import psycopg
+
+    try:
+        if library.vintages:
+            return _find_vintage(conn, library, values, moment)
+        return _find_current(conn, library, values, moment) or _find_former(conn, library, values, moment)
+    except psycopg.DataError:
+        conn.rollback()
+        raise UsageError(
+            f"The key doesn't fit the key columns of {library.name}: {', '.join(k.title for k in library.key)}. "
+            "Nothing was looked up."
+        ) from None
+
+
+def _find_current(
+    conn: Conn,
+    library: LibraryModel,
+    values: Sequence[str],
+    moment: datetime | None,
+    extra: sql.Composable | None = None,
+) -> _Version | None:
+    joined = sql.SQL(" AND ").join(
+        sql.SQL("p.{0} = l.{0}").format(sql.Identifier(n))
+        for n in (*(k.name for k in library.key), *(["_vintage"] if library.vintages else []))
+    )
+    row = conn.execute(
+        sql.SQL("/* guiji trace */ SELECT l.*, to_jsonb(p) AS _p FROM {} l LEFT JOIN {} p ON {} WHERE {}{}").format(
+            library_table(library),
+            library_table(library, "__provenance"),
+            joined,
+            _key_is(library, values, "l"),
+            extra or sql.SQL(""),
+        )
+    ).fetchone()
+    if row is None or (moment and row["_resolved_at"] > moment):
+        return None
+    if moment and row["_deleted_at"] and row["_deleted_at"] <= moment:
+        return None
+    provenance = row["_p"] or {}
+    winners = {
+        f.name: (provenance[f.name], provenance.get(f"_batch_{provenance[f.name]}"))
+        for f in library.fields
+        if provenance.get(f.name) is not None
+    }
+    return _Version(row, winners, provenance.get("_losers") or {}, None)
+
+
+def _find_former(conn: Conn, library: LibraryModel, values: Sequence[str], moment: datetime | None) -> _Version | None:
+    if moment is None:
+        return None
+    row = conn.execute(
+        sql.SQL(
+            "/* guiji trace */ SELECT {}, h.valid_from AS _resolved_at, h.valid_to, h._provenance, NULL AS _deleted_at"
+            " FROM {} h WHERE {} AND h.valid_from <= {} AND h.valid_to > {} ORDER BY h.valid_from DESC LIMIT 1"
+        ).format(
+            columns_sql((f.name for f in library.fields), "h"),
+            library_table(library, "__history"),
+            _key_is(library, values, "h"),
+            sql.Literal(moment),
+            sql.Literal(moment),
+        )
+    ).fetchone()
+    if row is None:
+        return None
+    winners = {name: (pair[0], pair[1]) for name, pair in (row["_provenance"] or {}).items()}
+    return _Version(row, winners, {}, row["valid_to"])
+
+
+def _find_vintage(conn: Conn, library: LibraryModel, values: Sequence[str], moment: datetime | None) -> _Version | None:
+    """The last vintage that was known at the moment."""
+    until = sql.SQL(" AND l._resolved_at <= {}").format(sql.Literal(moment)) if moment else sql.SQL("")
+    last = sql.SQL("{} ORDER BY l._vintage DESC LIMIT 1").format(until)
+    return _find_current(conn, library, values, moment, last)
+
+
+def _batch_dates(conn: Conn, version: _Version) -> dict[str, datetime]:
+    ids = sorted({b for _, b in version.winners.values() if b})
+    rows = conn.execute(
+        "/* guiji trace */ SELECT batch_id, published_at FROM ops.batch WHERE batch_id = ANY(%s)", (ids,)
+    )
+    return {r["batch_id"]: r["published_at"] for r in rows}
+
+
+def _locate(conn: Conn, source: Mapping[str, Any], values: Sequence[str], batch_id: str | None) -> str | None:
+    """``origin:line`` of the source row that the batch brought, from the table or its history."""
+    table = source["resource_id"].replace(".", "__")
+    for name in (table, f"{table}__history"):
+        match = sql.SQL(" AND ").join(
+            sql.SQL("x.{} = {}").format(sql.Identifier(c), sql.Literal(v))
+            for c, v in zip(source["source_key"], values, strict=True)
+        )
+        row = conn.execute(
+            sql.SQL(
+                "/* guiji trace */ SELECT _origin, _line FROM source.{} x WHERE {} AND _batch_id = {} LIMIT 1"
+            ).format(sql.Identifier(name), match, sql.Literal(batch_id))
+        ).fetchone()
+        if row:
+            return f"{row['_origin']}:{row['_line']}"
+    return None
+
+
+def _losers(
+    field: LibraryField, found: Mapping[str, str], sources: Mapping[int, Mapping[str, Any]], reveal: bool
+) -> tuple[TraceLoser, ...]:
+    return tuple(
+        TraceLoser(s["department_name"], s["resource_name"], _show(field, value, reveal) or "")
+        for ordinal, value in sorted(found.items(), key=lambda i: int(i[0]))
+        if (s := sources.get(int(ordinal)))
+    )
+
+
+def _show(field: LibraryField, value: object, reveal: bool) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"几何数据 {len(value)} 字节"
+    return str(value) if reveal or field.sensitivity < 3 else mask(value)
+
+
+def _record_reveal(conn: Conn, settings: Settings, library: LibraryModel, values: Sequence[str]) -> None:
+    import getpass
+
+    from guiji.ledger import append_audit
+    from guiji.secrets import hmac_key
+
+    shown = hmac_key(settings, key_text(values))
+    append_audit(conn, settings, getpass.getuser(), "trace.reveal", library.name, {"key_hmac": shown})
