@@ -264,7 +264,7 @@ class Format(Model):
     """csv, xlsx, json or geojson"""
     encoding: Literal["auto", "utf-8", "gb18030"] = "auto"
     """auto: BOM, then UTF-8 strict, then GB18030 strict"""
-    delimiter: str = ","
+    delimiter: Annotated[str, StringConstraints(strip_whitespace=False)] = ","
     """one character between cells (csv)"""
     quote: str = '"'
     """one character around cells (csv)"""
