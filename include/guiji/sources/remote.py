@@ -165,7 +165,7 @@ def choose_files(
     known = {(k.path, k.size, k.modified_at.timestamp()) for k in known_files}
 
     def is_known(c: Candidate) -> bool:
-        return (c.file.name, c.file.size, c.file.modified_at.timestamp()) in known
+        return _identity(c.file) in known
 
     if resource.model.load == "snapshot":
         chosen = chosen[-1:]
@@ -181,8 +181,22 @@ def choose_files(
             f"{resource.id}: nothing was delivered for {window} ({there}). The old data go on serving; "
             "it will be looked at again.",
             resource_id=resource.id,
+            # the batch that took the newest file there: a run of the same window is done, not waiting
+            known_batch=_batch_of(candidates, known_files),
         )
     return chosen, notes
+
+
+def _batch_of(candidates: Sequence[Candidate], known_files: Sequence[DeliveredFile]) -> str | None:
+    if not candidates:
+        return None
+    newest = candidates[-1].file
+    taken = [k for k in known_files if (k.path, k.size, k.modified_at.timestamp()) == _identity(newest)]
+    return getattr(taken[-1], "batch_id", None) if taken else None
+
+
+def _identity(file: Listed) -> tuple[str, int, float]:
+    return file.name, file.size, file.modified_at.timestamp()
 
 
 def _is_within(day: date, window: Window) -> bool:

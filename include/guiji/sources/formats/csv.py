@@ -97,7 +97,7 @@ def _open_table(
     block: Block, expected: Expected, fmt: Format, report: ReadReport, what: str
 ) -> tuple[Table, Block, int]:
     """The table, the block without the lines up to its header, and the number of the line after the header."""
-    if not block.data.strip() and block.final:
+    if not block.data.strip():
         raise DeliveryRefused(f"{what}：文件是空的。现有数据继续有效；请重新提供。", rule_id="delivery.empty")
     if block.data.startswith(UNDECODABLE):
         raise DeliveryRefused(

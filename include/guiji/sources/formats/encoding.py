@@ -80,7 +80,7 @@ def _agree(found: str, declared: str, what: str) -> str:
 
 
 def _wrong_encoding(what: str, declared: str) -> DeliveryRefused:
-    wanted = "UTF-8 或 GB18030" if declared == "auto" else declared.upper()
+    wanted = "utf-8 或 gb18030" if declared == "auto" else declared
     return DeliveryRefused(
         f"{what}：文件编码不是 {wanted}，无法正确读出文字。现有数据继续有效；请另存为 {wanted} 编码后重新提供。",
         rule_id="delivery.encoding",
@@ -107,7 +107,8 @@ def _first_unclear(f: BinaryIO, head: bytes) -> bytes | None:
 def _share_valid(sample: bytes, encoding: str) -> float:
     """Share of the sample's whole lines beyond ASCII that ``encoding`` decodes."""
     lines = sample.split(b"\n")
-    lines = lines[1:-1] if len(lines) > 3 else lines
+    # the first may be cut where the sample begins, the last where it, or the file, breaks off
+    lines = lines[1:-1] if len(lines) > 3 else lines[:-1] or lines
     seen = good = 0
     for line in lines:
         if line.isascii():
