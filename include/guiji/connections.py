@@ -121,11 +121,7 @@ def _from_uri(conn_id: str, uri: str) -> Connection:
     protocol, separator, inner = rest.partition("://")
     wrapped = bool(separator) and not set(protocol) & set("@:/?")
     parts = urlsplit("//" + (inner if wrapped else rest))
-    host = unquote(parts.netloc.rpartition("@")[2])
-    if not host.startswith("["):
-        host = host if "://" in host else host.rpartition(":")[0] or host
-    else:
-        host = host[1:].partition("]")[0]
+    host = unquote(parts.hostname or "")  # in lower case, as Airflow does
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     extra = json.loads(query["__extra__"]) if "__extra__" in query else query
     return Connection(
