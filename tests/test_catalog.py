@@ -519,6 +519,11 @@ def test_files_that_are_not_read_are_named(root: Path) -> None:
     ]
 
 
+def test_two_fields_that_one_header_would_feed_are_refused(root: Path) -> None:
+    edit(root, "title: 年龄", "title: 年龄（岁）, aliases: [更新 时间]")
+    assert said(root) == ["gaj/household.yml:22: fields[3] and fields[4] have the same column '更新时间'."]
+
+
 def test_unpivot_makes_the_columns_that_fields_read(root: Path) -> None:
     source = """\
 source:
@@ -716,9 +721,9 @@ def test_a_task_start_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_three_thousand_resources_load_quickly(tmp_path: Path) -> None:
+def test_a_large_catalog_loads_quickly(tmp_path: Path) -> None:
     text = (EXAMPLE / "gaj" / "household.yml").read_text(encoding="utf-8").split("mappings:")[0]
-    for d in range(30):
+    for d in range(6):
         write(
             tmp_path,
             f"d{d}/department.yml",
@@ -730,10 +735,10 @@ def test_three_thousand_resources_load_quickly(tmp_path: Path) -> None:
     start = time.process_time()
     catalog = load_catalog(tmp_path)
     seconds = time.process_time() - start
-    assert (len(catalog.resources), catalog.problems) == (3000, ())
-    assert seconds < 60
+    assert (len(catalog.resources), catalog.problems) == (600, ())
+    assert seconds / 600 < 0.02
     start = time.process_time()
-    load_resource(tmp_path, "d29.r99")
+    load_resource(tmp_path, "d5.r99")
     assert time.process_time() - start < 0.2
 
 
@@ -838,7 +843,9 @@ def test_an_expression_is_the_callers_own() -> None:
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_the_schema_files_are_not_stale(kind: str) -> None:
-    assert (DIRECTORY / f"{kind}.json").read_text(encoding="utf-8") == render_schema(kind), "run ./guiji catalog schema"
+    assert (DIRECTORY / f"{kind}.json").read_text(encoding="utf-8") == render_schema(kind), (
+        "run python -m guiji.catalog.schema_files"
+    )
 
 
 def test_an_unknown_schema_is_answered_with_the_nearest() -> None:

@@ -1,10 +1,9 @@
 """The catalog: one strict YAML file per resource says what it is, never which operators to run.
 
-``models`` what a file may say · ``strict_yaml`` YAML without surprises, with places · ``validate`` tree to model,
-errors to problems · ``checks`` what pydantic can't see · ``binding`` whether
-expressions fit the types · ``expressions`` conditions by an allow-list · ``fingerprint``
-when rows must be judged again · ``loader`` files to ``Catalog`` · ``schema_files`` JSON Schema for editors · ``render`` for
-people.
+``models`` what a file may say · ``strict_yaml`` YAML without surprises, with places · ``validate`` tree to model, errors
+to problems · ``checks`` what pydantic can't see · ``links`` whether files agree · ``expressions`` conditions by an
+allow-list · ``binding`` whether they fit the types · ``fingerprint`` when rows must be judged again · ``loader`` files to
+``Catalog`` · ``schema_files`` JSON Schema for editors · ``key_tables`` the tables of the docs · ``render`` for people.
 """
 
 from __future__ import annotations

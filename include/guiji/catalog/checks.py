@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -16,8 +17,6 @@ from guiji.catalog.models import (
     FieldSpec,
     FilesSource,
     HttpSource,
-    LibraryField,
-    LibraryModel,
     RemoteFilesSource,
     ResourceModel,
 )
@@ -31,7 +30,7 @@ _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 _ORDERED = ("int64", "float64", "date32", "timestamp")
 
 
-class _Checker:
+class Checker:
     """Collects problems of one file; every ``add`` names a path in the tree."""
 
     def __init__(self, tree: Node, *, expressions: bool = True) -> None:
@@ -99,7 +98,7 @@ def _dotted(path: Sequence[int | str]) -> str:
 
 
 def check_department(model: DepartmentModel, tree: Node, directory: str) -> list[Problem]:
-    c = _Checker(tree)
+    c = Checker(tree)
     if model.id != directory:
         c.add(("id",), f"id is {model.id!r}, but the folder is {directory!r}", mend=f"Write id: {directory}.")
     if len(model.id) > 21:
@@ -114,7 +113,7 @@ def check_department(model: DepartmentModel, tree: Node, directory: str) -> list
     return c.problems
 
 
-def _check_contacts(c: _Checker, path: Sequence[int | str], emails: Iterable[str]) -> None:
+def _check_contacts(c: Checker, path: Sequence[int | str], emails: Iterable[str]) -> None:
     for i, email in enumerate(emails):
         if not _EMAIL.fullmatch(email):
             c.add((*path, i, "email"), f"email is {email!r}, which is no mail address")
@@ -125,14 +124,14 @@ def _check_contacts(c: _Checker, path: Sequence[int | str], emails: Iterable[str
 
 def check_resource(model: ResourceModel, tree: Node, file: Path, *, expressions: bool = True) -> list[Problem]:
     """Everything that can be said from the file and the code tables alone; expressions are parsed where asked."""
-    c = _Checker(tree, expressions=expressions)
+    c = Checker(tree, expressions=expressions)
     expected = f"{file.parent.name}.{file.stem}"
     if model.id != expected:
         c.add(("id",), f"id is {model.id!r}, but the file's place says {expected!r}", mend=f"Write id: {expected}.")
     _check_metadata(c, model)
     names = [f.name for f in model.fields]
     _check_twice(c, "name", names)
-    _check_twice(c, "column", [f.source_column for f in model.fields if f.constant is None])
+    _check_spellings(c, model.fields)
     tables = list_code_tables()
     for i, spec in enumerate(model.fields):
         _check_field(c, i, spec, tables)
@@ -161,7 +160,7 @@ def check_resource(model: ResourceModel, tree: Node, file: Path, *, expressions:
     return c.problems
 
 
-def _check_metadata(c: _Checker, model: ResourceModel) -> None:
+def _check_metadata(c: Checker, model: ResourceModel) -> None:
     _check_date(c, ("published",), model.published)
     if model.delivery.since is not None:
         _check_date(c, ("delivery", "since"), model.delivery.since)
@@ -177,14 +176,14 @@ def _check_metadata(c: _Checker, model: ResourceModel) -> None:
         c.add(("id",), f"table name {model.table!r} is longer than 63 bytes")
 
 
-def _check_date(c: _Checker, path: Sequence[int | str], text: str) -> None:
+def _check_date(c: Checker, path: Sequence[int | str], text: str) -> None:
     try:
         date.fromisoformat(text)
     except ValueError:
         c.add(path, f"{_dotted(path)} is {text!r}, but must be a date such as 2024-03-01")
 
 
-def _check_twice(c: _Checker, key: str, words: Sequence[str]) -> None:
+def _check_twice(c: Checker, key: str, words: Sequence[str]) -> None:
     seen: dict[str, int] = {}
     for i, word in enumerate(words):
         if word in seen:
@@ -192,7 +191,19 @@ def _check_twice(c: _Checker, key: str, words: Sequence[str]) -> None:
         seen.setdefault(word, i)
 
 
-def _check_field(c: _Checker, i: int, spec: FieldSpec, tables: Sequence[str]) -> None:
+def _check_spellings(c: Checker, fields: Sequence[FieldSpec]) -> None:
+    """No column name or alias may stand for two fields; width, blanks and case make no difference in a header."""
+    seen: dict[str, int] = {}
+    for i, spec in enumerate(fields):
+        if spec.constant is not None:
+            continue
+        for word in {spec.source_column: None, **dict.fromkeys(spec.aliases)}:
+            plain = "".join(unicodedata.normalize("NFKC", word).lower().split())
+            if seen.setdefault(plain, i) != i:
+                c.add(("fields", i), f"fields[{seen[plain]}] and fields[{i}] have the same column {word!r}")
+
+
+def _check_field(c: Checker, i: int, spec: FieldSpec, tables: Sequence[str]) -> None:
     path = ("fields", i)
     if spec.codes is not None and spec.codes not in tables:
         c.add(
@@ -233,7 +244,7 @@ def _check_field(c: _Checker, i: int, spec: FieldSpec, tables: Sequence[str]) ->
     _check_bounds(c, path, spec)
 
 
-def _check_bounds(c: _Checker, path: tuple[str, int], spec: FieldSpec) -> None:
+def _check_bounds(c: Checker, path: tuple[str, int], spec: FieldSpec) -> None:
     bounds: list[float | datetime] = []
     for key in ("minimum", "maximum"):
         value = getattr(spec, key)
@@ -258,7 +269,7 @@ def _check_bounds(c: _Checker, path: tuple[str, int], spec: FieldSpec) -> None:
         c.add((*path, "minimum"), f"field {spec.name}: minimum is larger than maximum")
 
 
-def _check_rules(c: _Checker, model: ResourceModel, names: Sequence[str]) -> None:
+def _check_rules(c: Checker, model: ResourceModel, names: Sequence[str]) -> None:
     seen: dict[str, int] = {}
     for i, rule in enumerate(model.rules):
         if rule.id in seen:
@@ -271,7 +282,7 @@ def _check_rules(c: _Checker, model: ResourceModel, names: Sequence[str]) -> Non
 # --- source -------------------------------------------------------------------------------------------
 
 
-def _check_source(c: _Checker, model: ResourceModel) -> None:
+def _check_source(c: Checker, model: ResourceModel) -> None:
     source = model.source
     columns = [f.source_column for f in model.fields if f.constant is None]
     if isinstance(source, DatabaseSource):
@@ -296,7 +307,7 @@ def _check_source(c: _Checker, model: ResourceModel) -> None:
         _check_layout(c, model, source, columns)
 
 
-def _check_cursor(c: _Checker, model: ResourceModel, cursor: str | None) -> None:
+def _check_cursor(c: Checker, model: ResourceModel, cursor: str | None) -> None:
     columns = [f.source_column for f in model.fields if f.constant is None]
     if cursor is None:
         if model.load == "incremental":
@@ -315,7 +326,7 @@ def _check_cursor(c: _Checker, model: ResourceModel, cursor: str | None) -> None
 
 
 def _check_layout(
-    c: _Checker, model: ResourceModel, source: RemoteFilesSource | FilesSource, columns: Sequence[str]
+    c: Checker, model: ResourceModel, source: RemoteFilesSource | FilesSource, columns: Sequence[str]
 ) -> None:
     layout = source.format.layout
     path = ("source", "format", "layout")
@@ -346,142 +357,3 @@ def _check_layout(
             c.add(where, f"no field reads the column {name!r} that is made here", allowed=columns, word=name)
     if len(source.format.delimiter) != 1 or len(source.format.quote) != 1:
         c.add(("source", "format"), "delimiter and quote are one character each")
-
-
-# --- libraries and links ------------------------------------------------------------------------------
-
-
-def check_library(model: LibraryModel, tree: Node, departments: Collection[str]) -> list[Problem]:
-    c = _Checker(tree)
-    if not model.key:
-        c.add(("key",), "a library needs at least one key field")
-    if not model.fields:
-        c.add(("fields",), "a library needs at least one field")
-    names: dict[str, str] = {}
-    for part, fields in (("key", model.key), ("fields", model.fields)):
-        for i, spec in enumerate(fields):
-            if spec.name in names:
-                c.add((part, i), f"field {spec.name!r} is given twice")
-            names[spec.name] = part
-            _check_library_field(c, (part, i), spec, part == "key", departments)
-    return c.problems
-
-
-def _check_library_field(
-    c: _Checker, path: tuple[str, int], spec: LibraryField, is_key: bool, departments: Collection[str]
-) -> None:
-    from guiji.catalog.models import TYPE_PATTERN
-
-    if not TYPE_PATTERN.match(spec.type):
-        allowed = ("string", "int64", "float64", "bool", "date32", "timestamp", "geometry", "decimal128(p,s)")
-        c.add((*path, "type"), f"type is {spec.type!r}", allowed=allowed, word=spec.type)
-    if spec.type == "geometry" and not spec.crs:
-        c.add(path, f"field {spec.name}: a geometry needs crs, for instance EPSG:4490")
-    c.check_names((*path, "authority"), spec.authority, departments, "department")
-    if not is_key and spec.strategy == "authority" and not spec.authority:
-        c.add(path, f"field {spec.name}: strategy authority needs authority, the departments in order")
-
-
-def check_resource_links(
-    model: ResourceModel, tree: Node, libraries: Mapping[str, LibraryModel], broken_libraries: Collection[str]
-) -> list[Problem]:
-    """Whether the mappings fit their libraries; a mapping to a library that is itself broken is left alone."""
-    c = _Checker(tree)
-    seen: set[str] = set()
-    for i, mapping in enumerate(model.mappings):
-        path = ("mappings", i)
-        if mapping.library in seen:
-            c.add(path, f"library {mapping.library!r} is mapped twice", mend="Make one mapping of the two.")
-        seen.add(mapping.library)
-        library = libraries.get(mapping.library)
-        if library is None:
-            if mapping.library not in broken_libraries:
-                c.add(
-                    (*path, "library"),
-                    f"there is no library {mapping.library!r}",
-                    allowed=sorted(libraries),
-                    word=mapping.library,
-                )
-            continue
-        if len(mapping.key) != len(library.key):
-            wanted = ", ".join(k.name for k in library.key)
-            c.add((*path, "key"), f"key has {len(mapping.key)} fields, but library {library.name} has the key {wanted}")
-        names = [f.name for f in library.fields]
-        for target, name in mapping.fields.items():
-            where = (*path, "fields", target)
-            if target not in names:
-                c.add(where, f"library {library.name} has no field {target!r}", allowed=names, word=target)
-                continue
-            field = next(f for f in library.fields if f.name == target)
-            spec = model.field(name)
-            if not _fits(spec.type, field.type):
-                c.add(where, f"{name} is {spec.type}, but {library.name}.{target} is {field.type}")
-            if spec.sensitivity > field.sensitivity:
-                c.add(
-                    where,
-                    f"{name} has sensitivity {spec.sensitivity}, but {library.name}.{target} only {field.sensitivity}",
-                )
-            if field.strategy == "authority" and model.department_id not in field.authority:
-                c.add(
-                    where,
-                    f"{model.department_id} is no authority for {library.name}.{target}, so this value could never win",
-                    allowed=field.authority,
-                    mend="Leave the field out, or name the department in the library's file.",
-                )
-        for name, key in zip(mapping.key, library.key, strict=False):
-            spec = model.field(name)
-            if not _fits(spec.type, key.type):
-                c.add((*path, "key"), f"{name} is {spec.type}, but the key {library.name}.{key.name} is {key.type}")
-            if spec.sensitivity > key.sensitivity:
-                c.add(
-                    (*path, "key"),
-                    f"{name} has sensitivity {spec.sensitivity}, but the key {library.name}.{key.name} only {key.sensitivity}",
-                )
-    return c.problems
-
-
-def _fits(source: str, target: str) -> bool:
-    """Whether a value of one type keeps its meaning in another: the same type, any number in a wider one."""
-    if source.split("(")[0] == target.split("(")[0]:
-        return True
-    return (source, target.split("(")[0]) in {("int64", "decimal128"), ("int64", "float64"), ("date32", "timestamp")}
-
-
-def check_across(
-    resources: Mapping[str, tuple[ResourceModel, Node]],
-    libraries: Mapping[str, LibraryModel],
-    library_trees: Mapping[str, Node],
-) -> dict[str, list[Problem]]:
-    """What only several files together show, by resource id (or file): codes used twice, mapping twins, demand."""
-    found: dict[str, list[Problem]] = {}
-    codes: dict[str, str] = {}
-    twins: dict[tuple[str, str, str], str] = {}
-    for id_, (model, tree) in sorted(resources.items()):
-        c = _Checker(tree)
-        if model.code in codes:
-            c.add(("code",), f"code {model.code!r} is already used by {codes[model.code]}")
-        codes.setdefault(model.code, id_)
-        for i, mapping in enumerate(model.mappings):
-            for target in mapping.fields:
-                twin = twins.setdefault((model.department_id, mapping.library, target), id_)
-                library = libraries.get(mapping.library)
-                if twin != id_ and library is not None and not library.vintages and mapping.where is None:
-                    other = next(m for m in resources[twin][0].mappings if m.library == mapping.library)
-                    if other.where is None and model.category == resources[twin][0].category:
-                        c.add(
-                            ("mappings", i, "fields", target),
-                            f"{twin} of the same department and category already feeds {mapping.library}.{target}",
-                            mend="Check that the same data are not collected twice.",
-                            warning=True,
-                        )
-        if c.problems:
-            found[id_] = c.problems
-    tables: dict[str, str] = {}
-    for name, library in sorted(libraries.items()):
-        c = _Checker(library_trees[name])
-        if library.table in tables:
-            c.add(("table",), f"table {library.table!r} is already used by library {tables[library.table]}")
-        tables.setdefault(library.table, name)
-        if c.problems:
-            found[library_trees[name].file] = c.problems
-    return found

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from guiji.catalog.checks import check_across, check_department, check_library, check_resource, check_resource_links
+from guiji.catalog.checks import check_department, check_resource
 from guiji.catalog.fingerprint import fingerprint_rules
+from guiji.catalog.links import check_across, check_library, check_resource_links
 from guiji.catalog.models import DepartmentModel, LibraryModel, Resource, ResourceModel
 from guiji.catalog.problems import Problem, find_nearest
 from guiji.catalog.strict_yaml import Node, StrictYamlError, parse_yaml

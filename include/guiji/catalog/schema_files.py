@@ -1,7 +1,7 @@
 """JSON Schemas of the three kinds of catalog file, generated from the models, for editors.
 
 A file names its schema in its first line: ``# yaml-language-server: $schema=<path to schema/resource.json>``.
-``./guiji catalog schema`` writes them; a test fails when they are stale.
+``python -m guiji.catalog.schema_files`` writes them; a test fails when they are stale.
 """
 
 from __future__ import annotations
@@ -79,3 +79,8 @@ def _describe(definition: dict[str, Any], model_name: str) -> None:
     for key, text in read_docstrings().get(model_name, {}).items():
         if key in definition.get("properties", {}):
             definition["properties"][key]["description"] = text
+
+
+if __name__ == "__main__":
+    for path in write_schemas():
+        print(path)

@@ -1,0 +1,144 @@
+"""Whether files agree with each other: libraries with departments, resources with libraries, resources among themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from guiji.catalog.checks import Checker
+from guiji.catalog.models import TYPE_PATTERN, LibraryField, LibraryModel, ResourceModel
+from guiji.catalog.problems import Problem
+from guiji.catalog.strict_yaml import Node
+
+
+def check_library(model: LibraryModel, tree: Node, departments: Collection[str]) -> list[Problem]:
+    c = Checker(tree)
+    if not model.key:
+        c.add(("key",), "a library needs at least one key field")
+    if not model.fields:
+        c.add(("fields",), "a library needs at least one field")
+    names: dict[str, str] = {}
+    for part, fields in (("key", model.key), ("fields", model.fields)):
+        for i, spec in enumerate(fields):
+            if spec.name in names:
+                c.add((part, i), f"field {spec.name!r} is given twice")
+            names[spec.name] = part
+            _check_library_field(c, (part, i), spec, part == "key", departments)
+    return c.problems
+
+
+def _check_library_field(
+    c: Checker, path: tuple[str, int], spec: LibraryField, is_key: bool, departments: Collection[str]
+) -> None:
+    if not TYPE_PATTERN.match(spec.type):
+        allowed = ("string", "int64", "float64", "bool", "date32", "timestamp", "geometry", "decimal128(p,s)")
+        c.add((*path, "type"), f"type is {spec.type!r}", allowed=allowed, word=spec.type)
+    if spec.type == "geometry" and not spec.crs:
+        c.add(path, f"field {spec.name}: a geometry needs crs, for instance EPSG:4490")
+    c.check_names((*path, "authority"), spec.authority, departments, "department")
+    if not is_key and spec.strategy == "authority" and not spec.authority:
+        c.add(path, f"field {spec.name}: strategy authority needs authority, the departments in order")
+
+
+def check_resource_links(
+    model: ResourceModel, tree: Node, libraries: Mapping[str, LibraryModel], broken_libraries: Collection[str]
+) -> list[Problem]:
+    """Whether the mappings fit their libraries; a mapping to a library that is itself broken is left alone."""
+    c = Checker(tree)
+    seen: set[str] = set()
+    for i, mapping in enumerate(model.mappings):
+        path = ("mappings", i)
+        if mapping.library in seen:
+            c.add(path, f"library {mapping.library!r} is mapped twice", mend="Make one mapping of the two.")
+        seen.add(mapping.library)
+        library = libraries.get(mapping.library)
+        if library is None:
+            if mapping.library not in broken_libraries:
+                c.add(
+                    (*path, "library"),
+                    f"there is no library {mapping.library!r}",
+                    allowed=sorted(libraries),
+                    word=mapping.library,
+                )
+            continue
+        if len(mapping.key) != len(library.key):
+            wanted = ", ".join(k.name for k in library.key)
+            c.add((*path, "key"), f"key has {len(mapping.key)} fields, but library {library.name} has the key {wanted}")
+        names = [f.name for f in library.fields]
+        for target, name in mapping.fields.items():
+            where = (*path, "fields", target)
+            if target not in names:
+                c.add(where, f"library {library.name} has no field {target!r}", allowed=names, word=target)
+                continue
+            field = next(f for f in library.fields if f.name == target)
+            spec = model.field(name)
+            if not _fits(spec.type, field.type):
+                c.add(where, f"{name} is {spec.type}, but {library.name}.{target} is {field.type}")
+            if spec.sensitivity > field.sensitivity:
+                c.add(
+                    where,
+                    f"{name} has sensitivity {spec.sensitivity}, but {library.name}.{target} only {field.sensitivity}",
+                )
+            if field.strategy == "authority" and model.department_id not in field.authority:
+                c.add(
+                    where,
+                    f"{model.department_id} is no authority for {library.name}.{target}, so this value could never win",
+                    allowed=field.authority,
+                    mend="Leave the field out, or name the department in the library's file.",
+                )
+        for name, key in zip(mapping.key, library.key, strict=False):
+            spec = model.field(name)
+            if not _fits(spec.type, key.type):
+                c.add((*path, "key"), f"{name} is {spec.type}, but the key {library.name}.{key.name} is {key.type}")
+            if spec.sensitivity > key.sensitivity:
+                c.add(
+                    (*path, "key"),
+                    f"{name} has sensitivity {spec.sensitivity}, but the key {library.name}.{key.name} only {key.sensitivity}",
+                )
+    return c.problems
+
+
+def _fits(source: str, target: str) -> bool:
+    """Whether a value of one type keeps its meaning in another: the same type, any number in a wider one."""
+    if source.split("(")[0] == target.split("(")[0]:
+        return True
+    return (source, target.split("(")[0]) in {("int64", "decimal128"), ("int64", "float64"), ("date32", "timestamp")}
+
+
+def check_across(
+    resources: Mapping[str, tuple[ResourceModel, Node]],
+    libraries: Mapping[str, LibraryModel],
+    library_trees: Mapping[str, Node],
+) -> dict[str, list[Problem]]:
+    """What only several files together show, by resource id (or file): codes used twice, mapping twins, demand."""
+    found: dict[str, list[Problem]] = {}
+    codes: dict[str, str] = {}
+    twins: dict[tuple[str, str, str], str] = {}
+    for id_, (model, tree) in sorted(resources.items()):
+        c = Checker(tree)
+        if model.code in codes:
+            c.add(("code",), f"code {model.code!r} is already used by {codes[model.code]}")
+        codes.setdefault(model.code, id_)
+        for i, mapping in enumerate(model.mappings):
+            for target in mapping.fields:
+                twin = twins.setdefault((model.department_id, mapping.library, target), id_)
+                library = libraries.get(mapping.library)
+                if twin != id_ and library is not None and not library.vintages and mapping.where is None:
+                    other = next(m for m in resources[twin][0].mappings if m.library == mapping.library)
+                    if other.where is None and model.category == resources[twin][0].category:
+                        c.add(
+                            ("mappings", i, "fields", target),
+                            f"{twin} of the same department and category already feeds {mapping.library}.{target}",
+                            mend="Check that the same data are not collected twice.",
+                            warning=True,
+                        )
+        if c.problems:
+            found[id_] = c.problems
+    tables: dict[str, str] = {}
+    for name, library in sorted(libraries.items()):
+        c = Checker(library_trees[name])
+        if library.table in tables:
+            c.add(("table",), f"table {library.table!r} is already used by library {tables[library.table]}")
+        tables.setdefault(library.table, name)
+        if c.problems:
+            found[library_trees[name].file] = c.problems
+    return found
