@@ -210,7 +210,7 @@ def deliver_health(running: RunningCity, month: int, delivery: str, start: datet
             conn.execute(sa.text("DROP TABLE IF EXISTS t_jkda"))
             conn.execute(
                 sa.text(
-                    "CREATE TABLE t_jkda (n BIGINT, sfzh VARCHAR(40), jkdabh VARCHAR(40), xm VARCHAR(60), xb VARCHAR(4),"
+                    "CREATE TABLE t_jkda (sfzh VARCHAR(40), jkdabh VARCHAR(40), xm VARCHAR(60), xb VARCHAR(4),"
                     f" csrq {'DATE' if running.mariadb else 'TEXT'}, lxdh VARCHAR(40), xzz VARCHAR(200), xx VARCHAR(8),"
                     " hyzk VARCHAR(4), jdjg VARCHAR(100), jdrq DATE, scbz VARCHAR(2), "
                     f"gxsj {kind} NULL)"
@@ -218,15 +218,16 @@ def deliver_health(running: RunningCity, month: int, delivery: str, start: datet
             )
             conn.execute(sa.text("CREATE INDEX t_jkda_gxsj ON t_jkda (gxsj)"))
             conn.execute(sa.text("CREATE INDEX t_jkda_sfzh ON t_jkda (sfzh)"))
-        conn.execute(sa.text("DELETE FROM t_jkda WHERE n < 0"))
+        if gone := running.records.pop(resource_id, []):
+            conn.execute(sa.text("DELETE FROM t_jkda WHERE sfzh = :sfzh AND xm = :xm"), gone)
         for number, chunk in enumerate(deliveries.health_record(running.city, month, start)):
             kinds = [k for k in KINDS[resource_id] if zero_dates or k.name != "零日期"]
             spoilt, truth = plant(
                 chunk, kinds, running.errors(chunk.num_rows), running.city.seed + month * 100 + number
             )
             rows = spoilt.to_pylist()
-            for position, row in enumerate(rows):
-                row["n"] = -1 if position in truth else 1
+            bad = [{"sfzh": rows[position]["sfzh"], "xm": rows[position]["xm"]} for position in truth]
+            running.records.setdefault(resource_id, []).extend(bad)
             if month:
                 conn.execute(sa.text("DELETE FROM t_jkda WHERE sfzh = :sfzh"), [{"sfzh": row["sfzh"]} for row in rows])
             names = list(rows[0])

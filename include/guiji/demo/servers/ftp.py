@@ -88,7 +88,7 @@ def serve_ftp(
 
     def run() -> None:
         while not stopping.is_set():
-            server.serve_forever(timeout=0.05, blocking=False, handle_exit=False)
+            loop.loop(timeout=0.05, blocking=False)  # serve_forever writes a log line at every call
             time.sleep(0)
         server.close_all()
 
