@@ -1,0 +1,418 @@
+"""The indicators of the month (domain §8), each as A over B with its trace. Integers and text only: exact in JSON.
+
+Undelivered counts in the denominator. B = 0 can't be judged and is never 100 %. What can't be measured names the
+input that is missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guiji.masking import scrub
+from guiji.report.facts import MonthFacts, ResourceFacts
+from guiji.report.queries import QUERIES
+from guiji.settings import TIME_ZONE
+
+if TYPE_CHECKING:
+    from guiji.catalog import Catalog
+    from guiji.city import City
+
+Sum = Callable[[ResourceFacts], int]
+
+
+@dataclass(frozen=True)
+class Indicator:
+    """One indicator: what A and B count, and where they come from."""
+
+    key: str
+    name: str
+    formula: str
+    part: Sum
+    whole: Sum
+    queries: str
+    counted: Sum
+    unit: str  # what ``counted`` counts: the evidence behind the number
+
+
+INDICATORS: tuple[Indicator, ...] = (
+    Indicator(
+        "bound",
+        "目录挂接率",
+        "有在用数据的目录项 ÷ 应挂接的目录项",
+        lambda r: r.in_catalog and r.is_live,
+        lambda r: r.in_catalog,
+        "serving",
+        lambda r: r.batches_ever,
+        "批次",
+    ),
+    Indicator(
+        "gathered",
+        "归集率",
+        "至少有一批入库的资源 ÷ 需求清单所列资源（含尚未编目的）",
+        lambda r: r.demanded and r.batches_ever > 0,
+        lambda r: r.demanded,
+        "serving",
+        lambda r: r.batches_ever,
+        "批次",
+    ),
+    Indicator(
+        "timely",
+        "更新及时率",
+        "按期交付的周期 ÷ 本月到期的交付周期（含未交付）",
+        lambda r: r.met,
+        lambda r: r.windows,
+        "windows",
+        lambda r: r.windows,
+        "周期",
+    ),
+    Indicator(
+        "qualified",
+        "数据合格率",
+        "通过全部强制规则的数据行 ÷ 报送的数据行（同一版本只计一次）",
+        lambda r: r.passed,
+        lambda r: r.passed + r.rejected,
+        "passed, rejected",
+        lambda r: r.batches,
+        "批次",
+    ),
+    Indicator(
+        "complete",
+        "字段完整率",
+        "已填写的必填项 ÷ 应填写的必填项（GB/T 36344 0201，按校验行次）",
+        lambda r: r.assigned,
+        lambda r: r.expected,
+        "rules",
+        lambda r: r.published + r.held,
+        "批次",
+    ),
+    Indicator(
+        "reconciled",
+        "对账一致率",
+        "行数核算一致的批次 ÷ 收到数据的批次",
+        lambda r: r.reconciled,
+        lambda r: r.received,
+        "reconciled",
+        lambda r: r.received,
+        "批次",
+    ),
+    Indicator(
+        "mended",
+        "整改率",
+        "已办结的整改工单 ÷ 本月到期的整改工单",
+        lambda r: r.closed,
+        lambda r: r.due,
+        "tickets",
+        lambda r: r.due,
+        "工单",
+    ),
+    Indicator(
+        "in_time",
+        "按期整改率",
+        "期限内办结的整改工单 ÷ 本月到期的整改工单",
+        lambda r: r.in_time,
+        lambda r: r.due,
+        "tickets",
+        lambda r: r.due,
+        "工单",
+    ),
+)
+RANKED = ("gathered", "timely", "qualified", "in_time")
+"""what a department is ranked by: the mean of those that can be judged"""
+
+UNMEASURABLE = (
+    ("共享响应及时率", "期限内答复的共享申请 ÷ 应答复的共享申请", "共享申请与答复记录"),
+    ("异议处理率", "已处理的异议 ÷ 受理的异议", "异议受理与处理记录"),
+    ("使用排行", "按调用次数、订阅部门数排序", "接口调用与数据订阅日志"),
+)
+WINDOW_STATES = {"late": "逾期交付", "missed": "未交付"}
+RESPONSIBLE = {"department": "部门", "front_end": "前置机或接口", "ours": "平台"}
+TOP_RULES = 20
+MAX_LISTED = 2000
+
+
+def compute_figures(month: MonthFacts, catalog: Catalog, city: City) -> dict[str, Any]:
+    """Everything the report says, ready to be frozen: only dicts, lists, text, integers, booleans and null."""
+    period = month.period
+    everything = list(month.resources.values())
+    traces: list[dict[str, Any]] = []
+    headline = _measure(traces, "all", "", "全市", everything)
+    departments = _rank(
+        [
+            {
+                "id": d,
+                "name": month.department_names[d],
+                "figures": _measure(traces, "department", d, month.department_names[d], members),
+                **_totals(members),
+            }
+            for d, members in _group(everything, lambda r: [r.department_id])
+        ]
+    )
+    libraries = [
+        {
+            "id": x.name,
+            "name": x.title,
+            "figures": _measure(traces, "library", x.name, x.title, [r for r in everything if x.name in r.libraries]),
+            "rows": month.library_rows.get(x.name),
+            "conflicts": month.conflicts.get(x.name, 0),
+            **_totals([r for r in everything if x.name in r.libraries]),
+        }
+        for x in catalog.libraries.values()
+    ]
+    ways = [
+        {"name": w, "figures": _measure(traces, "way", w, w, members), **_totals(members)}
+        for w, members in _group(everything, lambda r: [r.way] if r.way != "未挂接" else [])
+    ]
+    return {
+        "version": 1,
+        "month": period.month,
+        "as_of": period.as_of.isoformat(),
+        "complete": period.is_complete,
+        "period": [_iso(period.start), _iso(period.end), _iso(period.stop), _iso(period.cutoff)],
+        "city": {"name": city.name, "centre": city.centre, "basis": city.basis},
+        "totals": {**_totals(everything), "catalog": sum(r.in_catalog for r in everything)},
+        "headline": headline,
+        "departments": departments,
+        "libraries": libraries,
+        "ways": ways,
+        "resources": [_resource(month, r) for r in everything],
+        "national": _national(traces, month, headline),
+        "windows": [_window(month, w) for w in month.windows if w["state"] != "met"][:MAX_LISTED],
+        "rules": _top_rules(month),
+        "tickets": [_ticket(month, t) for t in month.tickets if t["closed_at"] is None][:MAX_LISTED],
+        "days": [{k: (int(v) if k != "day" else v) for k, v in d.items()} for d in month.days],
+        "trend": _trend(month, headline),
+        "unmeasurable": [{"name": n, "formula": f, "missing": m} for n, f, m in UNMEASURABLE],
+        "traces": traces,
+        "ledger": [_ledger_line(month, b) for b in month.ledger],
+        "queries": [{"name": n, "meaning": meaning, "sql": sql} for n, (meaning, sql) in QUERIES.items()],
+    }
+
+
+def _group(
+    resources: Iterable[ResourceFacts], keys: Callable[[ResourceFacts], Iterable[str]]
+) -> list[tuple[str, list[ResourceFacts]]]:
+    groups: dict[str, list[ResourceFacts]] = {}
+    for r in resources:
+        for key in keys(r):
+            groups.setdefault(key, []).append(r)
+    return sorted(groups.items())
+
+
+def _measure(
+    traces: list[dict[str, Any]], kind: str, scope: str, scope_name: str, members: Sequence[ResourceFacts]
+) -> dict[str, Any]:
+    """Every indicator over some resources; each gets a trace with its number."""
+    figures: dict[str, Any] = {}
+    for indicator in INDICATORS:
+        a, b = sum(map(indicator.part, members)), sum(map(indicator.whole, members))
+        figures[indicator.key] = _trace(
+            traces,
+            indicator.name,
+            scope_name,
+            indicator.formula,
+            int(a),
+            int(b),
+            indicator.queries,
+            int(sum(map(indicator.counted, members))),
+            indicator.unit,
+        )
+    return figures
+
+
+def _trace(
+    traces: list[dict[str, Any]],
+    name: str,
+    scope: str,
+    formula: str,
+    a: int,
+    b: int,
+    queries: str,
+    counted: int,
+    unit: str,
+) -> dict[str, Any]:
+    trace = f"F{len(traces) + 1:04d}"
+    traces.append(
+        {
+            "id": trace,
+            "name": name,
+            "scope": scope,
+            "formula": formula,
+            "a": a,
+            "b": b,
+            "queries": queries,
+            "counted": counted,
+            "unit": unit,
+        }
+    )
+    return {"a": a, "b": b, "trace": trace}
+
+
+def _totals(members: Sequence[ResourceFacts]) -> dict[str, int]:
+    names = ("batches", "published", "held", "refused", "failed", "rows_read", "rows_new", "rows_changed")
+    totals = {n: sum(getattr(r, n) for r in members) for n in (*names, "rows_deleted", "rows_held", "rejected")}
+    return {
+        **totals,
+        "resources": len(members),
+        "serving": sum(r.serving for r in members),
+        "late": sum(r.late for r in members),
+        "missed": sum(r.missed for r in members),
+    }
+
+
+def score(figures: dict[str, Any]) -> int | None:
+    """Mean of the ranked indicators that can be judged, in hundredths of a percent, rounded half up; else None."""
+    ratios = [Fraction(figures[k]["a"], figures[k]["b"]) for k in RANKED if figures[k]["b"]]
+    return int(sum(ratios) / len(ratios) * 10_000 + Fraction(1, 2)) if ratios else None
+
+
+def _rank(departments: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Best first; equal scores share a rank; a department that can't be judged has none and comes last."""
+    for d in departments:
+        d["score"] = score(d["figures"])
+    departments.sort(key=lambda d: (d["score"] is None, -(d["score"] or 0), d["id"]))
+    for position, d in enumerate(departments, 1):
+        before = departments[position - 2] if position > 1 else None
+        same = before is not None and before["score"] == d["score"]
+        d["rank"] = None if d["score"] is None else before["rank"] if before and same else position
+    return departments
+
+
+def _national(traces: list[dict[str, Any]], month: MonthFacts, headline: dict[str, Any]) -> dict[str, Any]:
+    """By GB/T 36344-2018 code: rows that passed the rules of that code over rows judged by them."""
+    table = json.loads((Path(__file__).parent / "indicators.json").read_text(encoding="utf-8"))
+    lines = []
+    for code, group, name in table["codes"]:
+        rules = [r for r in month.rules if r["indicator"] == code]
+        line: dict[str, Any] = {"code": code, "group": group, "name": name, "rules": len({r["rule_id"] for r in rules})}
+        if code == "0502":
+            line["figure"] = headline["timely"]
+            line["rules"] = 0
+        elif rules:
+            judged, failed = sum(r["judged"] for r in rules), sum(r["failed"] for r in rules)
+            formula = "通过该类规则的行次 ÷ 校验行次（不含无法判定）"
+            batches = sum(r["batches"] for r in rules)
+            line["figure"] = _trace(
+                traces,
+                f"{code} {name}",
+                "全市",
+                formula,
+                int(judged - failed),
+                int(judged),
+                "rules",
+                int(batches),
+                "规则批次",
+            )
+        else:
+            line["missing"] = table["missing_input"].get(code, "没有登记该类校验规则")
+        lines.append(line)
+    return {"standard": table["standard"], "date": table["date"], "lines": lines}
+
+
+def _top_rules(month: MonthFacts) -> list[dict[str, Any]]:
+    failing = sorted(
+        (r for r in month.rules if r["failed"]), key=lambda r: (-r["failed"], r["resource_id"], r["rule_id"])
+    )
+    return [
+        {
+            "resource": _name(month, r["resource_id"]),
+            "department": _department(month, r["resource_id"]),
+            "rule_id": r["rule_id"],
+            "title": scrub(r["title"] or r["rule_id"]),
+            "indicator": r["indicator"],
+            "standard": r["standard"] or "",
+            "severity": r["severity"],
+            "failed": int(r["failed"]),
+            "judged": int(r["judged"]),
+            "batches": int(r["batches"]),
+        }
+        for r in failing[:TOP_RULES]
+    ]
+
+
+def _trend(month: MonthFacts, headline: dict[str, Any]) -> list[dict[str, Any]]:
+    """Frozen months, oldest first, and this one."""
+    past = [{"month": t["month"], "as_of": t["as_of"], "headline": t["headline"]} for t in reversed(month.trend)]
+    for p in past:
+        p["headline"] = {k: {"a": v["a"], "b": v["b"]} for k, v in p["headline"].items()}
+    this = {k: {"a": v["a"], "b": v["b"]} for k, v in headline.items()}
+    return [*past, {"month": month.period.month, "as_of": month.period.as_of.isoformat(), "headline": this}]
+
+
+# --- lines ---------------------------------------------------------------------------------------------
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.astimezone(TIME_ZONE).isoformat(timespec="seconds") if moment else None
+
+
+def _name(month: MonthFacts, resource_id: str) -> str:
+    known = month.resources.get(resource_id)
+    return known.name if known else resource_id
+
+
+def _department(month: MonthFacts, resource_id: str) -> str:
+    return month.department_names.get(resource_id.split(".")[0], resource_id.split(".")[0])
+
+
+def _resource(month: MonthFacts, r: ResourceFacts) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "id": r.resource_id,
+        "code": r.code,
+        "name": r.name,
+        "department": month.department_names[r.department_id],
+        "way": r.way,
+        "cycle": r.cycle,
+        "libraries": list(r.libraries),
+        "demanded": r.demanded,
+        "in_catalog": r.in_catalog,
+        "live": r.is_live,
+        **_totals([r]),
+    }
+    line["figures"] = {
+        i.key: {"a": int(i.part(r)), "b": int(i.whole(r))} for i in INDICATORS if i.key not in ("bound", "gathered")
+    }
+    return line
+
+
+def _window(month: MonthFacts, w: dict[str, Any]) -> dict[str, Any]:
+    until = w["met_at"] or month.period.cutoff
+    return {
+        "department": _department(month, w["resource_id"]),
+        "resource": _name(month, w["resource_id"]),
+        "start": _iso(w["window_start"]),
+        "end": _iso(w["window_end"]),
+        "due_at": _iso(w["due_at"]),
+        "met_at": _iso(w["met_at"]),
+        "state": WINDOW_STATES[w["state"]],
+        "hours": int((until - w["due_at"]).total_seconds() // 3600),
+        "responsible": RESPONSIBLE.get(w["responsible"] or "", "未判定"),
+        "calendar": w["calendar"],
+    }
+
+
+def _ticket(month: MonthFacts, t: dict[str, Any]) -> dict[str, Any]:
+    overdue = month.period.cutoff > t["due_at"]
+    return {
+        "id": int(t["ticket_id"]),
+        "department": _department(month, t["resource_id"]),
+        "resource": _name(month, t["resource_id"]),
+        "rule": scrub(t["title"] or t["rule_id"]),
+        "rule_id": t["rule_id"],
+        "rows": int(t["rows_open"]),
+        "opened_at": _iso(t["opened_at"]),
+        "due_at": _iso(t["due_at"]),
+        "overdue_days": (month.period.cutoff - t["due_at"]).days if overdue else 0,
+        "overdue": overdue,
+    }
+
+
+def _ledger_line(month: MonthFacts, b: dict[str, Any]) -> list[Any]:
+    rows = [int(v) for k, v in b.items() if k.startswith("rows_")]
+    window = f"{_iso(b['window_start'])}/{_iso(b['window_end'])}"
+    return [b["batch_id"], b["resource_id"], b["status"], _iso(b["moment"]), window, *rows, b["cause"] or ""]
