@@ -25,8 +25,12 @@ BROKEN_TAG = "配置错误"
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
         RetryRule(exception="guiji.errors.NothingDelivered", retry_delay=timedelta(minutes=30), reason="尚未送达"),
-        RetryRule(exception="guiji.errors.SourceUnavailable", retry_delay=timedelta(minutes=5), reason="前置机或接口不可用"),
-        RetryRule(exception="guiji.errors.WarehouseUnavailable", retry_delay=timedelta(minutes=1), reason="数据仓库不可用"),
+        RetryRule(
+            exception="guiji.errors.SourceUnavailable", retry_delay=timedelta(minutes=5), reason="前置机或接口不可用"
+        ),
+        RetryRule(
+            exception="guiji.errors.WarehouseUnavailable", retry_delay=timedelta(minutes=1), reason="数据仓库不可用"
+        ),
         RetryRule(
             exception="guiji.orchestration.tasks.UnexpectedError", retry_delay=timedelta(minutes=1), reason="意外错误"
         ),
@@ -104,7 +108,12 @@ def build_dag(resource: Resource) -> DAG:
     )
     pool = pool_name(department.id)
     stage = StageOperator(
-        task_id="stage", task_display_name="归集", resource_id=resource.id, pool=pool, doc_md=_describe_access(source), dag=dag
+        task_id="stage",
+        task_display_name="归集",
+        resource_id=resource.id,
+        pool=pool,
+        doc_md=_describe_access(source),
+        dag=dag,
     )
     check = CheckOperator(task_id="check", task_display_name="检查", resource_id=resource.id, dag=dag)
     publish = PublishOperator(

@@ -21,7 +21,7 @@ USER = "admin"
 _GUIJI_NAMES = frozenset(
     f"GUIJI_{name}" for name in ("HOME", "CATALOG", "STAGING", "WAREHOUSE", "KEY", "FAILPOINT", "NOW", "REAL_DATA")
 )
-PASSWORDS_FILE = "simple_auth_manager_passwords.json"  # noqa: S105  a file's name
+PASSWORDS_FILE = "simple_auth_manager_passwords.json"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -174,7 +174,11 @@ def _prepare(env: Mapping[str, str], logs: Path) -> None:
     log = logs / "prepare.log"
     with log.open("wb") as out:
         done = subprocess.run(
-            [sys.executable, "-m", "guiji.orchestration.prepare"], env=env, stdout=out, stderr=subprocess.STDOUT, check=False
+            [sys.executable, "-m", "guiji.orchestration.prepare"],
+            env=env,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
     if done.returncode:
         raise AirflowFailed(
@@ -184,14 +188,14 @@ def _prepare(env: Mapping[str, str], logs: Path) -> None:
 
 def _start(name: str, env: Mapping[str, str], logs: Path) -> subprocess.Popen[bytes]:
     with (logs / f"{name}.log").open("wb") as out:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603  our own program
             [sys.executable, "-m", "guiji.orchestration.component", name, *COMPONENTS[name]],
             env=env,
             stdin=subprocess.PIPE,
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is ours to answer, in order
-            preexec_fn=_end_with_parent,  # noqa: PLW1509  runs one C call
+            preexec_fn=_end_with_parent,  # runs one C call
         )
 
 
@@ -226,20 +230,16 @@ def _stop(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
             process.terminate()
     deadline = time.monotonic() + STOP_SECONDS
     for process in processes.values():
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            pass
         _kill_group(process.pid)
         process.wait()
 
 
 def _kill_group(pid: int) -> None:
     """Ends what a component left behind in its session (task processes of a stopped scheduler)."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _tail(path: Path, lines: int = 20) -> str:

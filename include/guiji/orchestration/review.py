@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import timedelta
+from typing import Any, NoReturn
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import AssetAlias
@@ -11,6 +12,9 @@ from guiji.orchestration import tasks
 from guiji.orchestration.build import resource_asset
 from guiji.orchestration.operators import run_or_skip
 
+LATER = "暂不决定"
+#: nobody answered: the question is put again with today's counts, or is dropped when the batch was decided elsewhere
+ASK_AGAIN = timedelta(hours=1)
 PUBLISHED = AssetAlias("guiji.review.published")
 
 
@@ -26,22 +30,34 @@ class ReviewOperator(HITLOperator):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
             subject="批次 {{ params.batch_id }} 被暂停，是否发布？",
-            options=[tasks.APPROVE, tasks.REJECT],
+            options=[tasks.APPROVE, tasks.REJECT, LATER],
+            defaults=[LATER],
+            response_timeout=ASK_AGAIN,
             outlets=[PUBLISHED],
             **{**kwargs, "execution_timeout": None},
         )
 
     def execute(self, context: Any) -> Any:
-        batch_id = context["dag_run"].conf["batch_id"]
-        self.body = run_or_skip(lambda settings: tasks.describe_held(settings, batch_id))
-        return super().execute(context)
+        self._ask(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> str:
         answer = super().execute_complete(context, event)
         batch_id: str = context["dag_run"].conf["batch_id"]
+        why = str(answer["params_input"].get("why", "")).strip()
+        chosen = answer["chosen_options"][0]
+        if chosen == LATER:
+            self._ask(context)
+        if len(why) < 2:
+            self._ask(context, "**上次的答复没有写理由，请重新决定并写明理由。**\n\n")
         who = (answer["responded_by_user"] or {}).get("name") or "airflow"
-        chosen, why = answer["chosen_options"][0], str(answer["params_input"].get("why", ""))
         resource_id = run_or_skip(lambda settings: tasks.decide(settings, batch_id, chosen, who, why))
         if resource_id is not None:
             context["outlet_events"][PUBLISHED].add(resource_asset(resource_id))
         return batch_id
+
+    def _ask(self, context: Any, before: str = "") -> NoReturn:
+        """Puts the question and leaves the worker by an exception of Airflow's; the answer comes to execute_complete."""
+        batch_id = context["dag_run"].conf["batch_id"]
+        self.body = before + run_or_skip(lambda settings: tasks.describe_held(settings, batch_id))
+        super().execute(context)
+        raise AssertionError("HITLOperator.execute returned")

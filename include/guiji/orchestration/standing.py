@@ -30,7 +30,11 @@ def build_standing(settings: Settings) -> Iterator[DAG]:
     if wanted is not None:
         if wanted.startswith("library."):
             is_broken = get_parsing_context().task_id == "broken"
-            yield build_broken(wanted, ["see the DAG's documentation"]) if is_broken else build_library_at_task_start(wanted)
+            yield (
+                build_broken(wanted, ["see the DAG's documentation"])
+                if is_broken
+                else build_library_at_task_start(wanted)
+            )
         return
     catalog = load_catalog(settings.catalog)
     for name in list_library_names(settings.catalog):
@@ -106,7 +110,11 @@ def build_report() -> DAG:
         doc_md="每月 24 日生成归集通报，指标数字冻结在 `ops.report`，重新生成逐字节相同。",
         schedule="0 8 24 * *",
         tags=["运行"],
-        params={"month": Param(None, type=["null", "string"], pattern=r"^\d{4}-\d{2}$", title="月份", description="如 2026-09")},
+        params={
+            "month": Param(
+                None, type=["null", "string"], pattern=r"^\d{4}-\d{2}$", title="月份", description="如 2026-09"
+            )
+        },
     )
     CallOperator(
         task_id="report",
@@ -155,7 +163,8 @@ def build_review() -> DAG:
     ReviewOperator(
         task_id="decide",
         task_display_name="批准或驳回",
-        params={"why": Param("", type="string", minLength=2, title="理由", description="写入审计日志")},
+        retries=20,  # a decision that could not be written is asked for again
+        params={"why": Param("", type="string", title="理由", description="必填，至少两个字，写入审计日志")},
         dag=dag,
     )
     return dag

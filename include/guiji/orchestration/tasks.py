@@ -106,14 +106,18 @@ def publish(settings: Settings, resource_id: str, batch_id: str, run_id: str) ->
 
     record = publish_resource(settings, resource_id, batch_id, say=say, run_key=run_id)
     if record.status == "superseded":
-        raise BatchSuperseded(f"skipped: superseded. Batch {batch_id} of {resource_id} published nothing; a newer run does.")
+        raise BatchSuperseded(
+            f"skipped: superseded. Batch {batch_id} of {resource_id} published nothing; a newer run does."
+        )
     if record.status == "held":
         raise BatchHeld(
             f"Batch {batch_id} of {resource_id} is held: {record.reason or 'see its findings'}. The old data goes on serving; "
             f"decide in DAG {REVIEW_DAG_ID} (Required Actions), on the dashboard, or with ./guiji hold approve {batch_id}."
         )
     if record.status not in ("published", "superseded"):
-        raise BatchHeld(f"Batch {batch_id} of {resource_id} is {record.status}: {record.reason}. The old data goes on serving.")
+        raise BatchHeld(
+            f"Batch {batch_id} of {resource_id} is {record.status}: {record.reason}. The old data goes on serving."
+        )
     return record.status
 
 
@@ -171,7 +175,9 @@ def report_month(settings: Settings, month: str | None) -> str:
     today = settings.today()
     month = month or f"{today:%Y-%m}"
     with connect(settings) as conn:
-        files = build_report(conn, settings, load_catalog(settings.catalog), month, today, settings.home / "reports" / month)
+        files = build_report(
+            conn, settings, load_catalog(settings.catalog), month, today, settings.home / "reports" / month
+        )
     say(f"{files}")
     return month
 
@@ -243,21 +249,18 @@ def describe_held(settings: Settings, batch_id: str) -> str:
 
 
 def decide(settings: Settings, batch_id: str, chosen: str, who: str, why: str) -> str | None:
-    """Writes a person's decision to the ledger; returns the resource whose data changed, None where none did."""
+    """Writes a person's decision to the ledger; returns the resource whose data changed, None where none did.
+
+    A batch that was decided elsewhere meanwhile is left as it is.
+    """
     from guiji import ledger
-    from guiji.library.hold import approve_held, reject_held
+    from guiji.pipeline import decide_held
     from guiji.warehouse import connect
 
     with connect(settings) as conn:
         record = ledger.get_batch(conn, batch_id)
-        if record is None or record.status != "held":
-            say(f"batch {batch_id} was decided elsewhere: {record.status if record else 'unknown'}")
-            return None
-        from guiji.catalog import load_resource
-
-        resource = load_resource(settings.catalog, record.resource_id)
-        if chosen == APPROVE:
-            approve_held(conn, resource, settings, batch_id, who=who, why=why)
-            return record.resource_id
-        reject_held(conn, resource, settings, batch_id, who=who, why=why)
+    if record is None or record.status != "held":
+        say(f"batch {batch_id} was decided elsewhere: {record.status if record else 'unknown'}")
         return None
+    decided = decide_held(settings, batch_id, approve=chosen == APPROVE, who=who, why=why)
+    return decided.resource_id if decided.status == "published" else None

@@ -57,7 +57,12 @@ Reader = Annotated[Any, Depends(require_reader)]
 Decider = Annotated[Any, Depends(require_decider)]
 
 app = FastAPI(
-    title="归集", dependencies=[Depends(require_reader)], docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+    title="归集",
+    dependencies=[Depends(require_reader)],
+    docs_url=None,
+    redoc_url=None,
+    openapi_url=None,
+    redirect_slashes=False,
 )
 
 
@@ -175,7 +180,9 @@ def show_report(month: str, user: Reader) -> HTMLResponse:
 @app.get("/trace")
 def ask_trace(user: Reader) -> HTMLResponse:
     settings = Settings.from_env()
-    return _page("trace.html.j2", libraries=_catalog(settings).libraries, card=None, seal=_seal(settings, user, "trace"))
+    return _page(
+        "trace.html.j2", libraries=_catalog(settings).libraries, card=None, seal=_seal(settings, user, "trace")
+    )
 
 
 @app.post("/trace")

@@ -133,7 +133,9 @@ def sum_day(conn: Conn, now: datetime) -> dict[str, Any]:
 
 
 def list_held(conn: Conn) -> list[dict[str, Any]]:
-    return conn.execute("/* guiji ui held */ SELECT * FROM ops.batch WHERE status = 'held' ORDER BY batch_no").fetchall()
+    return conn.execute(
+        "/* guiji ui held */ SELECT * FROM ops.batch WHERE status = 'held' ORDER BY batch_no"
+    ).fetchall()
 
 
 def sum_outbox(conn: Conn, now: datetime) -> dict[str, Any]:
@@ -238,7 +240,7 @@ def find_report(settings: Settings, month: str) -> bytes | None:
 
 def _count_by_library(conn: Conn, query: str) -> dict[str, int]:
     text = f"/* guiji ui libraries */ {query} GROUP BY library"
-    return {row["library"]: row["n"] for row in conn.execute(text)}  # type: ignore[arg-type]
+    return {row["library"]: row["n"] for row in conn.execute(text)}
 
 
 def _count_rows(conn: Conn, table: str) -> tuple[int | None, bool]:
