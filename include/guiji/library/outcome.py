@@ -143,15 +143,15 @@ def _event(
 
 
 def _accepted_keys(settings: Settings, resource: Resource, checked: CheckedBatch) -> Iterator[str]:
-    """Keyed hashes of the accepted rows' keys, written as the check step writes the keys of rejected ones."""
-    from guiji.library.load import read_batches
+    """Keyed hashes of the accepted rows' keys, written by the engine that writes the keys of rejected ones."""
+    from guiji.engine import open_engine, quote_identifier, scan_parquet
+    from guiji.library.load import list_parquet
     from guiji.secrets import hmac_key
 
-    for batch in read_batches(checked.accepted, resource.model.key):
-        for values in zip(*(c.to_pylist() for c in batch.columns), strict=True):
-            yield hmac_key(settings, key_text(values))
-
-
-def key_text(values: tuple[object, ...]) -> str:
-    """A row's key as one text, as ``CheckedBatch.rejected`` has it."""
-    return "|".join(str(v) for v in values)
+    text = " || chr(31) || ".join(f"{quote_identifier(k)}::VARCHAR" for k in resource.model.key)
+    files = [str(p) for p in list_parquet(checked.accepted)]
+    with open_engine(settings, time_zone=resource.model.time_zone) as con:
+        found = con.execute(f"SELECT {text} FROM {scan_parquet(files)}")  # noqa: S608
+        while rows := found.fetchmany(20_000):
+            for (key,) in rows:
+                yield hmac_key(settings, key)
