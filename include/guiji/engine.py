@@ -57,6 +57,8 @@ def open_engine(
             }
         )
         try:
+            # rows are consumed in large batches; a small buffer would make the engine wait for each of them
+            con.execute("SET streaming_buffer_size = '48MB'")
             con.execute(f"SET TimeZone = {quote_text(time_zone)}")
             yield con
         finally:

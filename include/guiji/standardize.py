@@ -5,7 +5,8 @@ null and fails the field's ``type`` check; nothing is rounded, guessed or coerce
 in their declared type don't go through text. The expressions stand in layers, so that each is computed once:
 
 ``_s<i>`` the staged column · ``_t<i>`` its normalised text (null when empty) · ``_m<i>`` after the code map ·
-``_c<i>`` cast · ``_i<i>`` struct of an identifier's verdict · ``"<name>"`` the value.
+``_c<i>`` cast · ``_n<i> _v<i> _r<i>`` what identifiers.py made of it, where that is not "in order as it stands"
+(``quality/identify.py``) · ``"<name>"`` the value.
 """
 
 from __future__ import annotations
@@ -63,6 +64,15 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Identified:
+    """An identifier's text, and the fields that say the same in other words: (role, index, expression)."""
+
+    kind: str
+    subject: str
+    companions: tuple[tuple[str, int, str], ...]
+
+
+@dataclass(frozen=True)
 class FieldPlan:
     """How one field is made; every expression reads the layer below."""
 
@@ -74,7 +84,7 @@ class FieldPlan:
     text: str | None  # over _s, _nd, _wd
     mapped: str | None
     cast: str | None
-    identified: str | None
+    identified: Identified | None
     value: str
     checks: tuple[Check, ...]
 
@@ -143,12 +153,12 @@ def dirty_flags(plans: Sequence[FieldPlan]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _find_companions(fields: Sequence[FieldSpec]) -> dict[str, str]:
-    """What the row says elsewhere about the holder of its identifier; only where that is beyond doubt.
+def _find_companions(fields: Sequence[FieldSpec]) -> dict[str, tuple[tuple[str, int, str], ...]]:
+    """What the row says elsewhere about the holder of its identifier, by identifier; only where it is beyond doubt.
 
     ``birth`` and ``sex`` beside the one citizen id of a resource, ``credit_code`` beside its one registration number.
     """
-    found: dict[str, str] = {}
+    found: dict[str, tuple[tuple[str, int, str], ...]] = {}
 
     def only(chosen: list[int]) -> int | None:
         return chosen[0] if len(chosen) == 1 else None
@@ -161,18 +171,28 @@ def _find_companions(fields: Sequence[FieldSpec]) -> dict[str, str]:
         birth = only([i for i in dated if fields[i].title in _BIRTH_TITLES or fields[i].name in _BIRTH_NAMES])
         texts = [i for i, f in enumerate(fields) if f.type == "string"]
         sex = only([i for i in texts if fields[i].codes == "sex" or fields[i].title in _SEX_TITLES])
-        if birth is not None:
-            found["birth"] = f"_c{birth}::DATE"
-        if sex is not None:
-            found["sex"] = text_of(sex)
+        found["citizen_id"] = tuple(
+            c
+            for c in (
+                ("birth", birth, f"_c{birth}::DATE") if birth is not None else None,
+                ("sex", sex, text_of(sex)) if sex is not None else None,
+            )
+            if c is not None
+        )
     if only([i for i, f in enumerate(fields) if f.identifier == "registration_number"]) is not None:
         credit = only([i for i, f in enumerate(fields) if f.identifier == "credit_code" and f.type == "string"])
         if credit is not None:
-            found["credit_code"] = text_of(credit)
+            found["registration_number"] = (("credit_code", credit, text_of(credit)),)
     return found
 
 
-def _plan_field(spec: FieldSpec, i: int, column: str | None, arrow_type: str, companions: dict[str, str]) -> FieldPlan:
+def _plan_field(
+    spec: FieldSpec,
+    i: int,
+    column: str | None,
+    arrow_type: str,
+    companions: dict[str, tuple[tuple[str, int, str], ...]],
+) -> FieldPlan:
     kind = "string" if column is None else _kind(arrow_type)
     if spec.constant is not None:
         source = quote_text(spec.constant)
@@ -221,13 +241,13 @@ def _plan_field(spec: FieldSpec, i: int, column: str | None, arrow_type: str, co
     identified = None
     if spec.identifier:
         subject = value if spec.type == "string" else f"{value}::VARCHAR"
-        identified = _identify(spec.identifier, subject, companions)
-        value = f"_i{i}.n"
+        identified = Identified(spec.identifier, subject, companions.get(spec.identifier, ()))
+        value = f"coalesce(_n{i}, {subject})"
         checks += [
-            Check("identifier", "failed", f"coalesce(_i{i}.v = 1, false)"),
-            Check("identifier", "suspicious", f"coalesce(_i{i}.v = 2, false)"),
-            Check("identifier", "unjudged", f"coalesce(_i{i}.v = 3, false)"),
-            Check("identifier", "mended", f"coalesce(_i{i}.n <> {subject}, false)"),
+            Check("identifier", "failed", f"coalesce(_v{i} = 1, false)"),
+            Check("identifier", "suspicious", f"coalesce(_v{i} = 2, false)"),
+            Check("identifier", "unjudged", f"coalesce(_v{i} = 3, false)"),
+            Check("identifier", "mended", f"coalesce(_n{i} <> {subject}, false)"),
         ]
     name = quote_identifier(spec.name)
     lost = "false"
@@ -451,15 +471,6 @@ def _bounds(spec: FieldSpec) -> list[str]:
 
 def _number(value: float) -> str:
     return repr(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
-
-
-def _identify(identifier: str, subject: str, companions: dict[str, str]) -> str:
-    if identifier == "citizen_id":
-        birth, sex = companions.get("birth", "NULL::DATE"), companions.get("sex", "NULL::VARCHAR")
-        return f"guiji_citizen_id({subject}, {birth}, {sex})"
-    if identifier == "registration_number":
-        return f"guiji_registration_number({subject}, {companions.get('credit_code', 'NULL::VARCHAR')})"
-    return f"guiji_{identifier}({subject})"
 
 
 def _texts(values: Sequence[str]) -> str:

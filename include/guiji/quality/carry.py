@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - text reaches SQL through quote_identifier and quote_text only
 """Rows that already serve and were judged by the same rules need not be judged again.
 
 A snapshot cache keeps, for each serving row that was in order in every respect, 128 bits over its raw cells. A staged

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - text reaches SQL through quote_identifier and quote_text only
 """Several rows of one key in one delivery: identical copies are duplicates, of different versions one wins (F-17)."""
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def settle_duplicates(
     listed = "".join(f", {quote_identifier(o)}" for o in resource.model.order if o not in resource.model.key)
     con.register("guiji_repeated", pa.table({"h": repeated}))
     try:
-        found = con.execute(
+        found = con.sql(
             f"""/* guiji {resource.id} duplicates */
             WITH candidate AS (
               SELECT _row_no, _row_hash, {key}{listed} FROM {scan_parquet(accepted)}

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - text reaches SQL through quote_identifier and quote_text only
 """From the rows that raised a signal: the rejected rows, the findings, the flags and the keys that are present."""
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ def _read_findings(
     if rule.rule_id in (r.CURSOR_BLANK, r.CURSOR_FUTURE):
         cursor = r.cursor_column(resource.model) or ""
         shown, names = [f"json_extract_string(_staged, {quote_text('/' + _pointer(cursor))})"], [None]
-    found = con.execute(
+    found = con.sql(
         f"/* guiji {resource.id} findings */ SELECT _row_no, _origin, _line, {reason} AS _reason, "
         f"{'[' + ', '.join(f'{s}::VARCHAR' for s in shown) + ']' if shown else '[]::VARCHAR[]'} AS _values "
         f"FROM {scan_parquet(flagged)} WHERE {condition} ORDER BY _row_no LIMIT {FINDINGS_PER_RULE}"
@@ -199,10 +200,7 @@ def _show(
     if reason and columns[0] is not None and columns[0].identifier:
         from guiji.identifier_reasons import explain
 
-        try:
-            shown += f"（{explain(reason, columns[0].identifier)[0].rstrip('。')}）"
-        except KeyError:
-            pass
+        shown += f"（{explain(reason, columns[0].identifier)[0].rstrip('。')}）"
     return shown
 
 

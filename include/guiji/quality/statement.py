@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - text reaches SQL through quote_identifier and quote_text only
 """One SQL statement that standardises and judges every row of a package, in one pass.
 
 What it gives per row: the typed fields; ``_row_no _origin _line``; ``_row_hash``; the raw hashes of rows that are in
@@ -122,47 +123,42 @@ def build_statement(
     signals: Sequence[Signal],
     staged: StagedBatch,
     source: str,
+    identified: str | None,
 ) -> str:
-    """The statement over ``source``, a table expression with the staged columns."""
+    """The statement over ``source``, a table expression with the staged columns.
+
+    ``identified``: a table of the rows whose identifiers are not in order as they stand (``quality/identify.py``);
+    None where there is no such row.
+    """
     model = resource.model
     raw = raw_columns(resource, plans, staged)
     h1, h2 = raw_hashes(raw)
-    system = "_row_no, _origin, _line, _broken, _raw"
-
-    # layer 0: the staged columns, and what is needed of the row as it is
-    layer = [f"{p.source} AS _s{p.index}" for p in plans]
-    layer += [f"{h1} AS _h1", f"{h2} AS _h2", *(f"{quote_identifier(c)} AS _r{j}" for j, c in enumerate(raw))]
+    extra = [f"{h1} AS _h1", f"{h2} AS _h2", *(f"{quote_identifier(c)} AS _r_{j}" for j, c in enumerate(raw))]
+    extra += [f"{column}" for p in plans if p.identified for column in (f"_n{p.index}", f"_v{p.index}", f"_r{p.index}")]
+    if identified is not None:
+        source = f"(SELECT * FROM {source} s LEFT JOIN {identified} e USING (_row_no))"
+    else:
+        none = [
+            f"NULL::VARCHAR AS _n{p.index}, 0 AS _v{p.index}, NULL::VARCHAR AS _r{p.index}"
+            for p in plans
+            if p.identified
+        ]
+        source = f"(SELECT *, {', '.join(none)} FROM {source})" if none else source
     cursor = r.cursor_column(model)
     if cursor is not None:
         have = cursor in staged.columns
-        layer.append((f"{quote_identifier(cursor)}::VARCHAR" if have else "'-'") + " AS _cursor")
-    sql = f"SELECT {system}, {', '.join(layer)} FROM {source}"
-
-    # layer 1: is there anything to clean
-    flags = dirty_flags(plans)
-    sql = f"SELECT *, {', '.join(f'{cells} AS {flag}c' for flag, (cells, _) in flags.items()) or '1 AS _one'} FROM ({sql})"
-    tests = [f"regexp_matches({flag}c, {quote_text(pattern)}) AS {flag}" for flag, (_, pattern) in flags.items()]
-    sql = f"SELECT *, {', '.join(tests) or '1 AS _two'} FROM ({sql})"
-
-    # layer 2: text, then codes, then types, then identifiers, then values
-    nul = " OR ".join(f"(CASE WHEN {flag} THEN contains({flag}c, chr(0)) ELSE false END)" for flag in flags) or "false"
-    layer = [f"{nul} AS _nul"] + [f"{p.text} AS _t{p.index}" for p in plans if p.text]
+        extra.append((f"{quote_identifier(cursor)}::VARCHAR" if have else "'-'") + " AS _cursor")
+    sql = build_layers(plans, source, extra)
     if cursor is not None:
         limit = quote_text(staged.staged_at.isoformat())
-        layer.append(
-            "coalesce(CASE WHEN regexp_matches(_cursor, '^[0-9]{4}-[0-9]{2}-[0-9]{2}') THEN try_cast(_cursor AS TIMESTAMPTZ) "
-            f"> TIMESTAMPTZ {limit} + INTERVAL {CLOCK_SKEW_MINUTES} MINUTE END, false) AS _cursor_ahead"
+        sql = (
+            "SELECT *, coalesce(CASE WHEN regexp_matches(_cursor, '^[0-9]{4}-[0-9]{2}-[0-9]{2}') "
+            f"THEN try_cast(_cursor AS TIMESTAMPTZ) > TIMESTAMPTZ {limit} + INTERVAL {CLOCK_SKEW_MINUTES} MINUTE END, false) "
+            f"AS _cursor_ahead FROM ({sql})"
         )
-    sql = f"SELECT *, {', '.join(layer)} FROM ({sql})"
-    for column, part in (("_m", "mapped"), ("_c", "cast"), ("_i", "identified")):
-        made = [f"{getattr(p, part)} AS {column}{p.index}" for p in plans if getattr(p, part)]
-        if made:
-            sql = f"SELECT *, {', '.join(made)} FROM ({sql})"
     sql = f"SELECT *, {', '.join(f'{p.value} AS {p.name}' for p in plans)} FROM ({sql})"
     if model.tombstone:
         sql = f"SELECT *, coalesce({render(model.tombstone, model)}, false) AS _tomb FROM ({sql})"
-
-    # signals
     sql = f"SELECT *, {', '.join(f'{_unbroken(s.condition)} AS _b{s.bit}' for s in signals)} FROM ({sql})"
     sql = f"SELECT *, (_broken IS NOT NULL OR {' OR '.join(f'_b{s.bit}' for s in signals)}) AS _any FROM ({sql})"
 
@@ -171,20 +167,40 @@ def build_statement(
     out.append(f"{_row_hash(plans)} AS _row_hash")
     out += ["CASE WHEN NOT _any THEN _h1 END AS _raw_hash_1", "CASE WHEN NOT _any THEN _h2 END AS _raw_hash_2"]
     for k, name in enumerate(nulls_columns(plans)):
-        bits = [f"(({p.name} IS NULL)::BIGINT << {i})" for i, p in enumerate(plans[k * BITS : (k + 1) * BITS])]
-        out.append(f"({' + '.join(bits)}) AS {name}")
+        some = plans[k * BITS : (k + 1) * BITS]
+        bits = " + ".join(f"CASE WHEN {p.name} IS NULL THEN {1 << i} ELSE 0 END" for i, p in enumerate(some))
+        out.append(f"({bits})::BIGINT AS {name}")
     for k, name in enumerate(mask_columns(signals)):
-        bits = [f"(_b{s.bit}::BIGINT << {s.bit % BITS})" for s in signals[k * BITS : (k + 1) * BITS]]
-        out.append(f"CASE WHEN _any THEN {' + '.join(bits)} ELSE 0 END AS {name}")
+        bits = " + ".join(f"CASE WHEN _b{s.bit} THEN {s.value} ELSE 0 END" for s in signals[k * BITS : (k + 1) * BITS])
+        out.append(f"CASE WHEN _any THEN {bits} ELSE 0 END::BIGINT AS {name}")
     out.append("_broken")
-    cells = ", ".join(f"{quote_text(c)}, _r{j}" for j, c in enumerate(raw))
+    cells = ", ".join(f"{quote_text(c)}, _r_{j}" for j, c in enumerate(raw))
     whole = f"CASE WHEN _broken IS NULL THEN json_object({cells}) ELSE json_object('_raw', _raw) END"
     out.append(f"CASE WHEN _any THEN ({whole})::VARCHAR END AS _staged")
     out.append(f"hash({', '.join(quote_identifier(k) for k in model.key)}) AS _key_hash")
-    out += [f"CASE WHEN _any THEN _i{p.index}.r END AS _reason_{p.index}" for p in plans if p.identified]
+    out += [f"_r{p.index} AS _reason_{p.index}" for p in plans if p.identified]
     if model.tombstone:
         out.append("_tomb")
     return f"/* guiji {resource.id} check */ SELECT {', '.join(out)} FROM ({sql})"
+
+
+def build_layers(plans: Sequence[FieldPlan], source: str, extra: Sequence[str] = ()) -> str:
+    """The staged columns of ``plans`` cleaned, mapped and cast, beside the system columns, ``_nul`` and ``extra``."""
+    layer = ["_row_no, _origin, _line, _broken, _raw", *(f"{p.source} AS _s{p.index}" for p in plans), *extra]
+    sql = f"SELECT {', '.join(layer)} FROM {source}"
+    flags = dirty_flags(plans)
+    if flags:
+        # most cells are clean: tested side by side, once per row, and only rows that fail are cleaned cell by cell
+        sql = f"SELECT *, {', '.join(f'{cells} AS {flag}c' for flag, (cells, _) in flags.items())} FROM ({sql})"
+        tests = [f"regexp_matches({flag}c, {quote_text(pattern)}) AS {flag}" for flag, (_, pattern) in flags.items()]
+        sql = f"SELECT *, {', '.join(tests)} FROM ({sql})"
+    nul = " OR ".join(f"(CASE WHEN {flag} THEN contains({flag}c, chr(0)) ELSE false END)" for flag in flags) or "false"
+    sql = f"SELECT *, {', '.join([f'{nul} AS _nul'] + [f'{p.text} AS _t{p.index}' for p in plans if p.text])} FROM ({sql})"
+    mapped = [f"{p.mapped} AS _m{p.index}" for p in plans if p.mapped]
+    if mapped:
+        sql = f"SELECT *, {', '.join(mapped)} FROM ({sql})"
+    cast = [f"{p.cast} AS _c{p.index}" for p in plans if p.cast]
+    return f"SELECT *, {', '.join(cast)} FROM ({sql})" if cast else sql
 
 
 def _unbroken(condition: str) -> str:
@@ -206,7 +222,7 @@ def _blank_key(resource: Resource, plans: Sequence[FieldPlan]) -> str:
 def _row_hash(plans: Sequence[FieldPlan]) -> str:
     """63 bits of the MD5 over the standardised values, U+001F between them (no text holds one), empty for null."""
     joined = "concat_ws(chr(31), " + ", ".join(p.hashed() for p in plans) + ")"
-    return f"(md5_number_lower({joined}) >> 1)::BIGINT"
+    return f"(md5_number_lower({joined}) & 9223372036854775807)::BIGINT"
 
 
 def check_statement(con: object, statement: str, resource: Resource) -> None:
