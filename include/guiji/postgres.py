@@ -396,7 +396,7 @@ def _launcher(base: Path) -> list[str]:
     if os.geteuid() != 0:
         return []
     prefix = [sys.executable, "-I", "-S", "-c", _UNPRIVILEGED]
-    tried = subprocess.run([*prefix, "namespace", "/bin/true"], capture_output=True, text=True, check=False)  # noqa: S603
+    tried = subprocess.run([*prefix, "namespace", "/bin/sh", "-c", ":"], capture_output=True, text=True, check=False)  # noqa: S603
     if tried.returncode == 0:
         _give(base, f"{os.geteuid()}:{os.getegid()}")
         return [*prefix, "namespace"]
@@ -407,7 +407,7 @@ def _launcher(base: Path) -> list[str]:
     except KeyError:
         closed: Path | None = Path("/")
     else:
-        wanted = (base, binary("postgres"), Path(sys.executable).resolve())
+        wanted = (base, binary("postgres"))  # Python starts as root, it needs no way in
         closed = next((p for w in wanted if (p := _closed_parent(w)) is not None), None)
         if closed is None:
             return [*prefix, f"{nobody.pw_uid}:{nobody.pw_gid}"]
