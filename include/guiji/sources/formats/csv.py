@@ -301,10 +301,10 @@ def _join_lines(reading: _Reading, data: bytes, scan: _Scan, first: int) -> tupl
             continue
         if isinstance(cells, str):
             return cells, last
-        swallowed = data[scan.starts[first] : scan.ends[last]].split(b"\n")[1:-1]
         width = reading.table.width
+        # a cell that spans lines and holds as many delimiters as a row is more likely to have swallowed one
         if len(cells) != width or (
-            width >= 4 and any(line.count(reading.delimiter.encode()) == width - 1 for line in swallowed)
+            width >= 4 and any("\n" in c and c.count(reading.delimiter) >= width - 1 for c in cells)
         ):
             return RAGGED, last
         return cells, last
