@@ -23,7 +23,7 @@ SEATS = {
 }
 
 
-def _places(city: City, stream: str, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _places(city: City, stream: str, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     i = np.arange(n, dtype=np.int64)
     division = np.array([d[0] for d in DIVISIONS])[i % len(DIVISIONS)]
     seat = np.array([SEATS[d] for d in division])
