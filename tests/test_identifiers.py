@@ -192,7 +192,20 @@ def test_a_credit_code_of_any_authority_is_in_order(head: str) -> None:
 
 
 def test_published_credit_codes_are_in_order() -> None:
-    published = ["91350100M000100Y43", "91110000600037341L"]  # the standard's own example; python-stdnum's
+    published = [
+        "91350100M000100Y43",  # the standard's own example
+        "91110000600037341L",  # python-stdnum's
+        "9144030071526726XG",  # well-known companies and universities, as they print them on their own pages
+        "914403001922038216",
+        "91330100799655058B",
+        "91110000802100433B",
+        "91110000100017643K",
+        "911100001000044477",
+        "91440300708461136T",
+        "91310000132260250X",
+        "12100000400002259P",
+        "12100000400000624D",
+    ]
     assert rows_of(check_credit_code(pa.array(published))) == [(p, OK, None) for p in published]
 
 
