@@ -16,6 +16,6 @@ os.environ["AIRFLOW_CONFIG"] = str(ROOT / "airflow.cfg")
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(ROOT / "dags")
 os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(ROOT / "plugins")
 os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{HOME}/airflow.db"
-os.environ["AIRFLOW__API_AUTH__JWT_SECRET"] = "a secret of the tests, thirty-two bytes or more"
+os.environ["AIRFLOW__API_AUTH__JWT_SECRET"] = "a secret of the tests, " + 64 * "x"
 os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] = "admin:admin,viewer:viewer"
 os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"] = f"{HOME}/passwords.json"

@@ -37,16 +37,6 @@ RETRY_POLICY = ExceptionRetryPolicy(
         RetryRule(exception="guiji.errors.GuijiError", action=RetryAction.FAIL, reason="重试无用，需要人处理"),
     ]
 )
-#: When a resource is fetched unless its file names a cron: the cycle's label -> cron without minute and hour
-_CYCLES = {
-    UpdateCycle.REALTIME: "* * *",
-    UpdateCycle.DAILY: "* * *",
-    UpdateCycle.WEEKLY: "* * 1",
-    UpdateCycle.MONTHLY: "1 * *",
-    UpdateCycle.QUARTERLY: "1 1,4,7,10 *",
-    UpdateCycle.HALF_YEARLY: "1 1,7 *",
-    UpdateCycle.YEARLY: "1 1 *",
-}
 _WAYS = {"database": "库表", "sftp": "SFTP", "ftp": "FTP", "files": "文件", "http": "接口"}
 
 
@@ -147,18 +137,20 @@ def build_broken(catalog_id: str, problems: list[str]) -> DAG:
 def choose_schedule(resource: Resource) -> str | None:
     """The engineer's cron, else one from the update cycle; None for what is fetched by hand (不定期, 不更新).
 
-    Nightly between one and five, each resource at its own minute, so that a front-end is not asked for everything at
-    the stroke of the hour; the minute follows from the id, so that it is the same in every process.
+    Every cycle of a day and longer is looked for every night: a monthly delivery that is due on the tenth comes on any of
+    ten days. ``tasks.stage`` ends the run at once when the window is met. Between one and five o'clock, each resource at
+    its own minute, so that a front-end is not asked for everything at the stroke of the hour; the minute follows from the
+    id, so that it is the same in every process.
     """
+    cycle = resource.model.update_cycle
     if resource.model.delivery.cron:
         return resource.model.delivery.cron
-    if resource.model.update_cycle is UpdateCycle.REALTIME:
+    if cycle is UpdateCycle.REALTIME:
         return "*/15 * * * *"
-    days = _CYCLES.get(resource.model.update_cycle)
-    if days is None:
+    if cycle in (UpdateCycle.IRREGULAR, UpdateCycle.NEVER):
         return None
     spread = sum(ord(c) * (i + 7) for i, c in enumerate(resource.id)) % 240
-    return f"{spread % 60} {1 + spread // 60} {days}"
+    return f"{spread % 60} {1 + spread // 60} * * *"
 
 
 def choose_start(resource: Resource) -> datetime:

@@ -74,7 +74,7 @@ def describe_resource(resource: Resource) -> str:
             ),
         ]
     sections.append(
-        "补数：触发时填写窗口起止，或用 `airflow backfill create`，只重读那些窗口。"
+        "每晚查看本周期的数据是否送达；已入库且无待整改问题的，当晚即跳过。\n\n补数：触发时填写窗口起止，或用 `airflow backfill create`，只重读那些窗口。"
         "批次是否完成以账本 `ops.batch` 为准，重复运行不会重复入库。"
     )
     return "\n\n".join(sections) + "\n"

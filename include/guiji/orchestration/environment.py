@@ -43,8 +43,8 @@ def load_secrets(home: Path) -> Secrets:
 
         fresh = {
             "fernet_key": Fernet.generate_key().decode(),
-            "jwt_secret": secrets.token_urlsafe(48),
-            "api_secret": secrets.token_urlsafe(48),
+            "jwt_secret": secrets.token_urlsafe(64),
+            "api_secret": secrets.token_urlsafe(64),
             "password": secrets.token_urlsafe(9),
         }
         temporary = path.with_name(f".{path.name}.{os.getpid()}")

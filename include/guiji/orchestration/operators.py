@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 def run_or_skip(step: Callable[[Settings], T]) -> T:
-    """Runs a step of ``tasks``; what a newer run supersedes shows as skipped."""
+    """Runs a step of ``tasks``; what needs no doing, or what a newer run does, shows as skipped."""
     try:
         return tasks.run_step(step)
-    except tasks.BatchSuperseded as exc:
+    except (tasks.BatchSuperseded, tasks.NothingToDo) as exc:
         raise AirflowSkipException(str(exc)) from None
 
 

@@ -107,8 +107,11 @@ def build_report() -> DAG:
     dag = _make_dag(
         "report.monthly",
         dag_display_name="月度通报",
-        doc_md="每月 24 日生成归集通报，指标数字冻结在 `ops.report`，重新生成逐字节相同。",
-        schedule="0 8 24 * *",
+        doc_md=(
+            "每月 24 日按当日状况生成本月归集通报（25 日前报送），次月 3 日生成全月通报。"
+            "指标数字冻结在 `ops.report`，重新生成逐字节相同。"
+        ),
+        schedule="0 8 3,24 * *",
         tags=["运行"],
         params={
             "month": Param(

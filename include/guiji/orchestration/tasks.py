@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from guiji.errors import GuijiError
@@ -48,6 +48,13 @@ class BatchSuperseded(GuijiError):
     cause = "superseded"
 
 
+class NothingToDo(GuijiError):
+    """A scheduled run that has nothing to fetch, and need not have."""
+
+    exit_code = 0
+    cause = "nothing_to_do"
+
+
 def run_step(step: Callable[[Settings], T]) -> T:
     """Runs a step with this installation's settings; foreign exceptions leave it scrubbed, as UnexpectedError."""
     from guiji.orchestration.connections import register_airflow_connections
@@ -68,13 +75,67 @@ def run_step(step: Callable[[Settings], T]) -> T:
 
 
 def stage(settings: Settings, resource_id: str, context: Any) -> str:
-    """Stages the delivery of this run's window; returns the batch id. A retry keeps it."""
+    """Stages the delivery of this run's window; returns the batch id. A retry keeps it.
+
+    A scheduled run looks every night until the window's delivery is in and nothing in it waits to be mended; a night
+    without one is no failure before the window is overdue. Both show as skipped (NothingToDo).
+    """
     from guiji.catalog import load_resource
+    from guiji.errors import NothingDelivered
     from guiji.pipeline import stage_resource
 
     resource = load_resource(settings.catalog, resource_id)
     window = choose_window(resource, context)
-    return stage_resource(resource_id, settings, window, context["run_id"], say=say, resource=resource)
+    is_scheduled = _run_type(context) == "scheduled"
+    if is_scheduled and (batch_id := find_settled(settings, resource)):
+        raise NothingToDo(
+            f"The current window of {resource_id} is met by batch {batch_id}, and nothing in it is to be mended."
+        )
+    try:
+        return stage_resource(resource_id, settings, window, context["run_id"], say=say, resource=resource)
+    except NothingDelivered as exc:
+        if is_scheduled and not is_overdue(settings, resource):
+            raise NothingToDo(str(exc)) from None
+        raise
+
+
+def find_settled(settings: Settings, resource: Resource) -> str | None:
+    """The published batch that settles the current window: it came, and no ticket of the resource is open."""
+    from guiji.catalog.models import UpdateCycle
+    from guiji.freshness import current_window
+    from guiji.warehouse import connect
+
+    if resource.model.update_cycle is UpdateCycle.REALTIME:
+        return None
+    window = current_window(resource, settings.now())
+    with connect(settings, autocommit=True) as conn:
+        row = conn.execute(
+            """/* guiji stage settled */
+            SELECT batch_id FROM ops.batch
+            WHERE resource_id = %(id)s AND status = 'published' AND window_start >= %(start)s AND window_start < %(end)s
+              AND NOT EXISTS (SELECT FROM ops.ticket WHERE resource_id = %(id)s AND closed_at IS NULL)
+            ORDER BY batch_no DESC LIMIT 1""",
+            {"id": resource.id, "start": window.start, "end": window.end},
+        ).fetchone()
+    return row["batch_id"] if row else None
+
+
+def is_overdue(settings: Settings, resource: Resource) -> bool:
+    """True when the current window's delivery should have come by now and none has been published."""
+    from guiji.freshness import current_window, windows_between
+    from guiji.warehouse import connect
+
+    window = current_window(resource, settings.now())
+    due = [w.due_at for w in windows_between(resource, window.start, window.end)]
+    if not due or settings.now() <= due[0]:
+        return False
+    with connect(settings, autocommit=True) as conn:
+        met = conn.execute(
+            """/* guiji stage met */ SELECT 1 FROM ops.batch
+            WHERE resource_id = %s AND status = 'published' AND window_start >= %s AND window_start < %s LIMIT 1""",
+            (resource.id, window.start, window.end),
+        ).fetchone()
+    return met is None
 
 
 def choose_window(resource: Resource, context: Any) -> Window | None:
@@ -88,10 +149,14 @@ def choose_window(resource: Resource, context: Any) -> Window | None:
     start, end = context["params"].get("start"), context["params"].get("end")
     if start and end:
         return Window(_read_moment(start), _read_moment(end))
-    run = context["dag_run"]
-    if str(getattr(run.run_type, "value", run.run_type)) == "backfill":
-        return current_window(resource, run.logical_date.astimezone(TIME_ZONE))
+    if _run_type(context) == "backfill":
+        return current_window(resource, context["dag_run"].logical_date.astimezone(TIME_ZONE))
     return None
+
+
+def _run_type(context: Any) -> str:
+    run_type = context["dag_run"].run_type
+    return str(getattr(run_type, "value", run_type))
 
 
 def check(settings: Settings, resource_id: str, batch_id: str) -> None:
@@ -166,26 +231,33 @@ def deliver_notices(settings: Settings) -> None:
         say(f"{send(conn, settings, load_catalog(settings.catalog))}")
 
 
-def report_month(settings: Settings, month: str | None) -> str:
-    """Builds the frozen report of ``month`` (the month that is running where None); returns the month."""
+def report_month(settings: Settings, month: str | None) -> None:
+    """Freezes and writes a report: the named month; else until the 23rd the whole former month, then the running one."""
     from guiji.catalog import load_catalog
     from guiji.report import build_report
     from guiji.warehouse import connect
 
     today = settings.today()
-    month = month or f"{today:%Y-%m}"
+    first = date.fromisoformat(f"{month}-01") if month else today.replace(day=1)
+    if not month and today.day < 24:
+        first = (first - timedelta(days=1)).replace(day=1)
+    last = (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
     with connect(settings) as conn:
-        files = build_report(
-            conn, settings, load_catalog(settings.catalog), month, today, settings.home / "reports" / month
-        )
-    say(f"{files}")
-    return month
+        out = settings.home / "reports"
+        say(str(build_report(conn, settings, load_catalog(settings.catalog), f"{first:%Y-%m}", min(today, last), out)))
 
 
 def sweep_staging(settings: Settings, keep_days: int) -> None:
+    """Removes old load packages, never one that a run or a person still needs."""
     from guiji.staging import sweep
+    from guiji.warehouse import connect
 
-    say(f"{sweep(settings, keep_days)}")
+    with connect(settings, autocommit=True) as conn:
+        needed = conn.execute(
+            "/* guiji sweep */ SELECT batch_id FROM ops.batch WHERE status IN ('staged', 'held')"
+        ).fetchall()
+    removed = sweep(settings, keep_days, keep={row["batch_id"] for row in needed})
+    say(f"{len(removed)} load packages removed")
 
 
 # --- held batches --------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import hmac
 import logging
 import re
 import time
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,6 +33,13 @@ log = logging.getLogger(__name__)
 
 REVIEW_DAG_ID = "hold.review"
 CATALOG_SECONDS = 60.0
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; "
+    "form-action 'self'; frame-ancestors 'self'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
 _MONTH = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
 _BATCH = re.compile(r"^[0-9A-Za-z_-]{1,64}$")
 
@@ -169,12 +177,19 @@ def decide(
 
 
 @app.get("/reports/{month}")
-def show_report(month: str, user: Reader) -> HTMLResponse:
-    """The frozen report as it was published."""
-    page = queries.find_report(Settings.from_env(), month) if _MONTH.match(month) else None
-    if page is None:
+def show_report(month: str, user: Reader, as_of: date | None = None) -> HTMLResponse:
+    """The report, drawn from its frozen figures: the same bytes as the file that was sent round."""
+    from guiji.report.freeze import find_frozen
+    from guiji.report.html import render_report
+    from guiji.warehouse import connect
+
+    frozen = None
+    if _MONTH.match(month):
+        with connect(Settings.from_env(), autocommit=True) as conn:
+            frozen = find_frozen(conn, month, as_of)
+    if frozen is None:
         raise HTTPException(404, "没有这个月的通报")
-    return HTMLResponse(page)
+    return HTMLResponse(render_report(frozen), headers=HEADERS)
 
 
 @app.get("/trace")
@@ -211,14 +226,7 @@ def show_trace(
 
 
 def _page(template: str, **values: Any) -> HTMLResponse:
-    headers = {
-        "Cache-Control": "no-store",
-        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; "
-        "frame-ancestors 'self'; base-uri 'none'",
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "same-origin",
-    }
-    return HTMLResponse(render(template, **values), headers=headers)
+    return HTMLResponse(render(template, **values), headers=HEADERS)
 
 
 def _seal(settings: Settings, user: Any, purpose: str) -> str:

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from guiji.settings import Settings
-
 if TYPE_CHECKING:
     from psycopg import Connection
 
@@ -56,7 +54,9 @@ class DepartmentState:
     @property
     def worst(self) -> str:
         """The state that a person should see first."""
-        states = [s.batch["status"] if s.batch else "none" for s in self.resources]
+        states = [
+            s.batch["status"] if s.batch and s.batch["cause"] != "nothing_delivered" else "none" for s in self.resources
+        ]
         late = {s.window["state"] for s in self.resources if s.window}
         if {"failed", "refused"} & set(states) or "missed" in late:
             return "bad"
@@ -82,7 +82,8 @@ def load_departments(conn: Conn, catalog: Catalog, now: datetime) -> list[Depart
         row["resource_id"]: row
         for row in conn.execute(
             """/* guiji ui departments */
-            SELECT DISTINCT ON (resource_id) * FROM ops.batch ORDER BY resource_id, batch_no DESC"""
+            SELECT DISTINCT ON (resource_id) * FROM ops.batch
+            ORDER BY resource_id, cause IS NOT DISTINCT FROM 'nothing_delivered', batch_no DESC"""
         )
     }
     windows = {
@@ -115,7 +116,7 @@ def sum_day(conn: Conn, now: datetime) -> dict[str, Any]:
     """What came in on the calendar day of ``now``: batches by status, rows read, accepted and rejected."""
     start = now.replace(hour=0, minute=0, second=0, microsecond=0)
     row = conn.execute(
-        """/* guiji ui day */
+        """/* guiji ui day: a look that found no delivery is no batch */
         SELECT count(*) AS batches,
                count(*) FILTER (WHERE status = 'published') AS published,
                count(*) FILTER (WHERE status = 'held') AS held,
@@ -125,7 +126,7 @@ def sum_day(conn: Conn, now: datetime) -> dict[str, Any]:
                coalesce(sum(rows_new), 0)::bigint AS rows_new,
                coalesce(sum(rows_changed), 0)::bigint AS rows_changed,
                coalesce(sum(rows_deleted) FILTER (WHERE status = 'published'), 0)::bigint AS rows_deleted
-        FROM ops.batch WHERE started_at >= %s AND started_at < %s""",
+        FROM ops.batch WHERE started_at >= %s AND started_at < %s AND cause IS DISTINCT FROM 'nothing_delivered'""",
         (start, start + timedelta(days=1)),
     ).fetchone()
     assert row is not None
@@ -178,7 +179,7 @@ def load_libraries(conn: Conn, catalog: Catalog) -> list[LibraryState]:
 
 def list_reports(conn: Conn) -> list[dict[str, Any]]:
     return conn.execute(
-        "/* guiji ui reports */ SELECT month, as_of, frozen_at, sha256 FROM ops.report ORDER BY month DESC LIMIT 24"
+        "/* guiji ui reports */ SELECT month, as_of, frozen_at, sha256 FROM ops.report ORDER BY month DESC, as_of DESC LIMIT 24"
     ).fetchall()
 
 
@@ -229,13 +230,6 @@ def list_tickets(conn: Conn, resource_id: str) -> list[dict[str, Any]]:
         SELECT * FROM ops.ticket WHERE resource_id = %s ORDER BY closed_at IS NOT NULL, opened_at DESC LIMIT 50""",
         (resource_id,),
     ).fetchall()
-
-
-def find_report(settings: Settings, month: str) -> bytes | None:
-    """The frozen report page of ``month`` (already checked to be YYYY-MM), or None."""
-    folder = settings.home / "reports" / month
-    page = next(iter(sorted(folder.glob("*.html"))), None) if folder.is_dir() else None
-    return page.read_bytes() if page else None
 
 
 def _count_by_library(conn: Conn, query: str) -> dict[str, int]:

@@ -74,6 +74,8 @@ def describe_status(batch: dict[str, Any] | None) -> tuple[str, str]:
     """Word and tone of a resource's last batch."""
     if batch is None:
         return "未归集", "none"
+    if batch["cause"] == "nothing_delivered":
+        return "尚未送达", "none"
     if batch["status"] == "published" and batch["outcome"] == "warning":
         return "已入库 · 有问题", "note"
     return STATUS[batch["status"]]
