@@ -140,7 +140,7 @@ class Ledger:
     ) -> str:
         self._n += 1
         batch_id = hashlib.sha256(f"{resource_id}|{moment}|{self._n}".encode()).hexdigest()[:16]
-        start, end = window or (moment.replace(day=1, hour=0, minute=0), moment)
+        start, end = window or (moment.replace(day=1, hour=0, minute=0, second=0), moment + timedelta(seconds=1))
         counts = {f"rows_{k}": v for k, v in rows.items()}
         counts.setdefault("rows_read", sum(v for k, v in counts.items() if k not in ("rows_deleted", "rows_skipped")))
         names = ", ".join(counts)

@@ -27,12 +27,12 @@ def _svg(width: int, height: float, label: str, parts: Sequence[str]) -> str:
 
 def draw_bars(rows: Sequence[tuple[str, str, float | None]], label: str, *, color: str = BLUE) -> str:
     """Horizontal bars of shares 0..1: (name, value as text, share); None is drawn as an empty track."""
-    width, left, right, line = 680, 176, 92, 27
+    width, left, right, line = 440, 138, 74, 27
     track = width - left - right
     parts = []
     for i, (name, value, share) in enumerate(rows):
         y = 4 + i * line
-        parts.append(_text(left - 12, y + 15, _cut(name, 12), anchor="end"))
+        parts.append(_text(left - 12, y + 15, _cut(name, 10), anchor="end"))
         parts.append(f'<rect x="{left}" y="{y + 4}" width="{track}" height="14" rx="3" fill="#f1f4f8"/>')
         if share is not None:
             shade = color if share >= 0.9 else AMBER if share >= 0.6 else RED
@@ -46,7 +46,7 @@ def draw_bars(rows: Sequence[tuple[str, str, float | None]], label: str, *, colo
 
 def draw_columns(days: Sequence[tuple[str, int, int]], label: str) -> str:
     """A column per day: (label, accepted rows, rejected rows), rejected on top."""
-    width, height, left, bottom, top = 680, 230, 58, 28, 14
+    width, height, left, bottom, top = 440, 214, 54, 28, 14
     peak = _nice(max((a + r for _, a, r in days), default=1))
     area, step = height - bottom - top, (width - left - 8) / max(1, len(days))
     parts = _grid(width, left, top, area, [(say_short(peak * n // 4), n / 4) for n in range(5)])
@@ -62,18 +62,18 @@ def draw_columns(days: Sequence[tuple[str, int, int]], label: str) -> str:
             parts.append(
                 f'<rect x="{x:.1f}" y="{base - good - tall:.1f}" width="{w:.1f}" height="{tall:.1f}" fill="{RED}"/>'
             )
-        if len(days) <= 16 or i % 2 == 0:
+        if len(days) <= 12 or i % 3 == 0:
             parts.append(_text(x + w / 2, height - 10, day, size=11, anchor="middle", fill=MUTED))
     return _svg(width, height, label, parts)
 
 
 def draw_lines(months: Sequence[str], series: Sequence[tuple[str, str, Sequence[float | None]]], label: str) -> str:
     """Shares over months: (name, colour, values); a gap stays a gap."""
-    width, height, left, bottom, top, right = 680, 240, 48, 30, 16, 20
+    width, height, left, bottom, top, right = 900, 260, 48, 30, 16, 30
     area, step = height - bottom - top, (width - left - right) / max(1, len(months) - 1)
     known = [v for _, _, values in series for v in values if v is not None]
     low = 0.0 if not known or min(known) < 0.5 else 0.5 if min(known) < 0.8 else 0.8
-    ticks = [(f"{(low + (1 - low) * n / 4) * 100:.0f}%", n / 4) for n in range(5)]
+    ticks = [(f"{(low + (1 - low) * n / 5) * 100:.0f}%", n / 5) for n in range(6)]
     parts = _grid(width, left, top, area, ticks)
     middle = (width - left - right) / 2 if len(months) == 1 else 0.0
     for i, month in enumerate(months):

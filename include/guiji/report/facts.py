@@ -166,7 +166,7 @@ def load_month(conn: Connection[dict[str, Any]], catalog: Catalog, period: Perio
             one.in_time += row["closed_at"] is not None and row["closed_at"] <= row["due_at"]
     names = {d.id: d.name for d in catalog.departments.values()}
     for one in facts.values():
-        names.setdefault(one.department_id, one.department_id)
+        names.setdefault(one.department_id, f"{one.department_id}（未登记的部门）")
     return MonthFacts(
         period=period,
         resources=dict(sorted(facts.items())),

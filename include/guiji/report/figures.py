@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,7 +185,7 @@ def compute_figures(month: MonthFacts, catalog: Catalog, city: City) -> dict[str
         "windows": [_window(month, w) for w in month.windows if w["state"] != "met"][:MAX_LISTED],
         "rules": _top_rules(month),
         "tickets": [_ticket(month, t) for t in month.tickets if t["closed_at"] is None][:MAX_LISTED],
-        "days": [{k: (int(v) if k != "day" else v) for k, v in d.items()} for d in month.days],
+        "days": _every_day(month),
         "trend": _trend(month, headline),
         "unmeasurable": [{"name": n, "formula": f, "missing": m} for n, f, m in UNMEASURABLE],
         "traces": traces,
@@ -333,6 +333,18 @@ def _top_rules(month: MonthFacts) -> list[dict[str, Any]]:
         }
         for r in failing[:TOP_RULES]
     ]
+
+
+def _every_day(month: MonthFacts) -> list[dict[str, Any]]:
+    """Every day that has begun, those without a batch as well: a gap must be seen."""
+    found = {d["day"]: d for d in month.days}
+    day, days = month.period.start, []
+    while day < month.period.stop:
+        line = found.get(f"{day:%Y-%m-%d}", {})
+        names = ("batches", "published", "rows_read", "rows_rejected")
+        days.append({"day": f"{day:%Y-%m-%d}", **{n: int(line.get(n) or 0) for n in names}})
+        day += timedelta(days=1)
+    return days
 
 
 def _trend(month: MonthFacts, headline: dict[str, Any]) -> list[dict[str, Any]]:
