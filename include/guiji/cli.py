@@ -287,15 +287,15 @@ def catalog_check(
     from guiji.catalog import check_catalog, load_catalog
 
     folder = path or Settings.from_env().catalog
+    catalog = load_catalog(folder)
     problems = check_catalog(folder)
     for problem in problems:
         print(problem)
-    if problems:
+    if any(not p.warning for p in problems):
         raise SystemExit(2)
-    catalog = load_catalog(folder)
     print(
-        f"{len(catalog.resources)} resources of {len(catalog.departments)} departments, "
-        f"{len(catalog.libraries)} libraries: no problem found."
+        f"{len(catalog.resources)} resources of {len(catalog.departments)} departments, {len(catalog.libraries)} libraries: "
+        + (f"{len(problems)} warnings." if problems else "no problem found.")
     )
 
 

@@ -127,7 +127,7 @@ HOUSEHOLD = (
     Kind("更新早于出生", "更新时间早于出生日期", "gaj.household", ("updated_after_birth",),
          put(gxsj="1981-01-01 00:00:00")),
     Kind("日期写法不认识", "出生日期写成农历", "gaj.household", ("birth_date.type",), put(csrq="农历七月初七")),
-    Kind("性别与号码不符", "性别与号码第17位不符", "gaj.household", ("sex_agrees", "id_number.identifier"), other_sex,
+    Kind("性别与号码不符", "性别与号码第17位不符", "gaj.household", ("id_number.identifier",), other_sex,
          verdict="suspicious"),
     Kind("占位电话", "联系电话是占位号码", "gaj.household", ("phone_is_real",), put(lxdh="13800138000"),
          verdict="suspicious"),
@@ -168,7 +168,7 @@ ENTERPRISE = (
     Kind("注册资本为负", "注册资本小于零", "scjg.enterprise", ("capital.range",), put(zczb="-100.00")),
     Kind("注册资本非数字", "注册资本写成文字", "scjg.enterprise", ("capital.type",), put(zczb="壹佰万")),
     Kind("期限早于成立", "营业期限早于成立日期", "scjg.enterprise", ("term_in_order",), put(yyqxz="1990-01-01")),
-    Kind("注册号区划不符", "注册号与信用代码区划不一致", "scjg.enterprise", ("registration_agrees", "registration_no.identifier"),
+    Kind("注册号区划不符", "注册号与信用代码区划不一致", "scjg.enterprise", ("registration_no.identifier",),
          edit("zch", lambda t: "150699" + t[6:]), verdict="suspicious"),
 )  # fmt: skip
 TAX = (
