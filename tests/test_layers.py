@@ -18,12 +18,14 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(["errors", "masking", "install", "__init__"], 0),
     **dict.fromkeys(["settings"], 1),
     **dict.fromkeys(
-        ["records", "secrets", "connections", "postgres", "calendar", "city", "codes", "audit", "engine"], 2
+        ["records", "secrets", "connections", "postgres_cluster", "calendar", "city", "codes", "audit", "engine"], 2
     ),
     **dict.fromkeys(["structure", "identifier_bytes", "identifier_reasons"], 2),
-    **dict.fromkeys(["warehouse", "catalog", "identifier_checks"], 3),
+    **dict.fromkeys(["postgres_process"], 3),
+    **dict.fromkeys(["postgres"], 4),
+    **dict.fromkeys(["catalog", "identifier_checks"], 3),
     **dict.fromkeys(["delivery_windows", "tickets", "identifier_citizen", "identifier_units"], 4),
-    **dict.fromkeys(["ledger", "identifiers"], 5),
+    **dict.fromkeys(["warehouse", "ledger", "identifiers"], 5),
     **dict.fromkeys(["freshness"], 6),
     **dict.fromkeys(["sources", "staging", "standardize", "quality", "library", "notices", "report"], 7),
     **dict.fromkeys(["pipeline", "precheck"], 8),

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from guiji import postgres, warehouse
+from guiji import postgres, postgres_process, warehouse
 from guiji.errors import UsageError, WarehouseUnavailable
 from guiji.settings import Settings
 
@@ -282,7 +282,7 @@ def test_f55_the_pid_file_of_a_live_postmaster_is_left_alone(own: Settings) -> N
     postgres.ensure_running(own)
     file = own.home / "postgres" / "data" / "postmaster.pid"
     before = file.read_text()
-    postgres._clear_foreign_pid(own.home / "postgres" / "data")
+    postgres_process.clear_foreign_pid(own.home / "postgres" / "data")
     assert file.read_text() == before
 
 
@@ -349,8 +349,8 @@ def test_as_root_no_account_is_made_and_no_folder_opened(own: Settings) -> None:
 def test_as_root_without_user_namespaces_nobody_runs_the_server_or_the_message_says_why(
     own: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forbidden = postgres._UNPRIVILEGED.replace("libc.unshare(0x10000000) != 0", "True")
-    monkeypatch.setattr(postgres, "_UNPRIVILEGED", forbidden)
+    forbidden = postgres_process._UNPRIVILEGED.replace("libc.unshare(0x10000000) != 0", "True")
+    monkeypatch.setattr(postgres_process, "_UNPRIVILEGED", forbidden)
     with pytest.raises(UsageError, match=r"PostgreSQL refuses to run as root.*may not enter .*GUIJI_WAREHOUSE"):
         postgres.ensure_running(own)  # pytest's folders are closed to others
 
