@@ -17,19 +17,18 @@ FILES = sorted(p for p in PACKAGE.rglob("*.py") if "__pycache__" not in p.parts)
 LAYERS: dict[str, int] = {
     **dict.fromkeys(["errors", "masking", "install", "__init__"], 0),
     **dict.fromkeys(["settings"], 1),
-    **dict.fromkeys(
-        ["records", "secrets", "connections", "postgres_cluster", "calendar", "city", "codes", "audit", "engine"], 2
-    ),
+    **dict.fromkeys(["records", "secrets", "connections", "postgres_cluster", "calendar", "city", "codes", "audit"], 2),
     **dict.fromkeys(["structure", "identifier_bytes", "identifier_reasons"], 2),
     **dict.fromkeys(["postgres_process"], 3),
     **dict.fromkeys(["postgres"], 4),
     **dict.fromkeys(["catalog", "identifier_checks"], 3),
-    **dict.fromkeys(["delivery_windows", "tickets", "identifier_citizen", "identifier_units"], 4),
+    **dict.fromkeys(["delivery_windows", "tickets", "engine", "identifier_citizen", "identifier_units"], 4),
     **dict.fromkeys(["warehouse", "ledger", "identifiers"], 5),
     **dict.fromkeys(["freshness"], 6),
+    **dict.fromkeys(["render"], 7),
     **dict.fromkeys(["sources", "staging", "standardize", "quality", "library", "notices", "report"], 7),
     **dict.fromkeys(["pipeline", "precheck"], 8),
-    **dict.fromkeys(["render", "doctor"], 9),
+    **dict.fromkeys(["doctor"], 9),
     **dict.fromkeys(["orchestration"], 10),
     **dict.fromkeys(["ui"], 11),
     **dict.fromkeys(["demo"], 12),
