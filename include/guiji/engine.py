@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from guiji.settings import Settings
 
@@ -87,6 +87,20 @@ def scan_parquet(paths: str | Path | Sequence[str | Path], *, row_number: bool =
     return f"read_parquet([{names}], hive_partitioning = false{', file_row_number = true' if row_number else ''})"
 
 
+def render_expression(expression: str, columns: Collection[str]) -> str:
+    """A condition of the catalog over ``columns`` as SQL; a cast or sum that can't be made is null."""
+    from sqlglot import exp
+
+    from guiji.catalog.expressions import parse_expression
+
+    tree = parse_expression(expression, columns)
+    for cast in list(tree.find_all(exp.Cast)):
+        if type(cast) is exp.Cast:
+            cast.replace(exp.TryCast(this=cast.this, to=cast.to))
+    text = tree.sql(dialect="duckdb", identify=True)
+    return f"TRY({text})" if tree.find(exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.Neg) else f"({text})"
+
+
 def copy_to_parquet(
     con: DuckDBPyConnection, select: str, path: Path, metadata: Mapping[str, str] | None = None, comment: str = ""
 ) -> int:
@@ -99,10 +113,15 @@ def copy_to_parquet(
     con.execute(
         f"/* guiji {comment} */ COPY ({select}) TO {quote_text(str(temporary))} (FORMAT parquet, COMPRESSION lz4_raw{kv})"
     )
-    row: Any = con.fetchone()
+    rows = int(con.fetchall()[0][0])
     temporary.chmod(0o600)
     os.replace(temporary, path)
-    return int(row[0])
+    return rows
+
+
+def count_rows(con: DuckDBPyConnection, select: str) -> int:
+    """How many rows ``select`` gives."""
+    return int(con.execute(f"SELECT count(*) FROM ({select})").fetchall()[0][0])  # noqa: S608
 
 
 def read_parquet_metadata(path: str | Path) -> dict[str, str]:

@@ -187,6 +187,7 @@ class Difference:
     rows_deleted: int
     current_rows: int  # rows that served before
     held_reasons: tuple[str, ...] = ()  # mass-change guard
+    notes: tuple[str, ...] = ()  # Chinese; for instance why deletions were not made
 
 
 @dataclass(frozen=True)

@@ -204,6 +204,9 @@ def _plan_field(
             source, kind = f"{source}::VARCHAR", "string"
     checks: list[Check] = []
     direct = _cast_directly(spec, kind, f"_s{i}") if kind != "string" else None
+    text: str | None
+    mapped: str | None
+    cast: str | None
     if direct is not None:
         text = mapped = None
         narrow = None

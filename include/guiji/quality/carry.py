@@ -13,9 +13,9 @@ import json
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from guiji.engine import JUDGED_ON_KEY, RAW_HASHES, SIGNATURE_KEY, read_parquet_metadata, scan_parquet
+from guiji.engine import JUDGED_ON_KEY, RAW_HASHES, SIGNATURE_KEY, count_rows, read_parquet_metadata, scan_parquet
 from guiji.quality.statement import raw_columns, raw_hashes
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def find_carried(
     if metadata.get(SIGNATURE_KEY) != signature or not _is_recent(judged_on, today):
         return None
     h1, h2 = raw_hashes(raw_columns(resource, plans, staged))
-    rows: Any = con.execute(f"SELECT count(*) FROM {scan_parquet(cache)}").fetchone()
+    rows = count_rows(con, f"FROM {scan_parquet(cache)}")
     a, b = RAW_HASHES
     relation = con.sql(
         f"/* guiji {resource.id} carry */ SELECT r._row_no, c.file_row_number AS _cache_row "
@@ -119,7 +119,7 @@ def find_carried(
     empty = np.zeros(0, np.int32)
     return Carried(
         cache=cache,
-        cache_rows=int(rows[0]),
+        cache_rows=rows,
         judged_on=judged_on,
         row_no=np.concatenate([empty, *row_no]),
         cache_row=np.concatenate([empty, *cache_row]),

@@ -20,7 +20,9 @@ def register_functions(con: DuckDBPyConnection, plans: Sequence[FieldPlan]) -> I
     if wanted:
         chosen.append(("guiji_wkb_binary", _read_geometry("wkb"), "BLOB"))
     for name, function, parameter in chosen:
-        con.create_function(name, function, [parameter], "BLOB", type="arrow", null_handling="special")  # type: ignore[arg-type, list-item]
+        con.create_function(  # type: ignore[call-overload]
+            name, function, [parameter], "BLOB", type="arrow", null_handling="special"
+        )
     try:
         yield
     finally:

@@ -156,12 +156,10 @@ class _Known:
             self.answers = (
                 answers
                 if self.answers is None
-                else tuple(  # type: ignore[assignment]
-                    pa.concat_arrays([a, b]) for a, b in zip(self.answers, answers, strict=True)
-                )
+                else tuple(pa.concat_arrays([a, b]) for a, b in zip(self.answers, answers, strict=True))
             )
         if self.answers is None:
             none = judge(self.kind, values, {}, self.today)
             return none
         at = pc.index_in(unique, value_set=self.values).take(encoded.indices)
-        return tuple(a.take(at) for a in self.answers)  # type: ignore[return-value]
+        return tuple(a.take(at) for a in self.answers)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guiji.engine import NULLS_PREFIX, quote_identifier, quote_text
+from guiji.engine import NULLS_PREFIX, quote_identifier, quote_text, render_expression
 from guiji.errors import CatalogError
 from guiji.quality import rules as r
 from guiji.standardize import FieldPlan, dirty_flags
@@ -70,28 +70,13 @@ def list_signals(
             verdict = failed if check.verdict == "failed" else check.verdict
             exempt = "" if plan.spec.name in key else alive
             found.append((rule_id, verdict, f"({check.condition}){exempt}", check.verdict == "failed"))
+    names = [f.name for f in model.fields]
     for rule in model.rules:
         verdict = "rejected" if rule.severity == "reject" else "suspicious"
-        found.append((rule.id, verdict, f"NOT coalesce({render(rule.expr, model)}, true){alive}", True))
+        found.append((rule.id, verdict, f"NOT coalesce({render_expression(rule.expr, names)}, true){alive}", True))
     return tuple(
         Signal(rule_id, verdict, cond, bit, breach) for bit, (rule_id, verdict, cond, breach) in enumerate(found)
     )
-
-
-def render(expression: str, model: object) -> str:
-    """A condition of the catalog in the engine's SQL, over the fields. A cast or sum that can't be made is null."""
-    from sqlglot import exp
-
-    from guiji.catalog.expressions import parse_expression
-    from guiji.catalog.models import ResourceModel
-
-    assert isinstance(model, ResourceModel)
-    tree = parse_expression(expression, [f.name for f in model.fields])
-    for cast in list(tree.find_all(exp.Cast)):
-        if type(cast) is exp.Cast:
-            cast.replace(exp.TryCast(this=cast.this, to=cast.to))
-    text = tree.sql(dialect="duckdb", identify=True)
-    return f"TRY({text})" if tree.find(exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.Neg) else f"({text})"
 
 
 def mask_columns(signals: Sequence[Signal]) -> list[str]:
@@ -158,7 +143,7 @@ def build_statement(
         )
     sql = f"SELECT *, {', '.join(f'{p.value} AS {p.name}' for p in plans)} FROM ({sql})"
     if model.tombstone:
-        sql = f"SELECT *, coalesce({render(model.tombstone, model)}, false) AS _tomb FROM ({sql})"
+        sql = f"SELECT *, coalesce({render_expression(model.tombstone, [f.name for f in model.fields])}, false) AS _tomb FROM ({sql})"
     sql = f"SELECT *, {', '.join(f'{_unbroken(s.condition)} AS _b{s.bit}' for s in signals)} FROM ({sql})"
     sql = f"SELECT *, (_broken IS NOT NULL OR {' OR '.join(f'_b{s.bit}' for s in signals)}) AS _any FROM ({sql})"
 
