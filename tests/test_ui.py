@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ Ask = Callable[..., Answer]
 
 
 @pytest.fixture(scope="module")
-def airflow_auth() -> Iterator[dict[str, str]]:
+def airflow_auth() -> dict[str, str]:
     """Airflow's own authentication on its own database; bearer tokens by user name."""
     from airflow.api_fastapi.app import create_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
@@ -41,7 +41,7 @@ def airflow_auth() -> Iterator[dict[str, str]]:
     initdb()
     manager = create_auth_manager()
     manager.init()
-    yield {
+    return {
         role: manager.generate_jwt(SimpleAuthManagerUser(username=role, role=role.upper()))
         for role in ("admin", "viewer")
     }
@@ -50,7 +50,7 @@ def airflow_auth() -> Iterator[dict[str, str]]:
 @pytest.fixture
 def ask(
     settings: Settings, airflow_auth: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Ask]:
+) -> Ask:
     """Asks a page as a browser would; ``user`` None is somebody who has not logged in."""
     import httpx
 
@@ -77,7 +77,7 @@ def ask(
         response = asyncio.run(go())
         return Answer(response.status_code, response.text, dict(response.headers))
 
-    yield call
+    return call
 
 
 def insert_batch(settings: Settings, batch_id: str, resource_id: str = "gaj.r0000", **values: Any) -> None:
