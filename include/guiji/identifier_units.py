@@ -61,7 +61,7 @@ def check_credit_code(values: pa.Array | pa.ChunkedArray, *, today: date | None 
         for column, weight in enumerate(BODY_WEIGHTS):
             body += body_values[column] * weight
         reason = pairs[values_of[0] * np.uint16(31) + values_of[1]]
-        division = read_number(values_of[2:8]) % 1_000_000
+        division = np.minimum(read_number(values_of[2:8]), 999_999)  # more only where letters stand there (A)
         mark(reason, NUMBER["division_unknown"], (reason == 0) & ~military & ~known[division])
         mark(reason, NUMBER["body_check_digit"], letters[16] != BODY_CHECK[body % 11])
         mark(reason, NUMBER["check_digit"], total % 31 != 0)
