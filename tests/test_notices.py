@@ -18,6 +18,7 @@ import pytest
 from ledger_rows import Conn, Ledger, at, make_catalog, make_department, make_resource, rule
 
 from guiji import warehouse
+from guiji.causes import say_cause
 from guiji.city import City
 from guiji.demo.servers import MailServer
 from guiji.demo.servers.mail import Mail
@@ -26,7 +27,7 @@ from guiji.notices import SendRecord, outbox, send_notices
 from guiji.notices.fix_sheet import name_sheets
 from guiji.notices.mail import clean_header, is_email
 from guiji.notices.reminders import find_stage
-from guiji.notices.words import say_cause, say_share, say_window
+from guiji.notices.words import say_share, say_window
 from guiji.settings import Settings
 
 NOW = at("2026-10-20 10:00")

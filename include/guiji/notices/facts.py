@@ -13,7 +13,7 @@ from guiji.notices import words
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    from guiji.notices.digest import Event
+    from guiji.notices.model import Event
 
 SAMPLES = 5
 MAX_ROWS = 5000

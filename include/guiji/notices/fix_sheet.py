@@ -13,7 +13,7 @@ from guiji.settings import TIME_ZONE
 
 if TYPE_CHECKING:
     from guiji.city import City
-    from guiji.notices.digest import Digest, Sheet
+    from guiji.notices.model import Digest, Sheet
 
 COLUMNS = (
     ("序号", 7),

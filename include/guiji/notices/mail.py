@@ -29,7 +29,7 @@ from guiji.settings import Settings
 if TYPE_CHECKING:
     import jinja2
 
-    from guiji.notices.digest import Digest
+    from guiji.notices.model import Digest
 
 EMAIL = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{2,}"

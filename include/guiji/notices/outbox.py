@@ -20,8 +20,9 @@ import psycopg
 from guiji.city import City, load_city
 from guiji.masking import scrub
 from guiji.notices import reminders
-from guiji.notices.digest import Digest, Event, build_digest, find_recipients, is_for_centre
+from guiji.notices.digest import build_digest, find_recipients, is_for_centre
 from guiji.notices.mail import ChannelDown, Outcome, Postbox, compose_mail, open_postbox
+from guiji.notices.model import Digest, Event
 from guiji.settings import Settings, failpoint
 
 if TYPE_CHECKING:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guiji.masking import scrub
 from guiji.report.facts import MonthFacts, ResourceFacts
+from guiji.report.lines import list_days, list_top_rules, make_ledger_line, make_ticket_line, make_window_line, say_iso
 from guiji.report.queries import QUERIES
-from guiji.settings import TIME_ZONE
 
 if TYPE_CHECKING:
     from guiji.catalog import Catalog
@@ -130,9 +128,6 @@ UNMEASURABLE = (
     ("异议处理率", "已处理的异议 ÷ 受理的异议", "异议受理与处理记录"),
     ("使用排行", "按调用次数、订阅部门数排序", "接口调用与数据订阅日志"),
 )
-WINDOW_STATES = {"late": "逾期交付", "missed": "未交付"}
-RESPONSIBLE = {"department": "部门", "front_end": "前置机或接口", "ours": "平台"}
-TOP_RULES = 20
 MAX_LISTED = 2000
 
 
@@ -173,7 +168,7 @@ def compute_figures(month: MonthFacts, catalog: Catalog, city: City) -> dict[str
         "month": period.month,
         "as_of": period.as_of.isoformat(),
         "complete": period.is_complete,
-        "period": [_iso(period.start), _iso(period.end), _iso(period.stop), _iso(period.cutoff)],
+        "period": [say_iso(period.start), say_iso(period.end), say_iso(period.stop), say_iso(period.cutoff)],
         "city": {"name": city.name, "centre": city.centre, "basis": city.basis},
         "totals": {**_totals(everything), "catalog": sum(r.in_catalog for r in everything)},
         "headline": headline,
@@ -182,14 +177,14 @@ def compute_figures(month: MonthFacts, catalog: Catalog, city: City) -> dict[str
         "ways": ways,
         "resources": [_resource(month, r) for r in everything],
         "national": _national(traces, month, headline),
-        "windows": [_window(month, w) for w in month.windows if w["state"] != "met"][:MAX_LISTED],
-        "rules": _top_rules(month),
-        "tickets": [_ticket(month, t) for t in month.tickets if t["closed_at"] is None][:MAX_LISTED],
-        "days": _every_day(month),
+        "windows": [make_window_line(month, w) for w in month.windows if w["state"] != "met"][:MAX_LISTED],
+        "rules": list_top_rules(month),
+        "tickets": [make_ticket_line(month, t) for t in month.tickets if t["closed_at"] is None][:MAX_LISTED],
+        "days": list_days(month),
         "trend": _trend(month, headline),
         "unmeasurable": [{"name": n, "formula": f, "missing": m} for n, f, m in UNMEASURABLE],
         "traces": traces,
-        "ledger": [_ledger_line(month, b) for b in month.ledger],
+        "ledger": [make_ledger_line(month, b) for b in month.ledger],
         "queries": [{"name": n, "meaning": meaning, "sql": sql} for n, (meaning, sql) in QUERIES.items()],
     }
 
@@ -314,39 +309,6 @@ def _national(traces: list[dict[str, Any]], month: MonthFacts, headline: dict[st
     return {"standard": table["standard"], "date": table["date"], "lines": lines}
 
 
-def _top_rules(month: MonthFacts) -> list[dict[str, Any]]:
-    failing = sorted(
-        (r for r in month.rules if r["failed"]), key=lambda r: (-r["failed"], r["resource_id"], r["rule_id"])
-    )
-    return [
-        {
-            "resource": _name(month, r["resource_id"]),
-            "department": _department(month, r["resource_id"]),
-            "rule_id": r["rule_id"],
-            "title": scrub(r["title"] or r["rule_id"]),
-            "indicator": r["indicator"],
-            "standard": r["standard"] or "",
-            "severity": r["severity"],
-            "failed": int(r["failed"]),
-            "judged": int(r["judged"]),
-            "batches": int(r["batches"]),
-        }
-        for r in failing[:TOP_RULES]
-    ]
-
-
-def _every_day(month: MonthFacts) -> list[dict[str, Any]]:
-    """Every day that has begun, those without a batch as well: a gap must be seen."""
-    found = {d["day"]: d for d in month.days}
-    day, days = month.period.start, []
-    while day < month.period.stop:
-        line = found.get(f"{day:%Y-%m-%d}", {})
-        names = ("batches", "published", "rows_read", "rows_rejected")
-        days.append({"day": f"{day:%Y-%m-%d}", **{n: int(line.get(n) or 0) for n in names}})
-        day += timedelta(days=1)
-    return days
-
-
 def _trend(month: MonthFacts, headline: dict[str, Any]) -> list[dict[str, Any]]:
     """Frozen months, oldest first, and this one."""
     past = [{"month": t["month"], "as_of": t["as_of"], "headline": t["headline"]} for t in reversed(month.trend)]
@@ -354,22 +316,6 @@ def _trend(month: MonthFacts, headline: dict[str, Any]) -> list[dict[str, Any]]:
         p["headline"] = {k: {"a": v["a"], "b": v["b"]} for k, v in p["headline"].items()}
     this = {k: {"a": v["a"], "b": v["b"]} for k, v in headline.items()}
     return [*past, {"month": month.period.month, "as_of": month.period.as_of.isoformat(), "headline": this}]
-
-
-# --- lines ---------------------------------------------------------------------------------------------
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment.astimezone(TIME_ZONE).isoformat(timespec="seconds") if moment else None
-
-
-def _name(month: MonthFacts, resource_id: str) -> str:
-    known = month.resources.get(resource_id)
-    return known.name if known else resource_id
-
-
-def _department(month: MonthFacts, resource_id: str) -> str:
-    return month.department_names.get(resource_id.split(".")[0], resource_id.split(".")[0])
 
 
 def _resource(month: MonthFacts, r: ResourceFacts) -> dict[str, Any]:
@@ -390,41 +336,3 @@ def _resource(month: MonthFacts, r: ResourceFacts) -> dict[str, Any]:
         i.key: {"a": int(i.part(r)), "b": int(i.whole(r))} for i in INDICATORS if i.key not in ("bound", "gathered")
     }
     return line
-
-
-def _window(month: MonthFacts, w: dict[str, Any]) -> dict[str, Any]:
-    until = w["met_at"] or month.period.cutoff
-    return {
-        "department": _department(month, w["resource_id"]),
-        "resource": _name(month, w["resource_id"]),
-        "start": _iso(w["window_start"]),
-        "end": _iso(w["window_end"]),
-        "due_at": _iso(w["due_at"]),
-        "met_at": _iso(w["met_at"]),
-        "state": WINDOW_STATES[w["state"]],
-        "hours": int((until - w["due_at"]).total_seconds() // 3600),
-        "responsible": RESPONSIBLE.get(w["responsible"] or "", "未判定"),
-        "calendar": w["calendar"],
-    }
-
-
-def _ticket(month: MonthFacts, t: dict[str, Any]) -> dict[str, Any]:
-    overdue = month.period.cutoff > t["due_at"]
-    return {
-        "id": int(t["ticket_id"]),
-        "department": _department(month, t["resource_id"]),
-        "resource": _name(month, t["resource_id"]),
-        "rule": scrub(t["title"] or t["rule_id"]),
-        "rule_id": t["rule_id"],
-        "rows": int(t["rows_open"]),
-        "opened_at": _iso(t["opened_at"]),
-        "due_at": _iso(t["due_at"]),
-        "overdue_days": (month.period.cutoff - t["due_at"]).days if overdue else 0,
-        "overdue": overdue,
-    }
-
-
-def _ledger_line(month: MonthFacts, b: dict[str, Any]) -> list[Any]:
-    rows = [int(v) for k, v in b.items() if k.startswith("rows_")]
-    window = f"{_iso(b['window_start'])}/{_iso(b['window_end'])}"
-    return [b["batch_id"], b["resource_id"], b["status"], _iso(b["moment"]), window, *rows, b["cause"] or ""]

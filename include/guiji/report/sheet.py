@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from guiji.report import words
 from guiji.report.figures import INDICATORS
+from guiji.report.workbook import Column, Writer
 from guiji.settings import TIME_ZONE
 
 if TYPE_CHECKING:
     from guiji.report.freeze import Frozen
 
-_XML_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-Column = tuple[str, int, str]  # title, width, kind: text | number | share | score
 LEDGER_COLUMNS: tuple[Column, ...] = (
     ("批次号", 20, "text"),
     ("资源", 24, "text"),
@@ -45,7 +43,7 @@ def write_workbook(frozen: Frozen) -> bytes:
     book.set_properties(
         {"title": title, "author": r["city"]["centre"], "company": r["city"]["centre"], "created": created}
     )
-    writer = _Writer(book)
+    writer = Writer(book)
     _write_overview(writer, frozen, title)
     _write_departments(writer, r)
     _write_groups(writer, r)
@@ -53,56 +51,6 @@ def write_workbook(frozen: Frozen) -> bytes:
     _write_evidence(writer, r)
     book.close()
     return buffer.getvalue()
-
-
-class _Writer:
-    """A workbook under way with its formats; owns nothing but the book it was given."""
-
-    def __init__(self, book: Any) -> None:
-        self.book = book
-        font = {"font_name": "微软雅黑", "font_size": 10, "valign": "top"}
-        box = {**font, "border": 1, "border_color": "#D9DEE5"}
-        add = book.add_format
-        self.title = add({"font_name": "微软雅黑", "font_size": 18, "bold": True, "font_color": "#B3261E"})
-        self.note = add({**font, "font_color": "#667085"})
-        self.header = add({**box, "bold": True, "bg_color": "#0F3D68", "font_color": "#FFFFFF", "text_wrap": True})
-        self.text = add({**box, "text_wrap": True})
-        self.number = add({**box, "num_format": "#,##0"})
-        self.share = add({**box, "num_format": "0.00%", "bold": True})
-        self.score = add({**box, "num_format": "0.00", "bold": True})
-        self.none = add({**box, "font_color": "#98A2B3", "align": "right"})
-
-    def page(self, name: str, columns: Sequence[Column], rows: Sequence[Sequence[Any]], note: str = "") -> Any:
-        """A sheet with a header that stays, filters and widths; returns it for charts."""
-        page = self.book.add_worksheet(name)
-        page.write_string(0, 0, note or name, self.note)
-        for i, (title, width, _) in enumerate(columns):
-            page.set_column(i, i, width)
-            page.write_string(1, i, title, self.header)
-        for n, row in enumerate(rows, 2):
-            for i, (value, (_, _, kind)) in enumerate(zip(row, columns, strict=True)):
-                self.write(page, n, i, value, kind)
-        page.freeze_panes(2, 0)
-        page.autofilter(1, 0, max(2, len(rows) + 1), len(columns) - 1)
-        page.set_landscape()
-        page.set_paper(9)
-        page.fit_to_pages(1, 0)
-        page.repeat_rows(1)
-        return page
-
-    def write(self, page: Any, row: int, column: int, value: Any, kind: str) -> None:
-        if kind == "share":
-            if value["b"]:
-                page.write_number(row, column, value["a"] / value["b"], self.share)
-            else:
-                page.write_string(row, column, words.CANNOT, self.none)
-        elif kind == "score" and value is not None:
-            page.write_number(row, column, value / 100, self.score)
-        elif kind == "number" and value is not None:
-            page.write_number(row, column, value, self.number)
-        else:
-            text = "—" if value is None else str(value)
-            page.write_string(row, column, _XML_ILLEGAL.sub("\ufffd", text)[:32_767], self.text)
 
 
 def _spread(figures: dict[str, Any], keys: Sequence[str]) -> list[Any]:
@@ -119,7 +67,7 @@ ALL_KEYS = [i.key for i in INDICATORS]
 RESOURCE_KEYS = [k for k in ALL_KEYS if k not in ("bound", "gathered")]
 
 
-def _write_overview(w: _Writer, frozen: Frozen, title: str) -> None:
+def _write_overview(w: Writer, frozen: Frozen, title: str) -> None:
     r = frozen.figures
     page = w.book.add_worksheet("概览")
     page.hide_gridlines(2)
@@ -163,7 +111,7 @@ def _write_overview(w: _Writer, frozen: Frozen, title: str) -> None:
     page.fit_to_pages(1, 0)
 
 
-def _write_departments(w: _Writer, r: dict[str, Any]) -> None:
+def _write_departments(w: Writer, r: dict[str, Any]) -> None:
     columns: list[Column] = [
         ("名次", 7, "number"),
         ("部门", 24, "text"),
@@ -209,7 +157,7 @@ def _write_departments(w: _Writer, r: dict[str, Any]) -> None:
         page.insert_chart(len(rows) + 4, 1, chart)
 
 
-def _write_groups(w: _Writer, r: dict[str, Any]) -> None:
+def _write_groups(w: Writer, r: dict[str, Any]) -> None:
     more: list[Column] = [
         ("资源", 8, "number"),
         ("批次", 8, "number"),
@@ -291,7 +239,7 @@ def _write_groups(w: _Writer, r: dict[str, Any]) -> None:
     )
 
 
-def _write_lists(w: _Writer, r: dict[str, Any]) -> None:
+def _write_lists(w: Writer, r: dict[str, Any]) -> None:
     w.page(
         "逾期与未交付",
         [
@@ -408,7 +356,7 @@ def _write_lists(w: _Writer, r: dict[str, Any]) -> None:
         days.insert_chart(1, 6, chart)
 
 
-def _add_lines(w: _Writer, page: Any, name: str, months: int) -> None:
+def _add_lines(w: Writer, page: Any, name: str, months: int) -> None:
     if not months:
         return
     chart = w.book.add_chart({"type": "line"})
@@ -435,7 +383,7 @@ def _add_lines(w: _Writer, page: Any, name: str, months: int) -> None:
     page.insert_chart(months + 4, 0, chart)
 
 
-def _write_evidence(w: _Writer, r: dict[str, Any]) -> None:
+def _write_evidence(w: Writer, r: dict[str, Any]) -> None:
     w.page(
         "溯源",
         [

@@ -1,0 +1,70 @@
+"""Root causes and structural rules as a clerk reads them: what happened, and how to mend it. For mails and reports."""
+
+from __future__ import annotations
+
+#: root cause -> (what happened, how to mend it)
+CAUSES: dict[str, tuple[str, str]] = {
+    "delivery.empty": ("交付的数据为空，或少于约定的最少行数", "请确认导出条件，重新交付完整数据"),
+    "delivery.structure": ("文件或表的结构与目录登记的不一致", "请按目录登记的信息项恢复列名与列数后重新交付"),
+    "delivery.missing_column": ("缺少目录登记的信息项（列）", "请补上缺少的列；列名已变更的，请先申请变更目录"),
+    "delivery.undeclared_column": ("出现目录未登记的信息项（列）", "请去掉多余的列；确需新增的，请先申请变更目录"),
+    "delivery.duplicate_column": ("同一信息项（列）出现多次", "请删去重复的列"),
+    "delivery.missing_metadata": (
+        "表头上方缺少约定的说明信息（如指标、单位、时期）",
+        "请按原格式导出，保留表头上方的说明行",
+    ),
+    "delivery.retyped_column": ("信息项（列）的数据类型与登记的不一致", "请恢复原类型；确需变更的，请先申请变更目录"),
+    "delivery.garbled": ("文字乱码，无法还原", "请用 UTF-8 或 GB18030 编码重新导出"),
+    "delivery.half_a_file": ("文件不完整（传输中断）", "请重新上传完整文件；上传完成后再放置 .ok 标记文件"),
+    "delivery.encoding": ("文件编码无法识别", "请用 UTF-8 或 GB18030 编码重新导出"),
+    "delivery.incomplete": (
+        "文件不完整（传输中断或行数与声明不符）",
+        "请重新上传完整文件；上传完成后再放置 .ok 标记文件",
+    ),
+    "delivery.total": ("接口返回的总数与实际取到的行数不一致", "请检查接口分页与总数字段"),
+    "delivery.format": ("文件格式无法打开", "请确认文件未损坏、未加密，按约定格式重新导出"),
+    "delivery_refused": ("交付整体不符合约定", "请按约定更正后重新交付"),
+    "held.rejected": ("暂缓入库的批次经审核退回", "请更正后重新交付"),
+    "delivered_late": ("逾期的数据已补交", ""),
+    "source_unavailable": ("无法连接数据来源", "请检查前置机、接口或文件服务器及网络"),
+    "source_refused": ("数据来源拒绝登录", "请核对交换账号与授权"),
+    "nothing_delivered": ("没有收到本周期的数据", "请尽快补交"),
+    "mass_change": ("与上一批相比变化过大", "请核对是否漏导、重复导出或条件有误"),
+    "tolerance": ("未通过校验的数据超过约定比例", "请按附件更正后重新交付"),
+    "warehouse_unavailable": ("平台数据库暂时无法连接", "由平台运维处理"),
+    "stale_run": ("任务中途停止", "由平台运维处理"),
+    "mail_refused": ("对方邮件服务器拒收", "请更新联系人邮箱"),
+    "internal": ("平台内部错误", "由平台运维处理"),
+    "accounting": ("批次行数核算不平，已整批回滚", "由平台运维处理"),
+    "reminded": ("整改期限将至", "请在期限前更正并交付"),
+    "overdue": ("整改已逾期", "请尽快更正并交付"),
+    "escalated": ("整改严重逾期，已报中心督办", "请立即更正并交付，或书面说明原因"),
+}
+
+#: titles of rules that come from the structure of a delivery, where the batch row does not say them
+STRUCTURE: dict[str, str] = {
+    "structure.ragged": "每行的列数应与表头一致",
+    "structure.encoding": "文字应能按文件编码正确读出",
+    "structure.garbled": "文字不得乱码",
+    "structure.bare_quote": "引号应成对出现",
+    "structure.unclosed_quote": "引号应成对出现",
+    "structure.line_break": "单元格内不得有未加引号的换行",
+    "structure.precision_lost": "长数字应以文本保存，不得被表格软件取舍为科学计数",
+    "structure.nul_byte": "不得含有空字符（NUL）",
+}
+
+
+def say_cause(cause: str) -> tuple[str, str]:
+    """What happened and how to mend it; an unknown cause is told by its family, never left blank."""
+    cause = cause.split(":")[0]
+    if cause in CAUSES:
+        return CAUSES[cause]
+    family = cause.split(".")[0]
+    if family == "delivery":
+        return CAUSES["delivery_refused"]
+    return ("", "")
+
+
+def say_demand(rule_id: str) -> str:
+    """What a rule of structure or delivery demands, in Chinese; the empty text where the batch itself must say."""
+    return STRUCTURE.get(rule_id) or say_cause(rule_id)[0]
