@@ -60,7 +60,9 @@ def make_department(id: str) -> DepartmentModel:
 
 def make_resource(id: str = "gaj.person", **changes: Any) -> Resource:
     """A resource of three fields, keyed by ``id_no``; ``fields`` maps names to types."""
-    fields: Mapping[str, str] = changes.pop("fields", {"id_no": "string", "name": "string", "amount": "decimal128(18,4)"})
+    fields: Mapping[str, str] = changes.pop(
+        "fields", {"id_no": "string", "name": "string", "amount": "decimal128(18,4)"}
+    )
     fingerprint = changes.pop("fingerprint", "f1")
     model = ResourceModel.model_validate(
         {
@@ -210,9 +212,7 @@ def stage(
     return Package(staged, checked, quality)
 
 
-def compare(
-    conn: Any, settings: Settings, resource: Resource, package: Package, *, cache: bool = False
-) -> Difference:
+def compare(conn: Any, settings: Settings, resource: Resource, package: Package, *, cache: bool = False) -> Difference:
     """A plain comparison with what serves, as ``library.difference.compare`` would make it."""
     current = fetch_current(conn, resource, settings, package.checked)
     key = resource.model.key
@@ -290,9 +290,7 @@ def deliver(
             token,
             package.quality.reasons,
         )
-    return publish(
-        conn, resource, settings, package.staged, package.checked, package.quality, difference, token
-    )
+    return publish(conn, resource, settings, package.staged, package.checked, package.quality, difference, token)
 
 
 def serving(conn: Any, resource: Resource, *columns: str) -> set[tuple[object, ...]]:

@@ -51,7 +51,7 @@ def other_process(settings: Settings) -> subprocess.Popen[str]:
 def test_f51_a_second_run_finds_the_lease_taken(conn: Any, settings: Settings) -> None:
     process = other_process(settings)
     try:
-        with pytest.raises(LeaseLost, match="Another run of gaj.person holds it"):
+        with pytest.raises(LeaseLost, match=r"Another run of gaj\.person holds it"):
             ledger.acquire_lease(conn, settings, "gaj.person", "mine")
     finally:
         process.kill()
@@ -127,7 +127,9 @@ def test_a_refused_delivery_opens_a_ticket_and_tells_once(conn: Any, settings: S
 def test_an_unavailable_source_tells_once_a_window_and_again_when_it_is_back(conn: Any, settings: Settings) -> None:
     resource = make_resource()
     for run in ("b1", "b2", "b3"):
-        ledger.finish_batch(conn, settings, resource, window(), run, "failed", "down", "front_end", "source_unavailable")
+        ledger.finish_batch(
+            conn, settings, resource, window(), run, "failed", "down", "front_end", "source_unavailable"
+        )
     deliver(conn, settings, resource, [{"id_no": "1", "name": "a", "amount": None}])
     deliver(conn, settings, resource, [{"id_no": "2", "name": "a", "amount": None}], day=2)
     events = [(e["kind"], e["cause"]) for e in conn.execute("SELECT kind, cause FROM ops.outbox ORDER BY event_id")]

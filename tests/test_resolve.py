@@ -79,7 +79,12 @@ def library_rows(conn: Any) -> set[tuple[object, ...]]:
 
 def test_the_authority_wins_and_a_department_not_named_supplies_nothing(conn: Any, settings: Settings) -> None:
     catalog = catalog_of(police(), health())
-    deliver(conn, settings, catalog.resources["gaj.household"], [{"id_no": "1", "name": "张三", "phone": None, "updated": None}])
+    deliver(
+        conn,
+        settings,
+        catalog.resources["gaj.household"],
+        [{"id_no": "1", "name": "张三", "phone": None, "updated": None}],
+    )
     deliver(
         conn,
         settings,
@@ -98,7 +103,12 @@ def test_the_authority_wins_and_a_department_not_named_supplies_nothing(conn: An
 
 def test_resolving_what_is_clean_does_nothing(conn: Any, settings: Settings) -> None:
     catalog = catalog_of(police())
-    deliver(conn, settings, catalog.resources["gaj.household"], [{"id_no": "1", "name": "张三", "phone": "1", "updated": moment(1)}])
+    deliver(
+        conn,
+        settings,
+        catalog.resources["gaj.household"],
+        [{"id_no": "1", "name": "张三", "phone": "1", "updated": moment(1)}],
+    )
     resolve(conn, settings, "population", catalog)
     before = conn.execute("SELECT xmin::text, * FROM library.person").fetchall()
     record = resolve(conn, settings, "population", catalog)
@@ -156,7 +166,11 @@ def random_rows(rng: random.Random, resource: str) -> list[dict[str, Any]]:
         if resource == "rsj.contract":
             day = when.date()
             rows.append(
-                {"contract_no": f"c{n}", "id_no": rng.choice([person, None]), "job": rng.choice(["工", "农", "无", None])}
+                {
+                    "contract_no": f"c{n}",
+                    "id_no": rng.choice([person, None]),
+                    "job": rng.choice(["工", "农", "无", None]),
+                }
                 | common
                 | {"since": day, "_at": datetime(day.year, day.month, day.day, tzinfo=when.tzinfo)}
             )

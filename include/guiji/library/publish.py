@@ -572,7 +572,10 @@ def translate_errors(resource_id: str, batch_id: str) -> Iterator[None]:
             "of the check step, report it.",
             batch_id=batch_id,
         ) from None
-    except (errors.DiskFull, errors.IoError) as exc:
+    except (errors.DiskFull, errors.IoError, errors.InternalError_) as exc:
+        # a file that may not grow any more is an internal error to PostgreSQL
+        if isinstance(exc, errors.InternalError_) and "file" not in (exc.diag.message_primary or ""):
+            raise
         raise WarehouseUnavailable(
             f"The disk of the warehouse is full or broken ({exc.sqlstate}). {holds}; free space, then run the resource again."
         ) from None
