@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
 from guiji.catalog.models import DepartmentModel, Format, Resource, ResourceModel
 from guiji.records import DeliveredFile, Delivery, ReadReport, Window
 from guiji.settings import TIME_ZONE, Settings
@@ -47,7 +48,13 @@ def make_resource(source: dict[str, Any], columns: Sequence[str | dict[str, Any]
         }
     )
     department = DepartmentModel(
-        id="ab", name="测试局", short_name="测试局", credit_code="x", leader="某某", section="某股", statement_timeout_seconds=60
+        id="ab",
+        name="测试局",
+        short_name="测试局",
+        credit_code="x",
+        leader="某某",
+        section="某股",
+        statement_timeout_seconds=60,
     )
     return Resource(model=model, department=department, path="-", fingerprint="-")
 
@@ -118,5 +125,3 @@ def plain_settings(home: Path) -> Settings:
 def _real_data() -> Path | None:
     value = os.environ.get("GUIJI_REAL_DATA")
     return Path(value) if value else None
-
-

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from delivering import aside, expect, read_bytes, sound
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from guiji.errors import DeliveryRefused
 from guiji.sources.formats import encoding as encoding_module
 from guiji.structure import STRUCTURE
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 ABC = expect("姓名", "编号", "地址")
 
@@ -47,7 +48,9 @@ def test_line_ends_and_a_missing_last_one(tmp_path: Path, end: str, final: bool)
 
 
 def test_columns_are_found_by_name_and_alias_in_any_order(tmp_path: Path) -> None:
-    expected = expect({"title": "姓名"}, {"title": "编号", "aliases": ["证件号码"]}, {"title": "地址", "required": False})
+    expected = expect(
+        {"title": "姓名"}, {"title": "编号", "aliases": ["证件号码"]}, {"title": "地址", "required": False}
+    )
     rows, report = read_bytes(tmp_path, "证件号码, 姓　名 \n1,张三\n".encode(), expected)
     assert sound(rows, expected) == [("张三", "1", None)]
     assert [n for n in report.notes if "地址" in n] != []

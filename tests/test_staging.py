@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from delivering import NOW, OCTOBER, make_resource, plain_settings
+
 from guiji import staging
 from guiji.errors import DeliveryRefused, GuijiError, UsageError
 from guiji.records import DeliveredFile, Delivery, ReadReport

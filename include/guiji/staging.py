@@ -141,6 +141,8 @@ def stage_batch(
             resource_id=resource.id,
         ) from exc
     finally:
+        if hasattr(delivery.batches, "close"):
+            delivery.batches.close()  # a source that was not read to its end holds a connection
         shutil.rmtree(temporary, ignore_errors=True)
 
 
