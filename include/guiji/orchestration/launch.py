@@ -133,11 +133,14 @@ def serve_forever(settings: Settings, *, port: int | None = None) -> int:
 
 def print_address(running: Running) -> None:
     """Tells a person where to look and how to log in."""
-    print(f"  Airflow      {running.url}")
-    print(f"  归集 dashboard {running.dashboard_url}")
-    print(f"  user         {running.user}")
-    print(f"  password     {running.password}")
-    print(f"  logs         {running.logs}", flush=True)
+    print(f"  Airflow    {running.url}")
+    print(f"  dashboard  {running.dashboard_url}")
+    if "AIRFLOW__CORE__AUTH_MANAGER" in running.env:
+        print("  log in as a user of your own auth manager")
+    else:
+        print(f"  user       {running.user}")
+        print(f"  password   {running.password}")
+    print(f"  logs       {running.logs}", flush=True)
 
 
 # --- parts -------------------------------------------------------------------------------------------
