@@ -304,24 +304,50 @@ def record_files(conn: Conn, resource_id: str, batch_id: str, files: tuple[Deliv
         )
 
 
+def count_serving(conn: Conn, resource_id: str) -> int:
+    """How many rows of a resource serve, from the ledger: counting three million would cost more than a small batch."""
+    row = conn.execute(
+        "/* guiji ledger count_serving */ SELECT coalesce(sum(rows_new - rows_deleted), 0)::bigint AS n FROM ops.batch"
+        " WHERE resource_id = %s AND status = 'published'",
+        (resource_id,),
+    ).fetchone()
+    return int(row["n"]) if row else 0
+
+
+def find_cache(conn: Conn, settings: Settings, resource_id: str) -> Path | None:
+    """The snapshot cache that the last publish adopted, where it is still there and holds as many rows as serve."""
+    watermark = get_watermark(conn, resource_id)
+    if watermark is None or watermark.snapshot_cache is None:
+        return None
+    path = settings.home / "cache" / resource_id / f"{watermark.snapshot_cache}.parquet"
+    if not path.is_file():
+        return None
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_metadata(path).num_rows
+    except (pa.ArrowException, OSError):
+        return None
+    return path if rows == count_serving(conn, resource_id) else None
+
+
 def snapshot_cache(conn: Conn, settings: Settings, resource: Resource) -> str | None:
-    """The Parquet cache of the rows that serve, where it agrees with ``source.*`` and today's rules made it.
+    """The cache of the rows that serve, where today's rules made it, so that rows may be carried over unchecked.
 
     None means that every row must be checked and compared again; nothing is lost by that but time.
     """
     if resource.model.load != "snapshot":
         return None
     row = conn.execute(
-        "/* guiji ledger snapshot_cache */ SELECT w.snapshot_cache, b.fingerprint FROM ops.watermark w"
-        " JOIN ops.batch b USING (batch_id) WHERE w.resource_id = %s",
+        "/* guiji ledger snapshot_cache */ SELECT b.fingerprint FROM ops.watermark w JOIN ops.batch b USING (batch_id)"
+        " WHERE w.resource_id = %s",
         (resource.id,),
     ).fetchone()
-    if row is None or row["snapshot_cache"] is None or row["fingerprint"] != resource.fingerprint:
+    if row is None or row["fingerprint"] != resource.fingerprint:
         return None
-    from guiji.library.difference import cache_directory
-
-    path = cache_directory(settings, resource.id) / f"{row['snapshot_cache']}.parquet"
-    return str(path) if path.is_file() else None
+    path = find_cache(conn, settings, resource.id)
+    return str(path) if path else None
 
 
 # --- leases ------------------------------------------------------------------------------------------
@@ -468,6 +494,8 @@ __all__ = [
     "check_lease",
     "close_tickets",
     "confirm_lease",
+    "count_serving",
+    "find_cache",
     "finish_batch",
     "get_batch",
     "get_watermark",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from guiji import ledger
-from guiji.library.difference import Current, cache_directory
+from guiji.library.difference import Current
 from guiji.library.load import count_rows, read_batches
 from guiji.library.tables import columns_sql, match_sql, source_table
 from guiji.records import CheckedBatch
@@ -39,17 +39,15 @@ def fetch_current(conn: Conn, resource: Resource, settings: Settings, checked: C
     if not (there and there["there"]) or _serves_nothing(conn, resource):
         conn.commit()
         return Current(None, 0, complete=True)
-    watermark = ledger.get_watermark(conn, resource.id)
-    serving = _count_serving(conn, resource)
+    rows = ledger.count_serving(conn, resource.id)
+    cache = ledger.find_cache(conn, settings, resource.id) if complete else None
     conn.commit()
+    if cache is not None:
+        return Current(str(cache), rows, complete=True)
     target = Path(checked.directory) / "current.parquet"
     if not complete:
         _look_up(settings, resource, checked, target)
-        return Current(str(target), serving, complete=False)
-    if watermark and watermark.snapshot_cache:
-        cache = cache_directory(settings, resource.id) / f"{watermark.snapshot_cache}.parquet"
-        if cache.is_file() and count_rows(str(cache)) == serving:
-            return Current(str(cache), serving, complete=True)
+        return Current(str(target), rows, complete=False)
     _rebuild(settings, resource, target)
     return Current(str(target), count_rows(str(target)), complete=True)
 
@@ -59,16 +57,6 @@ def _serves_nothing(conn: Conn, resource: Resource) -> bool:
         sql.SQL(resource.id), source_table(resource)
     )
     return conn.execute(query).fetchone() is None
-
-
-def _count_serving(conn: Conn, resource: Resource) -> int:
-    """How many rows serve, from the ledger: counting three million rows would cost more than a small batch."""
-    row = conn.execute(
-        "/* guiji current */ SELECT coalesce(sum(rows_new - rows_deleted), 0)::bigint AS n FROM ops.batch"
-        " WHERE resource_id = %s AND status = 'published'",
-        (resource.id,),
-    ).fetchone()
-    return int(row["n"]) if row else 0
 
 
 def _rebuild(settings: Settings, resource: Resource, target: Path) -> None:

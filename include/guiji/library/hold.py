@@ -59,6 +59,7 @@ def hold_batch(
                 reason=reason,
                 rules=checked.rules,
                 fingerprint=resource.fingerprint,
+                notes=[*staged.notes, *difference.notes],
             )
             _, new_rows = tickets.track_rejected(conn, settings, resource, staged.batch_id)
             would = {

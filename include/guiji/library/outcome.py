@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from guiji import ledger, tickets
+from guiji.masking import scrub
 from guiji.records import BatchRecord, CheckedBatch, QualityReport, StagedBatch
 from guiji.settings import Settings
 
@@ -53,6 +54,8 @@ def write_batch(conn: Conn, batch_id: str, **values: Any) -> BatchRecord:
 
     if "rules" in values:
         values["rules"] = Jsonb([asdict(r) for r in values["rules"]])
+    if "notes" in values:
+        values["notes"] = Jsonb([scrub(n) for n in values["notes"]])
     row = conn.execute(
         sql.SQL("/* guiji batch */ UPDATE ops.batch SET {} WHERE batch_id = %(batch_id)s RETURNING *").format(
             sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(n), sql.Placeholder(n)) for n in values)

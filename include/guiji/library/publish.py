@@ -104,7 +104,7 @@ def publish(
         record = retry(conn, once)
     failpoint(settings, "publish.after_commit")
     if record.status == "published":
-        _drop_old_caches(settings, resource, difference)
+        _drop_old_caches(conn, resource, difference)
     return record
 
 
@@ -190,6 +190,7 @@ def _publish(
         reason=_reason(applied, approval, former["reason"]),
         rules=checked.rules,
         fingerprint=resource.fingerprint,
+        notes=[*staged.notes, *difference.notes],
     )
     if not applied.late:
         _set_watermark(conn, resource, staged, difference)
@@ -526,13 +527,14 @@ def _demand_space(settings: Settings, difference: Difference) -> None:
         )
 
 
-def _drop_old_caches(settings: Settings, resource: Resource, difference: Difference) -> None:
-    """Removes the snapshot caches that the published one replaces; they can be rebuilt at any time."""
-    if difference.cache is None:
+def _drop_old_caches(conn: Conn, resource: Resource, difference: Difference) -> None:
+    """Removes the snapshot caches that the adopted one replaces; any of them can be rebuilt at any time."""
+    watermark = ledger.get_watermark(conn, resource.id)
+    conn.commit()
+    if difference.cache is None or watermark is None:
         return
-    keep = Path(difference.cache)
-    for path in keep.parent.glob("*.parquet"):
-        if path.name != keep.name:
+    for path in Path(difference.cache).parent.glob("*.parquet"):
+        if path.stem != watermark.snapshot_cache:
             with contextlib.suppress(OSError):
                 path.unlink()
 
