@@ -124,8 +124,7 @@ HOUSEHOLD = (
     Kind("姓名带数字", "姓名里有数字", "gaj.household", ("name_is_words",), edit("xm", lambda t: t + "1")),
     Kind("地址为空", "户籍详址为空", "gaj.household", ("address.required",), put(hjxz="")),
     Kind("外市区划", "户籍区划不属于本市", "gaj.household", ("division_in_city",), put(hjqh="110101")),
-    Kind("更新早于出生", "更新时间早于出生日期", "gaj.household", ("updated_after_birth",),
-         put(gxsj="1981-01-01 00:00:00")),
+    Kind("更新时间不可信", "更新时间早于系统启用", "gaj.household", ("updated_at.range",), put(gxsj="1971-01-01 00:00:00")),
     Kind("日期写法不认识", "出生日期写成农历", "gaj.household", ("birth_date.type",), put(csrq="农历七月初七")),
     Kind("性别与号码不符", "性别与号码第17位不符", "gaj.household", ("id_number.identifier",), other_sex,
          verdict="suspicious"),
@@ -151,8 +150,8 @@ MARRIAGE = (
          put(业务类型="离婚登记", 婚姻状况代码="20")),
     Kind("登记日期非日期", "登记日期写成文字", "mzj.marriage", ("registered_date.type",), put(登记日期="去年腊月")),
     Kind("缺列的行", "一行少了几列", "mzj.marriage", ("structure.ragged",), lambda r: {**r, "_cut": "3"}),
-    Kind("小写x", "号码末位小写x，可自动更正", "mzj.marriage", ("id_number.identifier", "id_number.mended"),
-         edit("公民身份号码", str.lower), verdict="mended"),
+    Kind("全角配偶号码", "配偶号码是全角数字，可自动更正", "mzj.marriage", ("spouse_id_number.identifier",),
+         edit("配偶公民身份号码", full_width), verdict="mended"),
 )  # fmt: skip
 EMPLOYMENT = (
     Kind("合同起止颠倒", "合同终止早于起始", "rsj.employment", ("contract_in_order",),

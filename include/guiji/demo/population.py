@@ -61,8 +61,8 @@ class City:
 
     @property
     def units(self) -> int:
-        """One unit to thirty people."""
-        return max(60, self.people // 30)
+        """One unit to thirty people, and never so few that a single error would be a large share."""
+        return max(400, self.people // 30)
 
 
 def draw(city: City, stream: str, i: Ints) -> npt.NDArray[np.uint64]:

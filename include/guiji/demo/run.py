@@ -39,7 +39,7 @@ def run_demo(settings: Settings, *, people: int, seed: int, until_done: bool) ->
     from guiji.postgres import hold
 
     begun = time.monotonic()
-    console = Console(stderr=False, highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     logging.getLogger("pyftpdlib").setLevel(logging.WARNING)
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     settings = replace(settings, fixed_now=settings.fixed_now or NOW)

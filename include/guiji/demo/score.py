@@ -98,5 +98,5 @@ def _read_marks(directory: Path, resource_id: str, wanted: set[int]) -> dict[int
         for batch in pq.ParquetFile(part).iter_batches(columns=["_row_no", *MARKS[resource_id]]):
             chosen = batch.filter(pc.is_in(batch["_row_no"], value_set=numbers))
             for row in chosen.to_pylist():
-                marks[row.pop("_row_no")] = make_mark(row.values())
+                marks[row["_row_no"]] = make_mark(row[name] for name in MARKS[resource_id])
     return marks
