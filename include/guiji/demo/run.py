@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from guiji.demo.population import City
@@ -84,8 +84,11 @@ def replay(console: Console, running: RunningCity, steps: list[Step], batches: d
     )
     with Progress(*columns, console=console, transient=True, disable=not sys.stdout.isatty()) as progress:
         task = progress.add_task("", total=len(steps))
-        month = ""
+        month, today = "", steps[0].moment.date()
         for step in steps:
+            if step.moment.date() != today:
+                close_day(running, today)
+                today = step.moment.date()
             if f"{step.moment:%Y-%m}" != month and month >= "2026-08":
                 close_month(running, month, step.moment)
             if f"{step.moment:%Y-%m}" != month:
@@ -117,10 +120,23 @@ def replay(console: Console, running: RunningCity, steps: list[Step], batches: d
     return surprises
 
 
+def close_day(running: RunningCity, day: date) -> None:
+    """The evening: windows are checked and mails go out, as the DAGs ``freshness`` and ``notices`` do every day."""
+    from guiji.catalog import load_catalog
+    from guiji.freshness import assess
+    from guiji.notices import send_notices
+    from guiji.warehouse import connect
+
+    at = running.settings.at(datetime(day.year, day.month, day.day, 20, tzinfo=TIME_ZONE))
+    catalog = load_catalog(at.catalog)
+    with connect(at) as conn:
+        assess(conn, at, catalog, at.now())
+        conn.commit()
+        send_notices(conn, at, catalog)
+
+
 def close_month(running: RunningCity, month: str, moment: datetime) -> None:
     """What the big-data centre does at the end of a month: libraries, windows, mails, the frozen report."""
-    from datetime import date
-
     from guiji.catalog import load_catalog
     from guiji.freshness import assess
     from guiji.library.resolve import resolve
