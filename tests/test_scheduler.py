@@ -113,7 +113,7 @@ def test_the_scheduler_takes_a_resource_the_whole_way(running: tuple[Running, Se
     assert ask(settings, "SELECT count(*) AS n FROM library.person") == [{"n": 100}]
 
     # a delivery that has shrunk to a tenth is held: red in Airflow, and a person is asked
-    write_people(folder, f"{settings.today():%Y}1231", 10)
+    write_people(folder, f"{settings.today():%Y%m%d}", 10)
     api.send("POST", "/dags/gaj.people/dagRuns", {"logical_date": None, "dag_run_id": "shrunk"})
     assert wait_for(lambda: (s := api.runs("gaj.people")["shrunk"]) in ("success", "failed") and s, airflow) == "failed"
     held = ask(settings, "SELECT batch_id FROM ops.batch WHERE status = 'held'")[0]["batch_id"]

@@ -92,6 +92,7 @@ def build_dag(resource: Resource) -> DAG:
         default_args={
             "owner": department.short_name,
             "retries": 3,
+            "retry_delay": timedelta(minutes=1),  # of what Airflow itself breaks; errors of ours say their own
             "retry_policy": RETRY_POLICY,
             "execution_timeout": timedelta(hours=2),
         },

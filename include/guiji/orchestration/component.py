@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import sys
 
 _PRELOAD = {
@@ -42,6 +43,7 @@ _PRELOAD = {
 
 def main(arguments: list[str]) -> None:
     """Imports, waits, and becomes the Airflow component."""
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     for module in _PRELOAD[arguments[0]]:
         with contextlib.suppress(ImportError):  # whoever needs it says so himself
             importlib.import_module(module)

@@ -181,6 +181,7 @@ def _make_dag(dag_id: str, **kwargs: Any) -> DAG:
         default_args={
             "owner": "大数据中心",
             "retries": 2,
+            "retry_delay": timedelta(minutes=1),
             "retry_policy": RETRY_POLICY,
             "execution_timeout": timedelta(hours=2),
         },
