@@ -67,6 +67,12 @@ def open_engine(
         shutil.rmtree(spill, ignore_errors=True)
 
 
+def cache_directory(settings: Settings, resource_id: str) -> Path:
+    """Where the snapshot caches of a resource lie. ``Difference.cache`` is a file in it, named ``<batch_id>.parquet``;
+    ``ops.watermark.snapshot_cache`` keeps its stem. Owner-only; any of them may be deleted, it is then rebuilt."""
+    return settings.home / "cache" / resource_id
+
+
 def quote_identifier(name: str) -> str:
     """``name`` as an SQL identifier. Raises ValueError for a NUL, which no quoting can carry."""
     if "\x00" in name:

@@ -20,6 +20,7 @@ from guiji.engine import (
     RAW_HASHES,
     ROW_HASH,
     SIGNATURE_KEY,
+    cache_directory,
     copy_to_parquet,
     count_rows,
     open_engine,
@@ -30,6 +31,8 @@ from guiji.engine import (
 from guiji.errors import AccountingError, GuijiError
 from guiji.records import CheckedBatch, Difference, StagedBatch
 from guiji.settings import Settings
+
+__all__ = ["Current", "StaleCarry", "cache_directory", "compare"]
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -57,12 +60,6 @@ class StaleCarry(GuijiError):
 
     retryable = True
     cause = "stale_carry"
-
-
-def cache_directory(settings: Settings, resource_id: str) -> Path:
-    """Where the snapshot caches of a resource lie. ``Difference.cache`` is a file in it, named ``<batch_id>.parquet``;
-    ``ops.watermark.snapshot_cache`` keeps its stem. Owner-only; any of them may be deleted, it is then rebuilt."""
-    return settings.home / "cache" / resource_id
 
 
 def compare(

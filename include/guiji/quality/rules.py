@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guiji.identifier_reasons import STANDARDS, TITLES
+from guiji.structure import NUL, STRUCTURE
 
 if TYPE_CHECKING:
     from guiji.catalog.models import FieldSpec, Resource, ResourceModel
@@ -20,20 +21,6 @@ KEY_BLANK = "key.blank"
 KEY_DUPLICATE = "key.duplicate"
 CURSOR_BLANK = "cursor.blank"
 CURSOR_FUTURE = "cursor.future"
-NUL = "structure.nul"
-
-_STRUCTURE = {
-    "structure.nul": ("文本中不得含有空字符（NUL）", "请在业务系统中清除该行的不可见空字符后重新报送。"),
-    "structure.ragged": ("每行的列数必须与表头一致", "请检查该行是否多写或漏写了分隔符、引号，更正后重新报送。"),
-    "structure.quote": ("引号必须成对并只用于包裹整个单元格", "请检查该行的引号，更正后重新报送。"),
-    "structure.encoding": ("文本必须能按约定的编码读出", "请以 UTF-8 或 GB18030 编码重新导出该行所在的文件。"),
-    "structure.precision_lost": (
-        "长数字必须以文本形式提供",
-        "该单元格的长数字已被表格软件取整，原值无法恢复；请将该列设为文本格式后从业务系统重新导出。",
-    ),
-}
-
-
 @dataclass(frozen=True)
 class RuleDefinition:
     """One rule: what it demands, of which fields, and how its breach is mended."""
@@ -54,7 +41,7 @@ def list_rules(resource: Resource, plans: Sequence[FieldPlan]) -> tuple[RuleDefi
     """The rules of a resource in the order in which a row is judged: structure, key, fields, declared."""
     model = resource.model
     tolerance = model.tolerance.rejected
-    rules = [_structure_rule(rule_id, tolerance) for rule_id in _STRUCTURE]
+    rules = [_structure_rule(NUL, tolerance)]
     keys = "、".join(model.field(k).title for k in model.key)
     rules.append(
         RuleDefinition(
@@ -123,7 +110,7 @@ def list_rules(resource: Resource, plans: Sequence[FieldPlan]) -> tuple[RuleDefi
 
 
 def structure_rule(rule_id: str, resource: Resource) -> RuleDefinition:
-    """The rule for a structural fault that a source reports, known here or not."""
+    """The rule for a structural fault that a source found, known or not."""
     return _structure_rule(rule_id, resource.model.tolerance.rejected)
 
 
@@ -135,7 +122,7 @@ def cursor_column(model: ResourceModel) -> str | None:
 
 
 def _structure_rule(rule_id: str, tolerance: float) -> RuleDefinition:
-    title, mend = _STRUCTURE.get(rule_id, ("该行必须能完整读出", "请检查该行的原文，更正后重新报送。"))
+    title, mend = STRUCTURE.get(rule_id, ("该行必须能完整读出", "请检查该行的原文，更正后重新报送。"))
     return RuleDefinition(rule_id, title, "0302", "reject", mend, (), tolerance)
 
 

@@ -17,6 +17,7 @@ from guiji.engine import NULLS_PREFIX, quote_identifier, quote_text, render_expr
 from guiji.errors import CatalogError
 from guiji.quality import rules as r
 from guiji.standardize import FieldPlan, dirty_flags
+from guiji.structure import NUL
 
 if TYPE_CHECKING:
     from guiji.catalog.models import Resource
@@ -55,7 +56,7 @@ def list_signals(
     key = set(model.key)
     alive = " AND NOT _tomb" if model.tombstone else ""
     found: list[tuple[str, str, str, bool]] = [
-        (r.NUL, "rejected", "_nul", True),
+        (NUL, "rejected", "_nul", True),
         (r.KEY_BLANK, "rejected", _blank_key(resource, plans), True),
     ]
     if r.cursor_column(model):
