@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -21,7 +21,6 @@ from guiji.errors import DeliveryRefused, NothingDelivered, SourceUnavailable, U
 from guiji.records import DeliveredFile, Delivery, ReadReport, Window
 from guiji.sources.columns import expected_columns
 from guiji.sources.formats import read_file
-from guiji.sources.formats.layout import skip
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -88,22 +87,27 @@ def open_files(
     scratch: Path,
     explicit: bool,
 ) -> Delivery:
-    """The files of a delivery, fetched and opened. Raises NothingDelivered when there is none yet."""
+    """The oldest delivery that waits, fetched and opened; of a series the newer files are ``following``, a delivery
+    each. Raises NothingDelivered when there is none yet."""
     source = resource.model.source
     assert source.kind in ("sftp", "ftp", "files")
     candidates = find_candidates(source, folder.list_files(), resource.id)
-    chosen, notes = choose_files(resource, candidates, window, known_files, settings.now(), explicit)
+    chosen = choose_files(resource, candidates, window, known_files, settings.now(), explicit)
     ready = wait_complete(source.complete, chosen, folder)
-    if resource.model.load == "snapshot" and len(ready) > 1:
-        ready = ready[-1:]
     if not ready:
         raise NothingDelivered(
             f"{resource.id}: {len(chosen)} file(s) are there but not complete yet "
             f"({', '.join(c.file.name for c in chosen[:5])}). The old data go on serving; it will be looked at again.",
             resource_id=resource.id,
         )
-    fetched = [(c, *fetch_whole(folder, c, scratch / f"{i:04d}{_suffix(c.file.name)}")) for i, c in enumerate(ready)]
-    return build_delivery(resource, fetched, known_files, notes, explicit)
+    deliveries = []
+    for i, c in enumerate(ready):
+        path, digest = fetch_whole(folder, c, scratch / f"{i:04d}{_suffix(c.file.name)}")
+        refusal = compare_marker(folder, c, digest, path)
+        if refusal is not None and len(ready) == 1:
+            raise refusal
+        deliveries.append(build_delivery(resource, c, path, digest, known_files, explicit, refusal))
+    return replace(deliveries[0], following=tuple(deliveries[1:]))
 
 
 def _suffix(name: str) -> str:
@@ -151,7 +155,7 @@ def choose_files(
     known_files: Sequence[DeliveredFile],
     now: datetime,
     explicit: bool,
-) -> tuple[list[Candidate], list[str]]:
+) -> list[Candidate]:
     """The files to read, oldest business date first: of a snapshot the newest one, else all that are new.
 
     ``explicit``: this window is to be read again, so what is known is read too, and only files dated in it.
@@ -161,7 +165,6 @@ def choose_files(
     else:
         today = now.date()
         chosen = [c for c in candidates if c.business_date is None or c.business_date <= today]
-    notes: list[str] = []
     known = {(k.path, k.size, k.modified_at.timestamp()) for k in known_files}
 
     def is_known(c: Candidate) -> bool:
@@ -171,10 +174,6 @@ def choose_files(
         chosen = chosen[-1:]
     if not explicit:
         chosen = [c for c in chosen if not is_known(c)]
-        newest = max((k.business_date for k in known_files if k.business_date), default=None)
-        for c in chosen:
-            if newest and c.business_date and c.business_date.isoformat() < str(newest):
-                notes.append(f"文件 {c.file.name} 的业务日期早于已归集的 {newest}，属补报")
     if not chosen:
         there = f"{len(candidates)} matching file(s), none new" if candidates else "no file matches the pattern"
         raise NothingDelivered(
@@ -184,7 +183,7 @@ def choose_files(
             # the batch that took the newest file there: a run of the same window is done, not waiting
             known_batch=_batch_of(candidates, known_files),
         )
-    return chosen, notes
+    return chosen
 
 
 def _batch_of(candidates: Sequence[Candidate], known_files: Sequence[DeliveredFile]) -> str | None:
@@ -236,7 +235,6 @@ def fetch_whole(folder: Folder, candidate: Candidate, target: Path) -> tuple[Pat
                 raise
             time.sleep(0.2 * attempt)
     digest = _hash(temporary)
-    _compare_marker(folder, candidate, digest, temporary)
     with temporary.open("rb") as f:
         os.fsync(f.fileno())
     os.replace(temporary, target)
@@ -248,10 +246,10 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def _compare_marker(folder: Folder, candidate: Candidate, digest: str, path: Path) -> None:
-    """Raises DeliveryRefused when the marker file says another size or hash than what arrived."""
+def compare_marker(folder: Folder, candidate: Candidate, digest: str, path: Path) -> DeliveryRefused | None:
+    """The refusal, when the marker file says another size or hash than what arrived; the file is removed then."""
     if candidate.marker is None or not 0 < candidate.marker.size <= 4096:
-        return
+        return None
     text = folder.read_small(candidate.marker).decode("utf-8", "replace")
     wrong = None
     if m := _SHA256.search(text):
@@ -262,57 +260,65 @@ def _compare_marker(folder: Folder, candidate: Candidate, digest: str, path: Pat
         wrong = "MD5" if m.group().lower() != md5 else None
     elif m := _SIZE.fullmatch(text.strip()):
         wrong = "大小" if int(m.group()) != candidate.file.size else None
-    if wrong:
-        raise DeliveryRefused(
-            f"文件 {candidate.file.name}：{wrong}与完成标志文件 {candidate.marker.name} 中写明的不一致，可能没有传完。"
-            "现有数据继续有效；请重新上传文件和标志文件。",
-            rule_id="delivery.half_a_file",
-        )
+    if not wrong:
+        return None
+    path.unlink()
+    return DeliveryRefused(
+        f"文件 {candidate.file.name}：{wrong}与完成标志文件 {candidate.marker.name} 中写明的不一致，可能没有传完。"
+        "现有数据继续有效；请重新上传文件和标志文件。",
+        rule_id="delivery.half_a_file",
+        fingerprint=_combine(digest),
+    )
 
 
 def build_delivery(
     resource: Resource,
-    fetched: Sequence[tuple[Candidate, Path, str]],
+    candidate: Candidate,
+    path: Path,
+    digest: str,
     known_files: Sequence[DeliveredFile],
-    notes: list[str],
     explicit: bool,
+    refusal: DeliveryRefused | None = None,
 ) -> Delivery:
-    """The delivery of fetched files. What was accepted before under another name is not read twice (F-35)."""
-    files = tuple(
-        DeliveredFile(
-            c.file.name,
-            c.file.size,
-            c.file.modified_at,
-            digest,
-            c.business_date.isoformat() if c.business_date else None,
-        )
-        for c, _, digest in fetched
-    )
-    report = ReadReport(notes=notes)
-    accepted = {} if explicit else {k.sha256: getattr(k, "batch_id", "") or "" for k in known_files}
-    again = [f for f in files if f.sha256 in accepted]
+    """The delivery of one fetched file. What was accepted before under another name is not read twice (F-35).
+
+    ``refusal`` is raised when the delivery is read, so that one bad file of a series does not stop the others.
+    """
+    listed, day = candidate.file, candidate.business_date.isoformat() if candidate.business_date else None
+    file = DeliveredFile(listed.name, listed.size, listed.modified_at, digest, day)
+    notes = []
+    newest = max((str(k.business_date) for k in known_files if k.business_date), default=None)
+    if newest and day and day < newest and not explicit:
+        notes.append(f"文件 {listed.name} 的业务日期早于已归集的 {newest}，属补报")
+    accepted = [k for k in known_files if k.sha256 == digest and getattr(k, "status", "published") == "published"]
     redelivered_of = None
-    reading = list(zip(fetched, files, strict=True))
-    if again and len(again) == len(files):
-        redelivered_of = accepted[again[-1].sha256] or None
-        report.notes += [f"文件 {f.path} 与已归集的文件内容完全相同" for f in again]
-    elif again:
-        reading = [(one, f) for one, f in reading if f.sha256 not in accepted]
-        report.notes += [f"文件 {f.path} 与已归集的文件内容完全相同，未重复读取" for f in again]
-        skip(report, "redelivered", len(again))
-    fingerprint = hashlib.sha256("\n".join(sorted(f.sha256 for f in files)).encode()).hexdigest()
-    if redelivered_of:  # another name or date is another delivery of the same content
-        named = "\n".join(sorted(f"{f.path}|{f.modified_at.isoformat()}" for f in files))
-        fingerprint = hashlib.sha256(f"{fingerprint}|{named}".encode()).hexdigest()
+    fingerprint = _combine(digest)
+    if accepted and not explicit:
+        redelivered_of = getattr(accepted[-1], "batch_id", None) or None
+        notes.append(f"文件 {listed.name} 与已归集的文件内容完全相同")
+        # another name or date is another delivery of the same content
+        fingerprint = _combine(f"{fingerprint}|{listed.name}|{listed.modified_at.isoformat()}")
+    report = ReadReport(notes=notes)
     expected = expected_columns(resource)
     fmt = resource.model.source.format  # type: ignore[union-attr]
-    readers = [(read_file(path, f.path, expected, fmt, report), path) for (_, path, _), f in reading]
-    return Delivery(expected.columns, _read_all(readers), report, files, fingerprint, redelivered_of)
+    batches = _refuse(refusal) if refusal else _read(read_file(path, file.path, expected, fmt, report), path)
+    return Delivery(expected.columns, batches, report, (file,), fingerprint, redelivered_of)
 
 
-def _read_all(readers: list[tuple[Iterator[pa.RecordBatch], Path]]) -> Iterator[pa.RecordBatch]:
-    for batches, path in readers:
+def _combine(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _refuse(refusal: DeliveryRefused) -> Iterator[pa.RecordBatch]:
+    raise refusal
+    yield
+
+
+def _read(batches: Iterator[pa.RecordBatch], path: Path) -> Iterator[pa.RecordBatch]:
+    """The file's batches; the fetched copy is removed at the end, however it comes."""
+    try:
         yield from batches
+    finally:
         path.unlink(missing_ok=True)
 
 
