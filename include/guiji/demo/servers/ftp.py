@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -40,6 +41,11 @@ def serve_ftp(
     from pyftpdlib.ioloop import IOLoop
     from pyftpdlib.servers import FTPServer
 
+    # without a handler of ours it would configure logging for the whole process and write a line per command
+    logger = logging.getLogger("pyftpdlib")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
     root.mkdir(parents=True, exist_ok=True)
     faults = TransferFaults()
 
