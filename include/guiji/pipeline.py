@@ -11,17 +11,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+import shutil
 from collections.abc import Callable
-from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guiji import ledger
 from guiji.catalog import load_resource
-from guiji.errors import DeliveryRefused, GuijiError, LeaseLost, UsageError
+from guiji.errors import DeliveryRefused, GuijiError, LeaseLost, NothingDelivered, UsageError
 from guiji.freshness import current_window
-from guiji.records import BatchRecord, Delivery, StagedBatch, Window
+from guiji.records import BatchRecord, Delivery, Window
 from guiji.settings import Settings, failpoint
 from guiji.warehouse import connect
 
@@ -53,16 +53,28 @@ def run_resource(
 ) -> BatchRecord:
     """One resource through the whole way; returns its row of ``ops.batch``.
 
-    Raises what a step raises, after the ledger has recorded it. A batch that a guard holds is returned, not raised.
+    Raises what a step raises, after the ledger has recorded it; ``context["record"]`` of the error is the row then.
+    A batch that a guard holds, or a run that found another one at work, is returned, not raised.
     """
     from guiji.quality import warm_up
 
     resource = load_resource(settings.catalog, resource_id)
     warm_up()  # Great Expectations takes seconds to import; the source takes seconds to answer
     run_key = run_key or new_run_key()
-    batch_id = stage_resource(resource_id, settings, window, run_key, say, resource)
+    refused: list[DeliveryRefused] = []
+    try:
+        batch_id = stage_resource(resource_id, settings, window, run_key, say, resource, refused)
+    except LeaseLost as error:
+        record = error.context.get("record")
+        if not isinstance(record, BatchRecord):
+            raise
+        say(f"skipped: superseded. {error}")
+        return record
     check_resource(settings, resource_id, batch_id, say, resource)
-    return publish_resource(settings, resource_id, batch_id, say, resource, run_key)
+    record = publish_resource(settings, resource_id, batch_id, say, resource, run_key)
+    if refused:
+        raise refused[0]  # the other files of the series are in; this one is not
+    return record
 
 
 def stage_resource(
@@ -72,47 +84,126 @@ def stage_resource(
     run_key: str,
     say: Say = _silent,
     resource: Resource | None = None,
+    refused: list[DeliveryRefused] | None = None,
 ) -> str:
-    """Fetches one delivery into an immutable load package; returns the batch id. Done before: returns it at once."""
-    from guiji.sources import open_delivery
-    from guiji.staging import batch_directory, stage_batch
+    """Fetches one delivery into an immutable load package; returns the batch id. Done before: returns it at once.
 
+    Where several files of a series wait, the older ones are taken the whole way first, a batch each and oldest first:
+    a key that stands in two of them is then revised by the newer one. Those that are refused are recorded, told
+    to the department and added to ``refused``; the newer ones go on.
+    """
     resource = resource or load_resource(settings.catalog, resource_id)
     explicit = window is not None
     window = window or current_window(resource, settings.now())
-    started_at = settings.now()
-    with ExitStack() as stack:
-        conn = stack.enter_context(connect(settings))
-        pulled_id = make_batch_id(resource.id, window, run_key)
+    pulled_id = make_batch_id(resource.id, window, run_key)
+    with connect(settings) as conn:
         if _is_staged(conn, settings, resource.id, pulled_id):
             return pulled_id
-        ledger.acquire_lease(conn, settings, resource.id, run_key)
+        _take_lease(conn, settings, resource, window, run_key)
+        scratch = _clear_scratch(settings, resource.id, run_key)
         try:
-            say(f"reading {resource.id} for {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}")
-            watermark = None if explicit else ledger.get_watermark(conn, resource.id)
-            delivery = open_delivery(
-                resource,
-                settings,
-                window,
-                watermark=watermark.cursor if watermark else None,
-                known_files=ledger.known_files(conn, resource.id),
-                scratch=_scratch(settings, resource.id, run_key),
-            )
-            batch_id = _identify(resource, window, delivery, run_key)
-            if _is_staged(conn, settings, resource.id, batch_id):
-                return batch_id
-            failpoint(settings, "stage.before_manifest")
-            staged = stage_batch(resource, settings, window, delivery, batch_id)
-            _demand_rows(resource, staged)
-            ledger.begin_batch(conn, resource, staged, started_at)
-            conn.commit()
-            say(f"staged {staged.rows:,} rows at {batch_directory(settings, resource.id, batch_id)}")
-            failpoint(settings, "stage.done")
+            delivery = _open(conn, settings, resource, window, explicit, pulled_id, scratch, say)
+            if isinstance(delivery, str):
+                return delivery
+            series = (delivery, *delivery.following)
+            for i, older in enumerate(series[:-1]):
+                say(f"{len(series) - i} files wait; the oldest first: {older.files[0].path}")
+                try:
+                    batch_id = _stage(conn, settings, resource, window, older, run_key, say)
+                    check_resource(settings, resource_id, batch_id, say, resource)
+                    publish_resource(settings, resource_id, batch_id, say, resource, run_key)
+                except DeliveryRefused as error:
+                    say(f"refused: {error}")
+                    (refused if refused is not None else []).append(error)
+                _take_lease(conn, settings, resource, window, run_key)
+            return _stage(conn, settings, resource, window, series[-1], run_key, say)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _open(
+    conn: Connection[dict[str, object]],
+    settings: Settings,
+    resource: Resource,
+    window: Window,
+    explicit: bool,
+    pulled_id: str,
+    scratch: Path,
+    say: Say,
+) -> Delivery | str:
+    """The delivery, or the id of the batch that has taken this window's newest file already."""
+    from guiji.sources import open_delivery
+
+    started_at = settings.now()
+    try:
+        say(f"reading {resource.id} for {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}")
+        watermark = None if explicit else ledger.get_watermark(conn, resource.id)
+        return open_delivery(
+            resource,
+            settings,
+            window,
+            watermark=watermark.cursor if watermark else None,
+            known_files=ledger.known_files(conn, resource.id),
+            scratch=scratch,
+            explicit=explicit,
+        )
+    except NothingDelivered as error:
+        known = ledger.get_batch(conn, str(error.context.get("known_batch") or ""))
+        if known is not None and (known.window_start, known.window_end) == (window.start, window.end):
+            say(f"nothing new: batch {known.batch_id} has taken this window's newest file")
+            return known.batch_id
+        _record_failure(conn, settings, resource, window, pulled_id, started_at, error)
+        raise
+    except GuijiError as error:
+        fingerprint = error.context.get("fingerprint")
+        failed_id = make_batch_id(resource.id, window, str(fingerprint)) if fingerprint else pulled_id
+        _record_failure(conn, settings, resource, window, failed_id, started_at, error)
+        raise
+
+
+def _stage(
+    conn: Connection[dict[str, object]],
+    settings: Settings,
+    resource: Resource,
+    window: Window,
+    delivery: Delivery,
+    run_key: str,
+    say: Say,
+) -> str:
+    """Reads one delivery into its load package; returns the batch id."""
+    from guiji.quality import demand_rows
+    from guiji.staging import batch_directory, stage_batch
+
+    started_at = settings.now()
+    batch_id = make_batch_id(resource.id, window, delivery.fingerprint or run_key)
+    try:
+        if _is_staged(conn, settings, resource.id, batch_id):
             return batch_id
-        except GuijiError as error:
-            conn.rollback()
-            _record_failure(conn, settings, resource, window, pulled_id, started_at, error)
-            raise
+        failpoint(settings, "stage.before_manifest")
+        staged = stage_batch(resource, settings, window, delivery, batch_id)
+        demand_rows(resource, staged.rows)
+        ledger.begin_batch(conn, resource, staged, started_at)
+        conn.commit()
+        say(f"staged {staged.rows:,} rows at {batch_directory(settings, resource.id, batch_id)}")
+        failpoint(settings, "stage.done")
+        return batch_id
+    except GuijiError as error:
+        _record_failure(conn, settings, resource, window, batch_id, started_at, error)
+        raise
+
+
+def _take_lease(
+    conn: Connection[dict[str, object]], settings: Settings, resource: Resource, window: Window, run_key: str
+) -> None:
+    """The resource's lease for this run. Another run at work: records that this one did nothing, raises LeaseLost."""
+    try:
+        ledger.acquire_lease(conn, settings, resource.id, run_key)
+    except LeaseLost as error:
+        batch_id = make_batch_id(resource.id, window, run_key)
+        error.context["record"] = ledger.finish_batch(
+            conn, settings, resource, window, batch_id, "superseded", str(error), error.responsible, error.cause
+        )
+        raise
 
 
 def check_resource(
@@ -142,7 +233,6 @@ def check_resource(
             )
             failpoint(settings, "check.done")
         except GuijiError as error:
-            conn.rollback()
             _record_failure(conn, settings, resource, staged.window, batch_id, started_at, error)
             raise
 
@@ -156,10 +246,8 @@ def publish_resource(
     run_key: str | None = None,
 ) -> BatchRecord:
     """Publishes a checked batch in one transaction, or holds it; returns its row of ``ops.batch``."""
-    from guiji.library.difference import compare
     from guiji.library.hold import hold_batch
-    from guiji.library.publish import fetch_current, publish, publish_redelivered
-    from guiji.quality import load_checked, load_quality
+    from guiji.library.publish import publish, publish_redelivered
     from guiji.staging import load_staged
 
     resource = resource or load_resource(settings.catalog, resource_id)
@@ -175,10 +263,7 @@ def publish_resource(
         try:
             if staged.redelivered_of:
                 return publish_redelivered(conn, resource, settings, staged, token)
-            checked = load_checked(settings, staged)
-            quality = load_quality(settings, staged)
-            current = fetch_current(conn, resource, settings, checked)
-            difference = compare(resource, settings, staged, checked, current)
+            checked, quality, difference = _compare(conn, resource, settings, staged)
             reasons = (*(quality.reasons if quality.outcome == "held" else ()), *difference.held_reasons)
             if reasons:
                 say("held: " + "; ".join(reasons))
@@ -203,7 +288,6 @@ def publish_resource(
                 error.cause,
             )
         except GuijiError as error:
-            conn.rollback()
             _record_failure(conn, settings, resource, staged.window, batch_id, settings.now(), error)
             raise
 
@@ -213,10 +297,7 @@ def decide_held(settings: Settings, batch_id: str, *, approve: bool, who: str, w
 
     The difference is computed anew, for the data that serve may have moved on since.
     """
-    from guiji.library.difference import compare
     from guiji.library.hold import approve_held, reject_held
-    from guiji.library.publish import fetch_current
-    from guiji.quality import load_checked, load_quality
     from guiji.staging import load_staged
 
     with connect(settings) as conn:
@@ -229,29 +310,9 @@ def decide_held(settings: Settings, batch_id: str, *, approve: bool, who: str, w
             return reject_held(conn, settings, batch_id, who=who, why=why)
         resource = load_resource(settings.catalog, record.resource_id)
         staged = load_staged(settings, resource.id, batch_id)
-        checked, quality = load_checked(settings, staged), load_quality(settings, staged)
         token = ledger.acquire_lease(conn, settings, resource.id, f"approve:{batch_id}")
-        difference = compare(resource, settings, staged, checked, fetch_current(conn, resource, settings, checked))
+        checked, quality, difference = _compare(conn, resource, settings, staged)
         return approve_held(conn, resource, settings, staged, checked, quality, difference, token, who=who, why=why)
-
-
-def _demand_rows(resource: Resource, staged: StagedBatch) -> None:
-    """Refuses a delivery with fewer rows than declared (F-11): an empty source must not empty the library.
-
-    A pull of what changed may be empty: nothing changed.
-    """
-    model = resource.model
-    pulls_changes = model.load == "incremental" and model.source.kind in ("database", "http")
-    if staged.rows < model.tolerance.min_rows and not pulls_changes:
-        raise DeliveryRefused(
-            f"{resource.id} delivered {staged.rows} rows where at least {model.tolerance.min_rows} are expected. "
-            "The former data go on serving; the department must deliver again.",
-            rule_id="delivery.empty",
-        )
-
-
-def _identify(resource: Resource, window: Window, delivery: Delivery, run_key: str) -> str:
-    return make_batch_id(resource.id, window, delivery.fingerprint or run_key)
 
 
 def _is_staged(conn: Connection[dict[str, object]], settings: Settings, resource_id: str, batch_id: str) -> bool:
@@ -269,9 +330,14 @@ def _previous_rows(conn: Connection[dict[str, object]], resource: Resource) -> i
     return previous.rows_read if previous else None
 
 
-def _scratch(settings: Settings, resource_id: str, run_key: str) -> Path:
-    directory = settings.home / "scratch" / resource_id / hashlib.sha256(run_key.encode()).hexdigest()[:16]
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+def _clear_scratch(settings: Settings, resource_id: str, run_key: str) -> Path:
+    """An empty private folder for fetched files. The lease is ours: what lies there is of a run that was killed."""
+    for path in (settings.home / "scratch", above := settings.home / "scratch" / resource_id):
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for left in above.iterdir():
+        shutil.rmtree(left, ignore_errors=True)
+    directory = above / hashlib.sha256(run_key.encode()).hexdigest()[:16]
+    directory.mkdir(mode=0o700, exist_ok=True)
     return directory
 
 
@@ -284,11 +350,15 @@ def _record_failure(
     started_at: datetime,
     error: GuijiError,
 ) -> None:
-    """Writes what went wrong to the ledger and the outbox; a failure to write it must not hide the failure."""
+    """Writes what went wrong to the ledger and the outbox; a failure to write it must not hide the failure.
+
+    The row it writes becomes ``context["record"]`` of the error.
+    """
     status = "refused" if isinstance(error, DeliveryRefused) else "failed"
     cause = error.rule_id if isinstance(error, DeliveryRefused) else error.cause
     try:
-        ledger.finish_batch(
+        conn.rollback()
+        error.context["record"] = ledger.finish_batch(
             conn,
             settings,
             resource,
