@@ -99,15 +99,13 @@ def record_conflicts(
     settings: Settings,
     library: LibraryModel,
     feeds: Sequence[Feed],
-    source: sql.Composable,
     *,
     everything: bool,
 ) -> int:
-    """Writes who disagrees with whom over the rows of ``source`` and settles what is agreed now; returns how many differ.
+    """Writes who disagrees with whom over ``guiji_resolved`` and settles what is agreed now; returns how many differ.
 
-    ``source`` has the key columns, ``_losers`` and a winner ordinal per field named ``_w_<field>``. ``everything``:
-    what it doesn't hold is settled as well; else only what concerns the keys of ``guiji_dirty``. Keys are kept as
-    keyed hashes and masked texts, values not at all.
+    ``everything``: what it doesn't hold is settled as well; else only what concerns the keys of ``guiji_dirty``. Keys
+    are kept as keyed hashes and masked texts, values not at all.
     """
     from guiji.library.load import copy_batches
 
@@ -117,8 +115,9 @@ def record_conflicts(
     )
     names = ("key_hmac", "key_masked", "field", "winner", "loser")
     # read in whole before COPY begins: one connection can't do both at once
-    batches = list(_conflict_batches(conn, settings, library, feeds, source))
+    batches = list(_conflict_batches(conn, settings, library, feeds))
     n = copy_batches(conn, sql.Identifier("guiji_conflict"), names, iter(batches), who=f"{library.name} conflicts")
+    conn.execute("/* guiji conflicts */ ANALYZE guiji_conflict")
     now = settings.now()
     open_ones = conn.execute(
         "/* guiji conflicts */ SELECT 1 FROM ops.conflict WHERE library = %s AND settled_at IS NULL LIMIT 1",
@@ -150,11 +149,14 @@ def record_conflicts(
             {"library": library.name, "now": now},
         )
     conn.execute("/* guiji conflicts */ DROP TABLE guiji_conflict")
+    if n > 1000:
+        # else the planner takes a table that has just grown for small, and compares every pair
+        conn.execute("/* guiji conflicts */ ANALYZE ops.conflict (library, key_hmac)")
     return n
 
 
 def _conflict_batches(
-    conn: Conn, settings: Settings, library: LibraryModel, feeds: Sequence[Feed], source: sql.Composable
+    conn: Conn, settings: Settings, library: LibraryModel, feeds: Sequence[Feed]
 ) -> Iterator[pa.RecordBatch]:
     """One row per key, field and resource whose value lost."""
     import pyarrow as pa
@@ -164,11 +166,12 @@ def _conflict_batches(
     resources = {f.ordinal: f.resource.id for f in feeds}
     keys = [k.name for k in library.key]
     shown = [k.sensitivity >= 3 for k in library.key]
-    query = sql.SQL("/* guiji {} conflicts */ SELECT {}, _losers, {} FROM {} WHERE _losers IS NOT NULL").format(
+    query = sql.SQL(
+        "/* guiji {} conflicts */ SELECT {}, _losers, {} FROM guiji_resolved WHERE _losers IS NOT NULL"
+    ).format(
         sql.SQL(library.name),
         sql.SQL(", ").join(sql.SQL("{0}::text AS {0}").format(sql.Identifier(k)) for k in keys),
         sql.SQL(", ").join(sql.Identifier(f"_w_{f.name}") for f in library.fields),
-        source,
     )
     names = ["key_hmac", "key_masked", "field", "winner", "loser"]
     for rows in _chunks(conn, query):

@@ -262,7 +262,11 @@ def _load_first(
     _set_defaults(conn, table, {"_batch_id": None, "_published_at": None})
     add_source_key(conn, resource)
     ensure_mapping_indexes(conn, resource)
-    conn.execute(sql.SQL("/* guiji {} first_load */ ANALYZE {}").format(sql.SQL(resource.id), table))
+    conn.execute(
+        sql.SQL("/* guiji {} first_load */ ANALYZE {} ({})").format(
+            sql.SQL(resource.id), table, columns_sql(resource.model.key)
+        )
+    )
     return Applied(new=n, first_load=True)
 
 
@@ -506,11 +510,19 @@ def lock_table(conn: Conn, name: str) -> None:
 
 
 def _tune(conn: Conn, resource: Resource) -> None:
-    """For this transaction only: memory to build the key, and the resource's zone for times without one (F-08)."""
+    """For this transaction only: the resource's zone for times without one (F-08), and what ``tune`` sets."""
     conn.execute(
-        "/* guiji publish */ SELECT set_config('maintenance_work_mem', '256MB', true), set_config('work_mem', '64MB', true),"
-        " set_config('TimeZone', %s, true)",
+        "/* guiji publish */ SELECT set_config('TimeZone', %s, true)",
         (resource.model.time_zone,),
+    )
+    tune(conn)
+
+
+def tune(conn: Conn) -> None:
+    """For this transaction only: memory to build keys, and index probes for few keys in a large table."""
+    conn.execute(
+        "/* guiji tune */ SELECT set_config('maintenance_work_mem', '256MB', true), set_config('work_mem', '64MB', true),"
+        " set_config('random_page_cost', '1.1', true)"
     )
 
 

@@ -17,7 +17,7 @@ from psycopg import sql
 from guiji import ledger
 from guiji.errors import UsageError
 from guiji.library.provenance import list_ordinals, record_conflicts, register_feeds
-from guiji.library.publish import lock_table, retry, translate_errors
+from guiji.library.publish import lock_table, retry, translate_errors, tune
 from guiji.library.survivorship import (
     Feed,
     contested,
@@ -104,9 +104,7 @@ def _resolve_some(
 ) -> ResolveRecord | None:
     """One chunk in the caller's transaction; None when nothing is dirty."""
     lock_table(conn, f"library.{library.table}")
-    conn.execute(
-        "/* guiji resolve */ SELECT set_config('work_mem', '64MB', true), set_config('maintenance_work_mem', '256MB', true)"
-    )
+    tune(conn)
     now = settings.now()
     feeds = register_feeds(conn, library, catalog, now)
     ensure_library_tables(conn, library, list_ordinals(conn, library))
@@ -134,40 +132,40 @@ def _resolve_some(
 
 
 def _resolve_first(conn: Conn, settings: Settings, library: LibraryModel, feeds: Sequence[Feed]) -> ResolveRecord:
-    n = write_first(conn, settings, library, feeds, resolved_sql(library, feeds, dirty=False))
-    conflicts = 0
-    if contested(library, feeds):
-        source = sql.SQL("(SELECT {}, _losers, {} FROM {}) p").format(
-            columns_sql(k.name for k in library.key),
-            sql.SQL(", ").join(
-                sql.SQL("{} AS {}").format(sql.Identifier(f.name), sql.Identifier(f"_w_{f.name}"))
-                for f in library.fields
-            ),
-            library_table(library, "__provenance"),
-        )
-        conflicts = record_conflicts(conn, settings, library, feeds, source, everything=True)
+    _make_resolved(conn, library, feeds, dirty=False)
+    n = write_first(conn, settings, library, feeds)
+    conflicts = _compare_sources(conn, settings, library, feeds, everything=True)
+    conn.execute("/* guiji resolve */ DROP TABLE guiji_resolved")
     return ResolveRecord(library.name, n, n, 0, 0, 0, conflicts, 0.0)
 
 
 def _resolve_dirty(
     conn: Conn, settings: Settings, library: LibraryModel, feeds: Sequence[Feed], keys: int, *, everything: bool
 ) -> ResolveRecord:
-    conn.execute(
-        sql.SQL("/* guiji {} resolve */ CREATE TEMP TABLE guiji_resolved ON COMMIT DROP AS {}").format(
-            sql.SQL(library.name), resolved_sql(library, feeds, dirty=True)
-        )
-    )
+    resolved = _make_resolved(conn, library, feeds, dirty=True)
     conn.execute("/* guiji resolve */ ANALYZE guiji_resolved")
     new, changed, deleted = write_resolved(conn, settings, library, feeds)
-    conflicts = 0
-    if contested(library, feeds):
-        conflicts = record_conflicts(
-            conn, settings, library, feeds, sql.Identifier("guiji_resolved"), everything=everything
-        )
-    resolved = conn.execute("/* guiji resolve */ SELECT count(*) AS n FROM guiji_resolved").fetchone()
-    unchanged = (int(resolved["n"]) if resolved else 0) - new - changed
+    conflicts = _compare_sources(conn, settings, library, feeds, everything=everything)
     conn.execute("/* guiji resolve */ DROP TABLE guiji_resolved, guiji_dirty")
-    return ResolveRecord(library.name, keys, new, changed, unchanged, deleted, conflicts, 0.0)
+    return ResolveRecord(library.name, keys, new, changed, resolved - new - changed, deleted, conflicts, 0.0)
+
+
+def _make_resolved(conn: Conn, library: LibraryModel, feeds: Sequence[Feed], *, dirty: bool) -> int:
+    """Fills ``guiji_resolved``; returns its rows. CREATE TABLE AS may join in parallel, INSERT … SELECT may not."""
+    return conn.execute(
+        sql.SQL("/* guiji {} resolve */ CREATE TEMP TABLE guiji_resolved ON COMMIT DROP AS {}").format(
+            sql.SQL(library.name), resolved_sql(library, feeds, dirty=dirty)
+        )
+    ).rowcount
+
+
+def _compare_sources(
+    conn: Conn, settings: Settings, library: LibraryModel, feeds: Sequence[Feed], *, everything: bool
+) -> int:
+    """Records who disagrees over the resolved rows; nobody can where every field has one source."""
+    if not contested(library, feeds):
+        return 0
+    return record_conflicts(conn, settings, library, feeds, everything=everything)
 
 
 def resolved_sql(library: LibraryModel, feeds: Sequence[Feed], *, dirty: bool) -> sql.Composed:

@@ -19,48 +19,52 @@ if TYPE_CHECKING:
     Conn = Connection[dict[str, Any]]
 
 
-def write_first(
-    conn: Conn, settings: Settings, library: LibraryModel, feeds: Sequence[Feed], resolved: sql.Composable
-) -> int:
-    """Fills an empty library in one statement, keys afterwards; returns the rows."""
+def write_first(conn: Conn, settings: Settings, library: LibraryModel, feeds: Sequence[Feed]) -> int:
+    """Fills an empty library from ``guiji_resolved``, keys afterwards; returns the rows.
+
+    Both tables are truncated in this transaction, so that the server needn't log what it writes to them.
+    """
     table, companion = library_table(library), library_table(library, "__provenance")
     keys, identity = [k.name for k in library.key], _identity(library)
+    fields = [f.name for f in library.fields]
+    batches = [f"_batch_{f.ordinal}" for f in feeds]
+    parts = {
+        "who": sql.SQL(library.name),
+        "table": table,
+        "companion": companion,
+        "keys": columns_sql(keys),
+        "fields": columns_sql(fields),
+        "batches": columns_sql(batches),
+        "winners": columns_sql(f"_w_{f}" for f in fields),
+        "now": sql.Literal(settings.now()),
+        "vintage": sql.SQL(", _vintage") if library.vintages else sql.SQL(""),
+        "vintages": sql.SQL(", _vintage, _published_at") if library.vintages else sql.SQL(""),
+        "first": sql.SQL(", 1") if library.vintages else sql.SQL(""),
+        "firsts": sql.SQL(", 1, _pub") if library.vintages else sql.SQL(""),
+    }
     for name in (table, companion):
         conn.execute(sql.SQL("/* guiji resolve */ TRUNCATE {}").format(name))
     _drop_keys(conn, library)
-    fields = [f.name for f in library.fields]
-    batches = [f"_batch_{f.ordinal}" for f in feeds]
-    vintage = sql.SQL(", 1, r._pub") if library.vintages else sql.SQL("")
     done = conn.execute(
         sql.SQL(
-            "/* guiji {who} first_load */ WITH r AS MATERIALIZED ({resolved}), p AS ("
-            "INSERT INTO {companion} ({keys}{vintage_column}, {fields}, {batches}, _losers)"
-            " SELECT {keys}{vintage_number}, {winners}, {batches}, _losers FROM r)"
-            " INSERT INTO {table} ({keys}, {fields}, _batch_id, _row_hash, _resolved_at{vintage_columns})"
-            " SELECT {keys}, {fields}, _batch_id, _row_hash, {now}{vintage} FROM r"
-        ).format(
-            who=sql.SQL(library.name),
-            resolved=resolved,
-            companion=companion,
-            table=table,
-            keys=columns_sql(keys),
-            fields=columns_sql(fields),
-            batches=columns_sql(batches),
-            winners=columns_sql(f"_w_{f}" for f in fields),
-            now=sql.Literal(settings.now()),
-            vintage=vintage,
-            vintage_number=sql.SQL(", 1") if library.vintages else sql.SQL(""),
-            vintage_column=sql.SQL(", _vintage") if library.vintages else sql.SQL(""),
-            vintage_columns=sql.SQL(", _vintage, _published_at") if library.vintages else sql.SQL(""),
-        )
+            "/* guiji {who} first_load */ INSERT INTO {table} ({keys}, {fields}, _batch_id, _row_hash, _resolved_at{vintages})"
+            " SELECT {keys}, {fields}, _batch_id, _row_hash, {now}{firsts} FROM guiji_resolved"
+        ).format(**parts)
     ).rowcount
+    conn.execute(
+        sql.SQL(
+            "/* guiji {who} first_load */ INSERT INTO {companion} ({keys}{vintage}, {fields}, {batches}, _losers)"
+            " SELECT {keys}{first}, {winners}, {batches}, _losers FROM guiji_resolved"
+        ).format(**parts)
+    )
     for name, suffix in ((table, ""), (companion, "__provenance")):
         conn.execute(
             sql.SQL("/* guiji resolve */ ALTER TABLE {} ADD CONSTRAINT {} PRIMARY KEY ({})").format(
                 name, sql.Identifier(f"{library.table}{suffix}_pkey"), columns_sql(identity)
             )
         )
-        conn.execute(sql.SQL("/* guiji resolve */ ANALYZE {}").format(name))
+        # the rest can wait for autovacuum
+        conn.execute(sql.SQL("/* guiji resolve */ ANALYZE {} ({})").format(name, columns_sql(keys)))
     return done
 
 
