@@ -315,6 +315,29 @@ def decide_held(settings: Settings, batch_id: str, *, approve: bool, who: str, w
         return approve_held(conn, resource, settings, staged, checked, quality, difference, token, who=who, why=why)
 
 
+def _compare(
+    conn: Connection[dict[str, object]], resource: Resource, settings: Settings, staged: StagedBatch
+) -> tuple[CheckedBatch, QualityReport, Difference]:
+    """The difference between a checked batch and what serves now.
+
+    Where another batch was published since the check, rows that were carried from what served then are checked again.
+    """
+    from guiji.library.difference import StaleCarry, compare
+    from guiji.library.publish import fetch_current
+    from guiji.quality import check_batch, judge_batch, load_checked, load_quality
+
+    checked, quality = load_checked(settings, staged), load_quality(settings, staged)
+    try:
+        current = fetch_current(conn, resource, settings, checked)
+        return checked, quality, compare(resource, settings, staged, checked, current)
+    except StaleCarry:
+        cache = ledger.snapshot_cache(conn, settings, resource)
+        checked = check_batch(resource, settings, staged, carry_cache=cache)
+        quality = judge_batch(resource, settings, staged, checked, previous_rows=_previous_rows(conn, resource))
+        current = fetch_current(conn, resource, settings, checked)
+        return checked, quality, compare(resource, settings, staged, checked, current)
+
+
 def _is_staged(conn: Connection[dict[str, object]], settings: Settings, resource_id: str, batch_id: str) -> bool:
     """True when the ledger and the package agree that there is nothing left to read."""
     from guiji.staging import find_staged
