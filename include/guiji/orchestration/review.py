@@ -13,7 +13,7 @@ from guiji.orchestration.build import resource_asset
 from guiji.orchestration.operators import run_or_skip
 
 LATER = "暂不决定"
-#: nobody answered: the question is put again with today's counts, or is dropped when the batch was decided elsewhere
+#: nobody answered: the question is put again, or is dropped when the batch was decided elsewhere
 ASK_AGAIN = timedelta(hours=1)
 PUBLISHED = AssetAlias("guiji.review.published")
 
@@ -45,19 +45,20 @@ class ReviewOperator(HITLOperator):
         batch_id: str = context["dag_run"].conf["batch_id"]
         why = str(answer["params_input"].get("why", "")).strip()
         chosen = answer["chosen_options"][0]
-        if chosen == LATER:
+        if chosen == LATER or len(why) < 2:
             self._ask(context)
-        if len(why) < 2:
-            self._ask(context, "**上次的答复没有写理由，请重新决定并写明理由。**\n\n")
         who = (answer["responded_by_user"] or {}).get("name") or "airflow"
         resource_id = run_or_skip(lambda settings: tasks.decide(settings, batch_id, chosen, who, why))
         if resource_id is not None:
             context["outlet_events"][PUBLISHED].add(resource_asset(resource_id))
         return batch_id
 
-    def _ask(self, context: Any, before: str = "") -> NoReturn:
-        """Puts the question and leaves the worker by an exception of Airflow's; the answer comes to execute_complete."""
+    def _ask(self, context: Any) -> NoReturn:
+        """Puts the question and leaves the worker by an exception of Airflow's; the answer comes to execute_complete.
+
+        Asked again, Airflow drops the former answer and keeps the former text.
+        """
         batch_id = context["dag_run"].conf["batch_id"]
-        self.body = before + run_or_skip(lambda settings: tasks.describe_held(settings, batch_id))
+        self.body = run_or_skip(lambda settings: tasks.describe_held(settings, batch_id))
         super().execute(context)
         raise AssertionError("HITLOperator.execute returned")

@@ -315,7 +315,7 @@ def describe_held(settings: Settings, batch_id: str) -> str:
             f"- 本批读取 {record.rows_read:,} 行：不合格 {record.rows_rejected:,}，待定 {record.rows_held:,}，"
             f"重复 {record.rows_duplicate:,}；将删除 {record.rows_deleted:,} 行",
             "",
-            "批准后本批数据立即发布；驳回后原有数据继续有效，请部门重新报送。请写明理由，理由和经办人记入审计日志。",
+            "批准后本批数据立即发布；驳回后原有数据继续有效，请部门重新报送。请写明理由，理由和经办人记入审计日志；没有理由的答复不作数，会再次询问。",
         ]
     )
 
