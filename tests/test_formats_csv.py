@@ -299,3 +299,8 @@ def test_a_damaged_character_never_changes_a_row_silently(
 
 def test_every_reason_has_words_for_the_department() -> None:
     assert all(title and mend.endswith("。") for title, mend in STRUCTURE.values())
+
+
+def test_without_a_quote_character_quotes_are_text(tmp_path: Path) -> None:
+    rows, _ = read_bytes(tmp_path, table('张"三,1,"东街', "李四,2,街"), ABC, quote="")
+    assert sound(rows, ABC) == [('张"三', "1", '"东街'), ("李四", "2", "街")]

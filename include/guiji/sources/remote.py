@@ -287,10 +287,11 @@ def build_delivery(
     listed, day = candidate.file, candidate.business_date.isoformat() if candidate.business_date else None
     file = DeliveredFile(listed.name, listed.size, listed.modified_at, digest, day)
     notes = []
-    newest = max((str(k.business_date) for k in known_files if k.business_date), default=None)
+    published = [k for k in known_files if getattr(k, "status", "published") == "published"]
+    newest = max((str(k.business_date) for k in published if k.business_date), default=None)
     if newest and day and day < newest and not explicit:
         notes.append(f"文件 {listed.name} 的业务日期早于已归集的 {newest}，属补报")
-    accepted = [k for k in known_files if k.sha256 == digest and getattr(k, "status", "published") == "published"]
+    accepted = [k for k in published if k.sha256 == digest]
     redelivered_of = None
     fingerprint = _combine(digest)
     if accepted and not explicit:

@@ -9,7 +9,6 @@ lines it would have swallowed are read as what they are (F-39).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected
+from guiji.sources.formats.csv_scan import Scan, scan_block
 from guiji.sources.formats.encoding import UNDECODABLE, Block, detect_encoding, half_a_file, read_blocks
 from guiji.sources.formats.layout import (
     HEADER_WITHIN,
@@ -27,7 +27,7 @@ from guiji.sources.formats.layout import (
     shape_batch,
     skip,
 )
-from guiji.sources.formats.tokenizer import LOST_MARKS, find_flaw, keep_sound, split_cells
+from guiji.sources.formats.tokenizer import find_flaw, keep_sound, split_cells
 from guiji.sources.frames import Rows, add_system_columns, make_batch
 from guiji.structure import ENCODING, LINE_BREAK, NUL, RAGGED, UNCLOSED_QUOTE
 
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 LONGEST_RECORD_LINES = 200
 LONGEST_RECORD = 1 << 20
 _UNDECODABLE = UNDECODABLE.decode()
-_LOST_BYTES = tuple(mark.encode() for mark in LOST_MARKS)
 
 
 @dataclass
@@ -141,17 +140,6 @@ def _next_record(data: bytes, offset: int, fmt: Format) -> tuple[str, int, int]:
 # --- one block --------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Scan:
-    """What the bytes of a block show: where lines are and which of them need the tokeniser."""
-
-    starts: np.ndarray[Any, Any]
-    ends: np.ndarray[Any, Any]  # before the line end
-    plain: np.ndarray[Any, Any]  # structure proven: Arrow may read it
-    blank: np.ndarray[Any, Any]
-    quoted: bool  # the proof covers quotes around whole cells
-
-
 def _read_block(reading: _Reading, data: bytes, block: Block) -> tuple[pa.RecordBatch | None, bytes]:
     """The rows of a block in file order, and the bytes to be read with the next block."""
     if not data:
@@ -161,7 +149,7 @@ def _read_block(reading: _Reading, data: bytes, block: Block) -> tuple[pa.Record
     if reading.in_footnotes:
         _skip_footnotes(reading, data.split(b"\n")[:-1])
         return None, b""
-    scan = _scan(reading, data)
+    scan = scan_block(data, reading.table.width, reading.delimiter, reading.quote)
     rows, taken, rest_from = _tokenise_doubtful(reading, data, scan, block)
     if rest_from is not None:
         scan.plain[rest_from:] = False
@@ -178,71 +166,8 @@ def _read_block(reading: _Reading, data: bytes, block: Block) -> tuple[pa.Record
     return batch, b"" if rest_from is None else data[scan.starts[rest_from] :]
 
 
-def _scan(reading: _Reading, data: bytes) -> _Scan:
-    """Proves, on the bytes, which lines have the header's structure."""
-    import numpy as np
-
-    width = reading.table.width
-    array = np.frombuffer(data, np.uint8)
-    newlines = np.flatnonzero(array == 10)
-    starts = np.concatenate(([0], newlines[:-1] + 1))
-    ends = newlines - ((array[np.maximum(newlines - 1, 0)] == 13) & (newlines > starts))
-    delimiters = np.flatnonzero(array == ord(reading.delimiter))
-    counts = np.diff(np.searchsorted(delimiters, newlines), prepend=0)
-    blank = (ends - starts) == counts  # nothing but delimiters
-    doubtful = np.zeros(len(newlines), bool)
-    quoted = False
-    quote = reading.quote.encode()
-    if quote in data:
-        quotes = np.flatnonzero(array == quote[0])
-        inside = _prove_quotes(reading, array, quotes, newlines)
-        if inside:
-            quoted = True
-            outside = delimiters[(np.searchsorted(quotes, delimiters) & 1) == 0]
-            counts = np.diff(np.searchsorted(outside, newlines), prepend=0)
-        else:
-            doubtful[np.searchsorted(newlines, quotes)] = True
-    odd = []
-    if b"\x00" in data:
-        odd.append(np.flatnonzero(array == 0))
-    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
-        returns = np.flatnonzero(array == 13)
-        odd.append(returns[array[returns + 1] != 10])
-    for mark in _LOST_BYTES:
-        if mark in data:
-            odd.append(np.array([m.start() for m in re.finditer(re.escape(mark), data)], dtype=np.int64))
-    for positions in odd:
-        doubtful[np.searchsorted(newlines, positions)] = True
-    blank &= ~doubtful
-    plain = (counts == width - 1) & ~doubtful & ~blank
-    return _Scan(starts, ends, plain, blank, quoted)
-
-
-def _prove_quotes(
-    reading: _Reading,
-    array: np.ndarray[Any, Any],
-    quotes: np.ndarray[Any, Any],
-    newlines: np.ndarray[Any, Any],
-) -> bool:
-    """True when every quote of the block opens or closes a whole cell, and no cell spans lines."""
-    import numpy as np
-
-    if len(quotes) % 2:
-        return False
-    opening, closing = quotes[0::2], quotes[1::2]
-    delimiter = ord(reading.delimiter)
-    before = np.where(opening > 0, array[np.maximum(opening - 1, 0)], 10)
-    after = array[closing + 1]
-    at_end = (after == 10) | ((after == 13) & (array[np.minimum(closing + 2, len(array) - 1)] == 10))
-    return bool(
-        np.all((before == delimiter) | (before == 10))
-        and np.all((after == delimiter) | at_end)
-        and np.all((np.searchsorted(quotes, newlines) & 1) == 0)
-    )
-
-
 def _tokenise_doubtful(
-    reading: _Reading, data: bytes, scan: _Scan, block: Block
+    reading: _Reading, data: bytes, scan: Scan, block: Block
 ) -> tuple[Rows, np.ndarray[Any, Any], int | None]:
     """(rows of the lines without proof, lines they took, first line to leave for the next block)."""
     import numpy as np
@@ -282,11 +207,11 @@ def _tokenise_doubtful(
     return rows, taken, None
 
 
-def _is_too_long(scan: _Scan, first: int, last: int) -> bool:
+def _is_too_long(scan: Scan, first: int, last: int) -> bool:
     return last - first > LONGEST_RECORD_LINES or scan.ends[last] - scan.starts[first] > LONGEST_RECORD
 
 
-def _join_lines(reading: _Reading, data: bytes, scan: _Scan, first: int) -> tuple[list[str] | str, int]:
+def _join_lines(reading: _Reading, data: bytes, scan: Scan, first: int) -> tuple[list[str] | str, int]:
     """The cells of a record that spans lines, and its last line. ``UNCLOSED_QUOTE`` where it never closes; another rule
     where it closes against the form, or where a line inside it looks like a row of its own."""
     quote = reading.quote.encode()
@@ -363,7 +288,7 @@ def _read_names(table: Table) -> list[str]:
     ]
 
 
-def _read_plain(reading: _Reading, data: bytes, scan: _Scan, plain: np.ndarray[Any, Any]) -> pa.RecordBatch:
+def _read_plain(reading: _Reading, data: bytes, scan: Scan, plain: np.ndarray[Any, Any]) -> pa.RecordBatch:
     """The lines whose structure is proven, read by Arrow."""
     import numpy as np
     import pyarrow as pa

@@ -13,7 +13,7 @@ LOST_MARKS = ("\ufffd", "锟斤拷")
 
 def split_cells(text: str, delimiter: str, quote: str) -> list[str] | str:
     """The cells of one record, or the id of the rule it breaks. ``UNCLOSED_QUOTE``: the record may go on on the next line."""
-    if quote not in text:
+    if not quote or quote not in text:
         return text.split(delimiter)
     cells: list[str] = []
     i, n = 0, len(text)
