@@ -21,7 +21,7 @@ from guiji import ledger
 from guiji.catalog import load_resource
 from guiji.errors import DeliveryRefused, GuijiError, LeaseLost, NothingDelivered, UsageError
 from guiji.freshness import current_window
-from guiji.records import BatchRecord, Delivery, Window
+from guiji.records import BatchRecord, CheckedBatch, Delivery, Difference, QualityReport, StagedBatch, Window
 from guiji.settings import Settings, failpoint
 from guiji.warehouse import connect
 

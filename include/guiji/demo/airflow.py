@@ -38,6 +38,24 @@ class AirflowClient:
                 raise GuijiError(f"Airflow has not parsed {sorted(missing)} in {seconds:.0f} s; its logs say why.")
             time.sleep(0.5)
 
+    def find_run(self, dag_id: str) -> str | None:
+        """The id of the DAG's latest run, None where it has none yet."""
+        answer = self._http.get(f"/dags/{dag_id}/dagRuns", params={"limit": 1, "order_by": "-run_after"})
+        answer.raise_for_status()
+        runs = answer.json()["dag_runs"]
+        return str(runs[0]["dag_run_id"]) if runs else None
+
+    def await_runs(self, wanted: Sequence[str], seconds: float = 20) -> dict[str, str]:
+        """The run that the scheduler started for each DAG; one of our own for those that it started none for."""
+        deadline = time.monotonic() + seconds
+        runs: dict[str, str] = {}
+        while len(runs) < len(wanted) and time.monotonic() < deadline:
+            for dag_id in wanted:
+                if dag_id not in runs and (run_id := self.find_run(dag_id)) is not None:
+                    runs[dag_id] = run_id
+            time.sleep(0.5)
+        return {dag_id: runs.get(dag_id) or self.trigger(dag_id) for dag_id in wanted}
+
     def trigger(self, dag_id: str) -> str:
         """Starts a run; returns its id."""
         answer = self._http.post(f"/dags/{dag_id}/dagRuns", json={"logical_date": None})

@@ -182,7 +182,7 @@ def gather_today(
     running.airflow = airflow
     client = AirflowClient(airflow.url, airflow.user, airflow.password)
     client.wait_for_dags([s.resource_id for s in steps])
-    runs = {s.resource_id: client.trigger(s.resource_id) for s in steps}
+    runs = client.await_runs([s.resource_id for s in steps])
     _follow(console, client, runs, airflow.check)
     surprises = []
     from guiji.warehouse import connect
