@@ -290,7 +290,7 @@ def test_flags_name_the_rules_of_rows_that_broke_one(tmp_path: Path) -> None:
 def test_f11_too_few_rows_refuse_a_snapshot_but_not_a_quiet_increment(tmp_path: Path) -> None:
     with pytest.raises(DeliveryRefused) as refused:
         check(tmp_path / "a", make_resource(THINGS), [])
-    assert refused.value.rule_id == "delivery.min_rows"
+    assert refused.value.rule_id == "delivery.empty"
     with pytest.raises(DeliveryRefused):
         check(tmp_path / "b", make_resource(THINGS, tolerance={"min_rows": 3}), [{"id": "1"}, {"id": "2"}])
     quiet = check(

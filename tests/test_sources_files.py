@@ -102,11 +102,12 @@ def test_f36_an_increment_is_every_new_file_by_business_date(
     assert rows_of(third) == [("0", "三")]
     write(folder, "p_20261001.csv", "一", at=1_790_000_200)
     write(folder, "p_20261002.csv", "二", at=1_790_000_100)
-    rest = open_at(resource, place, tmp_path, known=known(third, "b1"))
-    assert rows_of(rest) == [("0", "一"), ("0", "二")]
-    assert len([n for n in rest.report.notes if "补报" in n]) == 2
+    first = open_at(resource, place, tmp_path, known=known(third, "b1"))
+    (second,) = first.following
+    assert (rows_of(first), rows_of(second)) == ([("0", "一")], [("0", "二")])
+    assert [len([n for n in d.report.notes if "补报" in n]) for d in (first, second)] == [1, 1]
     with pytest.raises(NothingDelivered):
-        open_at(resource, place, tmp_path, known=[*known(third, "b1"), *known(rest, "b2")])
+        open_at(resource, place, tmp_path, known=[*known(third, "b1"), *known(first, "b2"), *known(second, "b3")])
 
 
 def test_nothing_there_and_nothing_new_are_nothing_delivered(
@@ -138,17 +139,47 @@ def test_f35_the_same_content_under_another_name_is_a_redelivery(
     assert (changed.redelivered_of, rows_of(changed)) == (None, [("0", "李四")])
 
 
-def test_f35_in_a_series_only_what_is_new_is_read(way: tuple[str, Path], place: Settings, tmp_path: Path) -> None:
+def test_f35_in_a_series_what_was_taken_is_known_for_itself(
+    way: tuple[str, Path], place: Settings, tmp_path: Path
+) -> None:
     kind, folder = way
     resource = drop(kind, load="incremental")
     write(folder, "p_20261001.csv", "张三")
     first = open_at(resource, place, tmp_path)
     write(folder, "p_20261002.csv", "张三")
     write(folder, "p_20261003.csv", "李四")
-    second = open_at(resource, place, tmp_path, known=known(first, "b1"))
-    assert (rows_of(second), second.redelivered_of) == ([("0", "李四")], None)
-    assert [f.path for f in second.files] == ["p_20261002.csv", "p_20261003.csv"]
-    assert second.report.skipped == {"redelivered": 1}
+    copy = open_at(resource, place, tmp_path, known=known(first, "b1"))
+    (new,) = copy.following
+    assert (copy.redelivered_of, [f.path for f in copy.files]) == ("b1", ["p_20261002.csv"])
+    assert (new.redelivered_of, rows_of(new)) == (None, [("0", "李四")])
+
+
+def test_a_held_file_is_not_taken_again_but_its_content_may_be(
+    way: tuple[str, Path], place: Settings, tmp_path: Path
+) -> None:
+    kind, folder = way
+    write(folder, "p_20261001.csv", "张三")
+    held = [dataclasses.replace(f, status="held") for f in known(open_at(drop(kind), place, tmp_path), "b1")]
+    with pytest.raises(NothingDelivered) as caught:
+        open_at(drop(kind), place, tmp_path, known=held)
+    assert caught.value.context["known_batch"] == "b1"
+    write(folder, "p_20261002.csv", "张三")
+    again = open_at(drop(kind), place, tmp_path, known=held)
+    assert (again.redelivered_of, rows_of(again)) == (None, [("0", "张三")])
+
+
+def test_f33_one_half_file_of_a_series_does_not_stop_the_others(
+    way: tuple[str, Path], place: Settings, tmp_path: Path
+) -> None:
+    kind, folder = way
+    for day, name in (("01", "一"), ("02", "二")):
+        path = write(folder, f"p_202610{day}.csv", name)
+        (folder / f"p_202610{day}.csv.ok").write_text("3" if day == "01" else str(path.stat().st_size))
+    first = open_at(drop(kind, load="incremental", complete={"mode": "ok_file"}), place, tmp_path)
+    with pytest.raises(DeliveryRefused) as caught:
+        rows_of(first)
+    assert (caught.value.rule_id, caught.value.context["fingerprint"]) == ("delivery.half_a_file", first.fingerprint)
+    assert [rows_of(d) for d in first.following] == [[("0", "二")]]
 
 
 def test_a_backfill_takes_the_files_of_its_window_known_or_not(
@@ -160,7 +191,7 @@ def test_a_backfill_takes_the_files_of_its_window_known_or_not(
         write(folder, f"p_{name}.csv", name)
     everything = open_at(resource, place, tmp_path, now=datetime(2026, 12, 1, tzinfo=TIME_ZONE))
     again = open_at(resource, place, tmp_path, explicit=True, known=known(everything, "b1"))
-    assert rows_of(again) == [("0", "20261001"), ("0", "20261031")]
+    assert [rows_of(d) for d in (again, *again.following)] == [[("0", "20261001")], [("0", "20261031")]]
     september = Window(datetime(2026, 9, 1, tzinfo=TIME_ZONE), datetime(2026, 9, 30, tzinfo=TIME_ZONE))
     with pytest.raises(NothingDelivered):
         open_at(resource, place, tmp_path, explicit=True, window=september)

@@ -1,6 +1,8 @@
-"""Root causes and structural rules as a clerk reads them: what happened, and how to mend it. For mails and reports."""
+"""Root causes as a clerk reads them: what happened, and how to mend it. For mails and reports."""
 
 from __future__ import annotations
+
+from guiji.structure import STRUCTURE
 
 #: root cause -> (what happened, how to mend it)
 CAUSES: dict[str, tuple[str, str]] = {
@@ -17,12 +19,12 @@ CAUSES: dict[str, tuple[str, str]] = {
     "delivery.garbled": ("文字乱码，无法还原", "请用 UTF-8 或 GB18030 编码重新导出"),
     "delivery.half_a_file": ("文件不完整（传输中断）", "请重新上传完整文件；上传完成后再放置 .ok 标记文件"),
     "delivery.encoding": ("文件编码无法识别", "请用 UTF-8 或 GB18030 编码重新导出"),
-    "delivery.incomplete": (
-        "文件不完整（传输中断或行数与声明不符）",
-        "请重新上传完整文件；上传完成后再放置 .ok 标记文件",
-    ),
     "delivery.total": ("接口返回的总数与实际取到的行数不一致", "请检查接口分页与总数字段"),
-    "delivery.format": ("文件格式无法打开", "请确认文件未损坏、未加密，按约定格式重新导出"),
+    "delivery.paging": ("接口分页异常，无法取全数据", "请检查接口的分页参数"),
+    "delivery.too_large": ("文件或接口返回的内容过大", "请拆分后重新交付"),
+    "delivery.missing_table": ("前置库中找不到约定的表或无权读取", "请恢复该表或授权后通知平台"),
+    "delivery.file_name": ("文件名不符合约定", "请按约定的文件名重新交付"),
+    "delivery.uncalculated_formula": ("表格中有未计算出结果的公式", "请将公式粘贴为数值后重新交付"),
     "delivery_refused": ("交付整体不符合约定", "请按约定更正后重新交付"),
     "held.rejected": ("暂缓入库的批次经审核退回", "请更正后重新交付"),
     "delivered_late": ("逾期的数据已补交", ""),
@@ -41,30 +43,15 @@ CAUSES: dict[str, tuple[str, str]] = {
     "escalated": ("整改严重逾期，已报中心督办", "请立即更正并交付，或书面说明原因"),
 }
 
-#: titles of rules that come from the structure of a delivery, where the batch row does not say them
-STRUCTURE: dict[str, str] = {
-    "structure.ragged": "每行的列数应与表头一致",
-    "structure.encoding": "文字应能按文件编码正确读出",
-    "structure.garbled": "文字不得乱码",
-    "structure.bare_quote": "引号应成对出现",
-    "structure.unclosed_quote": "引号应成对出现",
-    "structure.line_break": "单元格内不得有未加引号的换行",
-    "structure.precision_lost": "长数字应以文本保存，不得被表格软件取舍为科学计数",
-    "structure.nul_byte": "不得含有空字符（NUL）",
-}
-
 
 def say_cause(cause: str) -> tuple[str, str]:
     """What happened and how to mend it; an unknown cause is told by its family, never left blank."""
     cause = cause.split(":")[0]
     if cause in CAUSES:
         return CAUSES[cause]
+    if cause in STRUCTURE:
+        return STRUCTURE[cause]
     family = cause.split(".")[0]
     if family == "delivery":
         return CAUSES["delivery_refused"]
     return ("", "")
-
-
-def say_demand(rule_id: str) -> str:
-    """What a rule of structure or delivery demands, in Chinese; the empty text where the batch itself must say."""
-    return STRUCTURE.get(rule_id) or say_cause(rule_id)[0]

@@ -46,9 +46,14 @@ class Watermark:
 
 @dataclass(frozen=True)
 class KnownFile(DeliveredFile):
-    """A file that was accepted before, and in which batch."""
+    """A file that was taken before, in which batch, and what became of that.
+
+    ``published``: accepted. ``held`` or ``refused``: it waits for a person's decision, or a person decided against
+    it; it is not taken again, but the same content in a new file is no redelivery of something accepted.
+    """
 
     batch_id: str = ""
+    status: str = "published"
 
 
 @dataclass(frozen=True)
@@ -283,10 +288,11 @@ def get_watermark(conn: Conn, resource_id: str) -> Watermark | None:
 
 
 def known_files(conn: Conn, resource_id: str) -> list[KnownFile]:
-    """Every file of the resource that was accepted, the latest first."""
+    """Every file of the resource that was published or held, the latest first."""
     rows = conn.execute(
-        "/* guiji ledger known_files */ SELECT path, size, modified_at, sha256, business_date::text, batch_id"
-        " FROM ops.file WHERE resource_id = %s ORDER BY recorded_at DESC, path",
+        "/* guiji ledger known_files */ SELECT f.path, f.size, f.modified_at, f.sha256, f.business_date::text, f.batch_id,"
+        " b.status FROM ops.file f JOIN ops.batch b USING (batch_id) WHERE f.resource_id = %s"
+        " ORDER BY f.recorded_at DESC, f.path",
         (resource_id,),
     )
     return [KnownFile(**row) for row in rows]

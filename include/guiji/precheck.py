@@ -27,7 +27,7 @@ def check_file(settings: Settings, resource_id: str, file: Path) -> int:
     """Prints the verdict on ``file``; returns 0 when it would be published, 1 when it would be held or refused."""
     from guiji.catalog import load_resource
     from guiji.freshness import current_window
-    from guiji.quality import check_batch, judge_batch
+    from guiji.quality import check_batch, demand_rows, judge_batch
     from guiji.sources import open_delivery
     from guiji.staging import stage_batch
 
@@ -40,10 +40,7 @@ def check_file(settings: Settings, resource_id: str, file: Path) -> int:
                 resource, local, window, watermark=None, known_files=(), scratch=Path(folder) / "scratch"
             )
             staged = stage_batch(resource, local, window, delivery, "0" * 16)
-            if staged.rows < resource.model.tolerance.min_rows:
-                raise DeliveryRefused(
-                    f"文件只有 {staged.rows} 行数据，至少应有 {resource.model.tolerance.min_rows} 行。"
-                )
+            demand_rows(resource, staged.rows)
             checked = check_batch(resource, local, staged, carry_cache=None)
             quality = judge_batch(resource, local, staged, checked, previous_rows=None)
         except DeliveryRefused as error:

@@ -84,6 +84,9 @@ class Delivery:
     fingerprint: str | None = None
     #: the same content was already accepted under another name or date (F-35)
     redelivered_of: str | None = None
+    #: newer files of a series that wait behind this one, oldest first; each is a delivery and a batch of its own, so
+    #: that a later version of a key is a revision and not a duplicate
+    following: tuple[Delivery, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,8 @@ def hold_batch(
                 fingerprint=resource.fingerprint,
                 notes=[*staged.notes, *difference.notes],
             )
+            # the file waits with its batch: a later run must not make a second held batch of it
+            ledger.record_files(conn, resource.id, staged.batch_id, staged.files, settings.now())
             _, new_rows = tickets.track_rejected(conn, settings, resource, staged.batch_id)
             would = {
                 "rows_new": difference.rows_new,

@@ -13,7 +13,7 @@ that the step is done. A run that breaks off leaves neither, and the next one wr
 
 from __future__ import annotations
 
-from guiji.quality.check import check_batch, load_checked
+from guiji.quality.check import check_batch, demand_rows, load_checked
 from guiji.quality.judge import judge_batch, load_quality, warm_up
 
-__all__ = ["check_batch", "judge_batch", "load_checked", "load_quality", "warm_up"]
+__all__ = ["check_batch", "demand_rows", "judge_batch", "load_checked", "load_quality", "warm_up"]

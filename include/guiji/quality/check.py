@@ -80,7 +80,7 @@ def check_batch(
         checked = read_record(done, CheckedBatch)
         if checked.signature == signature and (checked.cache is None or checked.cache == carry_cache):
             return checked
-    _demand_rows(resource, staged)
+    demand_rows(resource, staged.rows)
     started = time.perf_counter()
     try:
         with (
@@ -109,15 +109,20 @@ def check_batch(
     return checked
 
 
-def _demand_rows(resource: Resource, staged: StagedBatch) -> None:
-    """F-11: an empty delivery must not empty the library. A pull of changes may be empty unless the catalog says no."""
-    tolerance = resource.model.tolerance
-    demanded = resource.model.load == "snapshot" or "min_rows" in tolerance.model_fields_set
-    if demanded and staged.rows < tolerance.min_rows:
+def demand_rows(resource: Resource, rows: int) -> None:
+    """F-11: an empty delivery must not empty the library. Raises DeliveryRefused for fewer rows than declared.
+
+    A pull of what changed may be empty unless the catalog says no: nothing changed.
+    """
+    model = resource.model
+    pulls_changes = model.load == "incremental" and model.source.kind in ("database", "http")
+    if pulls_changes and "min_rows" not in model.tolerance.model_fields_set:
+        return
+    if rows < model.tolerance.min_rows:
         raise DeliveryRefused(
-            f"{resource.model.name}：本次只提供了{staged.rows}行，少于约定的{tolerance.min_rows}行。"
+            f"{model.name}：本次只提供了{rows}行，少于约定的{model.tolerance.min_rows}行。"
             "现有数据继续有效；请核实后重新提供完整数据。",
-            rule_id="delivery.min_rows",
+            rule_id="delivery.empty",
         )
 
 
