@@ -101,7 +101,7 @@ def run(
 ) -> None:
     """Take one resource through the whole way, without Airflow."""
     from guiji.pipeline import run_resource
-    from guiji.records import Window
+    from guiji.records import BatchRecord, Window
 
     span: Window | None = None
     if window:
@@ -109,7 +109,13 @@ def run(
             span = Window.parse(window)
         except ValueError as exc:
             raise UsageError(f"--window {window!r}: {exc}. Write START/END, such as 2026-10-01/2026-11-01.") from exc
-    record = run_resource(resource_id, Settings.from_env(), span, say=_say)
+    try:
+        record = run_resource(resource_id, Settings.from_env(), span, say=_say)
+    except GuijiError as error:
+        recorded = error.context.get("record")
+        if as_json and isinstance(recorded, BatchRecord):
+            print(recorded.to_json())
+        raise
     if as_json:
         print(record.to_json())
     else:
