@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import openpyxl
 import pytest
 from ledger_rows import Conn, Ledger, at, make_catalog, make_department, make_resource, rule
 
-from guiji import warehouse
+from guiji import notices, warehouse
 from guiji.causes import say_cause
 from guiji.city import City
 from guiji.demo.servers import MailServer
@@ -609,3 +610,14 @@ def test_words() -> None:
     assert say_cause("delivery.never_heard_of")[0] == "交付整体不符合约定"
     assert clean_header("a\r\nBcc: x\u202e") == "a Bcc: x"
     assert name_sheets(["a/b", "A/B", "x" * 40, "x" * 40]) == ["a b", "A B_2", "x" * 31, "x" * 29 + "_2"]
+
+
+def test_every_refusal_and_structural_rule_has_words_for_the_clerk() -> None:
+    package = Path(notices.__file__).parents[1]
+    sources = [p for p in package.rglob("*.py") if p.name != "causes.py"]
+    used = {
+        m for p in sources for m in re.findall(r'"((?:delivery|structure)\.[a-z_]+)"', p.read_text(encoding="utf-8"))
+    }
+    assert len(used) > 20
+    generic = say_cause("delivery.never_heard_of")
+    assert [u for u in sorted(used) if say_cause(u) in (generic, ("", ""))] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from guiji.causes import say_demand
+from guiji.causes import say_cause
 from guiji.masking import scrub
 from guiji.report.facts import MonthFacts
 from guiji.settings import TIME_ZONE
@@ -50,7 +50,7 @@ def make_ticket_line(month: MonthFacts, t: dict[str, Any]) -> dict[str, Any]:
         "id": int(t["ticket_id"]),
         "department": find_department(month, t["resource_id"]),
         "resource": find_name(month, t["resource_id"]),
-        "rule": scrub(t["title"] or say_demand(t["rule_id"]) or t["rule_id"]),
+        "rule": scrub(t["title"] or say_cause(t["rule_id"])[0] or t["rule_id"]),
         "rule_id": t["rule_id"],
         "rows": int(t["rows_open"]),
         "opened_at": say_iso(t["opened_at"]),
@@ -75,7 +75,7 @@ def list_top_rules(month: MonthFacts) -> list[dict[str, Any]]:
             "resource": find_name(month, r["resource_id"]),
             "department": find_department(month, r["resource_id"]),
             "rule_id": r["rule_id"],
-            "title": scrub(r["title"] or say_demand(r["rule_id"]) or r["rule_id"]),
+            "title": scrub(r["title"] or say_cause(r["rule_id"])[0] or r["rule_id"]),
             "indicator": r["indicator"],
             "standard": r["standard"] or "",
             "severity": r["severity"],

@@ -65,10 +65,10 @@ FROM numbered GROUP BY resource_id""",
 versions AS (
   SELECT resource_id, sum(most)::bigint AS n
   FROM (SELECT resource_id, max(n) AS most FROM keyed GROUP BY resource_id, key_hmac, rules) x GROUP BY resource_id),
+keyed_rows AS (SELECT batch_id, sum(n)::bigint AS n FROM keyed GROUP BY batch_id),
 unkeyed AS (
-  SELECT m.resource_id,
-         m.rows_rejected - coalesce((SELECT sum(k.n) FROM keyed k WHERE k.batch_id = m.batch_id), 0) AS n
-  FROM in_month m WHERE m.rows_rejected > 0)
+  SELECT m.resource_id, m.rows_rejected - coalesce(k.n, 0) AS n
+  FROM in_month m LEFT JOIN keyed_rows k USING (batch_id) WHERE m.rows_rejected > 0)
 SELECT resource_id, sum(n)::bigint AS rejected FROM (
   SELECT resource_id, n FROM versions UNION ALL
   SELECT resource_id, CASE WHEN resource_id = ANY(%(snapshots)s) THEN max(n) ELSE sum(n) END

@@ -408,6 +408,7 @@ def _write_evidence(w: Writer, r: dict[str, Any]) -> None:
         "批次",
         LEDGER_COLUMNS,
         [[*b[:2], words.STATUS.get(b[2], b[2]), words.say_time(b[3]), *b[4:]] for b in r["ledger"]],
+        f"本期共 {r['totals']['batches']:,} 批，此处列出 {len(r['ledger']):,} 批",
     )
     w.page(
         "查询",
