@@ -26,6 +26,7 @@ from guiji.demo.servers.mail import Mail
 from guiji.errors import UsageError
 from guiji.notices import SendRecord, outbox, send_notices
 from guiji.notices.fix_sheet import name_sheets
+from guiji.notices.items import say_rule
 from guiji.notices.mail import clean_header, is_email
 from guiji.notices.reminders import find_stage
 from guiji.notices.words import say_share, say_window
@@ -620,4 +621,4 @@ def test_every_refusal_and_structural_rule_has_words_for_the_clerk() -> None:
     }
     assert len(used) > 20
     generic = say_cause("delivery.never_heard_of")
-    assert [u for u in sorted(used) if say_cause(u) in (generic, ("", ""))] == []
+    assert [u for u in sorted(used) if say_rule(u) in (generic, ("", ""))] == []

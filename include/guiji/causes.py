@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from guiji.structure import STRUCTURE
-
 #: root cause -> (what happened, how to mend it)
 CAUSES: dict[str, tuple[str, str]] = {
     "delivery.empty": ("交付的数据为空，或少于约定的最少行数", "请确认导出条件，重新交付完整数据"),
@@ -49,8 +47,6 @@ def say_cause(cause: str) -> tuple[str, str]:
     cause = cause.split(":")[0]
     if cause in CAUSES:
         return CAUSES[cause]
-    if cause in STRUCTURE:
-        return STRUCTURE[cause]
     family = cause.split(".")[0]
     if family == "delivery":
         return CAUSES["delivery_refused"]

@@ -14,10 +14,16 @@ from guiji.masking import scrub
 from guiji.notices import words
 from guiji.notices.facts import Facts, Ticket
 from guiji.notices.model import Event, Fault, Item, Sample
+from guiji.structure import STRUCTURE
 
 if TYPE_CHECKING:
     from guiji.catalog import Catalog
     from guiji.catalog.models import Resource
+
+
+def say_rule(rule_id: str) -> tuple[str, str]:
+    """What a rule demands and how its rows are mended, where the batch row doesn't say it."""
+    return STRUCTURE.get(rule_id) or say_cause(rule_id)
 
 
 def build_item(catalog: Catalog, event: Event, times: int, ended: Mapping[int, int], facts: Facts) -> Item:
@@ -91,10 +97,10 @@ def _tell_ticket(ticket: Ticket | None, facts: Facts) -> dict[str, Any]:
     if ticket is None:
         return {}
     rule = facts.rules.get(ticket.opened_batch or "", {}).get(ticket.rule_id, {})
-    title = str(rule.get("title") or say_cause(ticket.rule_id)[0])
+    title = str(rule.get("title") or say_rule(ticket.rule_id)[0])
     return {
         "what": title or ticket.rule_id,
-        "mend": str(rule.get("mend") or say_cause(ticket.rule_id)[1]),
+        "mend": str(rule.get("mend") or say_rule(ticket.rule_id)[1]),
         "due_at": ticket.due_at,
         "stage": words.STAGES[ticket.stage],
         "rejected": ticket.rows_open,
@@ -119,7 +125,7 @@ def _tell_recovery(event: Event, ended: Mapping[int, int], facts: Facts) -> dict
     titles = []
     for ticket in closed:
         rule = facts.rules.get(ticket.opened_batch or "", {}).get(ticket.rule_id, {})
-        titles.append(str(rule.get("title") or say_cause(ticket.rule_id)[0] or ticket.rule_id))
+        titles.append(str(rule.get("title") or say_rule(ticket.rule_id)[0] or ticket.rule_id))
     told: dict[str, Any] = {"what": "；".join(dict.fromkeys(titles)), "times": ended.get(event.event_id, 0)}
     if batch:
         told["window"] = words.say_window(batch["window_start"], batch["window_end"])
@@ -170,14 +176,14 @@ def _build_faults(
         faults.append(
             Fault(
                 rule_id=rule_id,
-                title=str(rule.get("title") or say_cause(rule_id)[0] or f"校验规则 {rule_id}"),
+                title=str(rule.get("title") or say_rule(rule_id)[0] or f"校验规则 {rule_id}"),
                 standard=str(rule.get("standard") or ""),
                 indicator=str(rule.get("indicator") or ""),
                 fields="、".join(titles.get(f, f) for f in rule.get("fields", ())),
                 failed=failed,
                 rows=int(rule.get("rows") or facts.batches[batch_id]["rows_read"]),
                 verdict=words.VERDICTS[verdict],
-                mend=str(rule.get("mend") or say_cause(rule_id)[1] or "请对照原始材料更正后重新交付"),
+                mend=str(rule.get("mend") or say_rule(rule_id)[1] or "请对照原始材料更正后重新交付"),
                 due_at=ticket.due_at if ticket else None,
                 samples=tuple(
                     Sample(scrub(s["locator"]), scrub(s["value_masked"] or ""), words.VERDICTS[s["verdict"]])

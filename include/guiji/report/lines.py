@@ -9,6 +9,7 @@ from guiji.causes import say_cause
 from guiji.masking import scrub
 from guiji.report.facts import MonthFacts
 from guiji.settings import TIME_ZONE
+from guiji.structure import STRUCTURE
 
 WINDOW_STATES = {"late": "逾期交付", "missed": "未交付"}
 RESPONSIBLE = {"department": "部门", "front_end": "前置机或接口", "ours": "平台"}
@@ -26,6 +27,12 @@ def find_name(month: MonthFacts, resource_id: str) -> str:
 
 def find_department(month: MonthFacts, resource_id: str) -> str:
     return month.department_names.get(resource_id.split(".")[0], resource_id.split(".")[0])
+
+
+def _say_rule(line: dict[str, Any]) -> str:
+    """What the rule demands: as the batch says it, else by its family, else its id."""
+    rule_id = line["rule_id"]
+    return scrub(line["title"] or STRUCTURE.get(rule_id, say_cause(rule_id))[0] or rule_id)
 
 
 def make_window_line(month: MonthFacts, w: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +57,7 @@ def make_ticket_line(month: MonthFacts, t: dict[str, Any]) -> dict[str, Any]:
         "id": int(t["ticket_id"]),
         "department": find_department(month, t["resource_id"]),
         "resource": find_name(month, t["resource_id"]),
-        "rule": scrub(t["title"] or say_cause(t["rule_id"])[0] or t["rule_id"]),
+        "rule": _say_rule(t),
         "rule_id": t["rule_id"],
         "rows": int(t["rows_open"]),
         "opened_at": say_iso(t["opened_at"]),
@@ -75,7 +82,7 @@ def list_top_rules(month: MonthFacts) -> list[dict[str, Any]]:
             "resource": find_name(month, r["resource_id"]),
             "department": find_department(month, r["resource_id"]),
             "rule_id": r["rule_id"],
-            "title": scrub(r["title"] or say_cause(r["rule_id"])[0] or r["rule_id"]),
+            "title": _say_rule(r),
             "indicator": r["indicator"],
             "standard": r["standard"] or "",
             "severity": r["severity"],
