@@ -230,7 +230,7 @@ def report(
             settings,
             load_catalog(settings.catalog),
             month,
-            _date(as_of) or settings.today(),
+            _date(as_of),
             out or settings.home / "reports",
         )
     print(files)

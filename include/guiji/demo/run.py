@@ -155,7 +155,7 @@ def close_month(running: RunningCity, month: str, moment: datetime) -> None:
         conn.commit()
         send_notices(conn, at, catalog)
         if month in REPORTS:
-            build_report(conn, at, catalog, month, at.today(), at.home / "reports" / month)
+            build_report(conn, at, catalog, month, at.today(), at.home / "reports")
 
 
 # --- today, through the scheduler ----------------------------------------------------------------------
