@@ -21,6 +21,8 @@ KEY_BLANK = "key.blank"
 KEY_DUPLICATE = "key.duplicate"
 CURSOR_BLANK = "cursor.blank"
 CURSOR_FUTURE = "cursor.future"
+
+
 @dataclass(frozen=True)
 class RuleDefinition:
     """One rule: what it demands, of which fields, and how its breach is mended."""

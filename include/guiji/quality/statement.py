@@ -2,9 +2,8 @@
 """One SQL statement that standardises and judges every row of a package, in one pass.
 
 What it gives per row: the typed fields; ``_row_no _origin _line``; ``_row_hash``; the raw hashes of rows that are in
-order in every respect (null else); which fields are empty (``_nulls_<k>``); which signals the row raised
-(``_mask_<k>``, 60 bits each); and, only where it raised any, its staged text as JSON (``_raw``) and the reasons of
-its identifiers.
+order in every respect (null else); which signals the row raised (``_mask_<k>``, 60 bits each); and, only where it
+raised any, its staged cells as JSON (``_staged``) and the reasons of its identifiers.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guiji.engine import NULLS_PREFIX, quote_identifier, quote_text, render_expression
+from guiji.engine import quote_identifier, quote_text, render_expression
 from guiji.errors import CatalogError
 from guiji.quality import rules as r
 from guiji.standardize import FieldPlan, dirty_flags
@@ -84,10 +83,6 @@ def mask_columns(signals: Sequence[Signal]) -> list[str]:
     return [f"_mask_{k}" for k in range((len(signals) + BITS - 1) // BITS)]
 
 
-def nulls_columns(plans: Sequence[FieldPlan]) -> list[str]:
-    return [f"{NULLS_PREFIX}{k}" for k in range((len(plans) + BITS - 1) // BITS)]
-
-
 def raw_columns(resource: Resource, plans: Sequence[FieldPlan], staged: StagedBatch) -> list[str]:
     """The staged columns that decide how a row is judged."""
     names = [p.column for p in plans if p.column is not None]
@@ -145,20 +140,17 @@ def build_statement(
     sql = f"SELECT *, {', '.join(f'{p.value} AS {p.name}' for p in plans)} FROM ({sql})"
     if model.tombstone:
         sql = f"SELECT *, coalesce({render_expression(model.tombstone, [f.name for f in model.fields])}, false) AS _tomb FROM ({sql})"
-    sql = f"SELECT *, {', '.join(f'{_unbroken(s.condition)} AS _b{s.bit}' for s in signals)} FROM ({sql})"
+    sql = f"SELECT *, {', '.join(f'{s.condition} AS _b{s.bit}' for s in signals)} FROM ({sql})"
     sql = f"SELECT *, (_broken IS NOT NULL OR {' OR '.join(f'_b{s.bit}' for s in signals)}) AS _any FROM ({sql})"
 
     out = [p.name for p in plans]
     out += ["_row_no", "_origin", "_line"]
     out.append(f"{_row_hash(plans)} AS _row_hash")
     out += ["CASE WHEN NOT _any THEN _h1 END AS _raw_hash_1", "CASE WHEN NOT _any THEN _h2 END AS _raw_hash_2"]
-    for k, name in enumerate(nulls_columns(plans)):
-        some = plans[k * BITS : (k + 1) * BITS]
-        bits = " + ".join(f"CASE WHEN {p.name} IS NULL THEN {1 << i} ELSE 0 END" for i, p in enumerate(some))
-        out.append(f"({bits})::BIGINT AS {name}")
     for k, name in enumerate(mask_columns(signals)):
         bits = " + ".join(f"CASE WHEN _b{s.bit} THEN {s.value} ELSE 0 END" for s in signals[k * BITS : (k + 1) * BITS])
-        out.append(f"CASE WHEN _any THEN {bits} ELSE 0 END::BIGINT AS {name}")
+        # a row the source could not read whole has that one fault; its cells say nothing
+        out.append(f"CASE WHEN _any AND _broken IS NULL THEN {bits} ELSE 0 END::BIGINT AS {name}")
     out.append("_broken")
     cells = ", ".join(f"{quote_text(c)}, _r_{j}" for j, c in enumerate(raw))
     whole = f"CASE WHEN _broken IS NULL THEN json_object({cells}) ELSE json_object('_raw', _raw) END"
@@ -187,11 +179,6 @@ def build_layers(plans: Sequence[FieldPlan], source: str, extra: Sequence[str] =
         sql = f"SELECT *, {', '.join(mapped)} FROM ({sql})"
     cast = [f"{p.cast} AS _c{p.index}" for p in plans if p.cast]
     return f"SELECT *, {', '.join(cast)} FROM ({sql})" if cast else sql
-
-
-def _unbroken(condition: str) -> str:
-    """A row the source could not read whole has that one fault; its cells say nothing."""
-    return f"(_broken IS NULL AND ({condition}))"
 
 
 def _blank_key(resource: Resource, plans: Sequence[FieldPlan]) -> str:
