@@ -24,14 +24,16 @@ from staged_package import (
     stage_rows,
 )
 
+from guiji.catalog import load_catalog, load_resource
 from guiji.catalog.models import Resource
 from guiji.errors import CatalogError, DeliveryRefused, GuijiError
 from guiji.identifiers import citizen_check_digit
 from guiji.library.difference import Current, compare
 from guiji.quality import check_batch, load_checked
 from guiji.records import CheckedBatch
-from guiji.settings import Settings
+from guiji.settings import ROOT, Settings
 
+SHIPPED = ROOT / "include" / "catalog"
 THINGS = [
     {"name": "id", "nullable": False},
     {"name": "value"},
@@ -441,3 +443,15 @@ def test_an_unchanged_delivery_is_carried_whole_and_a_changed_rule_carries_nothi
     later = settings.at(datetime.fromisoformat("2026-12-24T09:00:00+08:00"))
     old = check_batch(resource, later, stage_rows(settings, resource, rows, batch_id="d"), carry_cache=difference.cache)
     assert (old.rows_carried, old.rows_accepted) == (0, 20)
+
+
+@pytest.mark.parametrize("resource_id", sorted(load_catalog(SHIPPED).resources))
+def test_every_shipped_resource_can_be_checked(tmp_path: Path, resource_id: str) -> None:
+    """Its rules fit its types; a row without any value breaks what must be filled in and nothing else."""
+    resource = load_resource(SHIPPED, resource_id)
+    settings = make_settings(tmp_path)
+    columns = list(dict.fromkeys(f.source_column for f in resource.model.fields if f.constant is None))
+    checked = check_batch(resource, settings, stage_rows(settings, resource, [{}], columns=columns))
+    (broken,) = read_rejected(checked).values()
+    assert "key.blank" in broken
+    assert {rule.split(".")[1] for rule in broken} <= {"blank", "required"}

@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from staged_package import make_resource, make_settings, read_accepted, read_findings, read_rejected, stage_rows
 
-from guiji.errors import DeliveryRefused
+from guiji.errors import CatalogError, DeliveryRefused
 from guiji.quality import check_batch
 from guiji.records import CheckedBatch
 from guiji.standardize import plan_fields
@@ -267,6 +267,13 @@ def test_f16_a_missing_required_column_refuses_the_delivery_and_names_the_neares
     assert refused.value.rule_id == "delivery.missing_column"
     optional = stage_rows(settings, resource, [{"id": "1", "出生日期": "x"}], columns=["id", "出生日期"], batch_id="b2")
     assert read_accepted(check_batch(resource, settings, optional), "id", "birth", "note") == [("1", "x", None)]
+
+
+def test_columns_that_differ_in_case_only_are_refused_not_confused(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    resource = make_resource([ID, {"name": "a", "title": "Code"}, {"name": "b", "title": "code"}])
+    with pytest.raises(CatalogError, match="differ in case only"):
+        check_batch(resource, settings, stage_rows(settings, resource, [{"id": "1", "Code": "x", "code": "y"}]))
 
 
 def test_constants_and_aliases_are_filled_in(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guiji.engine import quote_identifier, quote_text
-from guiji.errors import DeliveryRefused
+from guiji.errors import CatalogError, DeliveryRefused
 
 if TYPE_CHECKING:
     from guiji.catalog.models import FieldSpec, Resource
@@ -108,11 +108,13 @@ class FieldPlan:
 def plan_fields(resource: Resource, staged: StagedBatch) -> tuple[FieldPlan, ...]:
     """The plan of every declared field, in declared order.
 
-    Raises DeliveryRefused when a required column is not in the package, naming the nearest one that is (F-16).
+    Raises DeliveryRefused when a required column is not in the package, naming the nearest one that is (F-16), and
+    CatalogError when two columns differ in case only.
     """
     from guiji.catalog.models import FieldSpec
 
     model = resource.model
+    _demand_distinct(resource, staged.columns)
     types = dict(zip(staged.columns, staged.types, strict=True))
     spare = [c for c in staged.columns if c not in {f.source_column for f in model.fields}]
     missing: list[str] = []
@@ -133,6 +135,18 @@ def plan_fields(resource: Resource, staged: StagedBatch) -> tuple[FieldPlan, ...
             rule_id="delivery.missing_column",
         )
     return tuple(plans)
+
+
+def _demand_distinct(resource: Resource, columns: Sequence[str]) -> None:
+    """The engine does not tell upper from lower case in names: of two such columns one would be read twice."""
+    seen: dict[str, str] = {}
+    for column in columns:
+        other = seen.setdefault(column.lower(), column)
+        if other != column:
+            raise CatalogError(
+                f"{resource.path}: the columns {other!r} and {column!r} of {resource.id} differ in case only. "
+                "Nothing was judged; rename one of them in the source's view."
+            )
 
 
 def dirty_flags(plans: Sequence[FieldPlan]) -> dict[str, tuple[str, str]]:
