@@ -24,7 +24,7 @@ from psycopg import sql
 
 from guiji import ledger
 from guiji.errors import AccountingError, CatalogError, LeaseLost, UsageError, WarehouseUnavailable
-from guiji.library import publish as publish_module
+from guiji.library import transact
 from guiji.library.hold import approve_held, list_held, reject_held, show_held
 from guiji.library.load import copy_batches
 from guiji.library.publish import fetch_current, publish, publish_redelivered
@@ -390,7 +390,7 @@ def test_f50_concurrent_publishers_of_one_table_all_succeed(conn: Any, settings:
                     keys = list(range(1, 9))
                     random.Random(writer * 100 + n).shuffle(keys)
                     with ledger.transaction(own):
-                        publish_module.lock_table(own, "source.gaj__person")
+                        transact.lock_table(own, "source.gaj__person")
                         own.execute("SET LOCAL deadlock_timeout = '50ms'")
                         for key in keys:
                             own.execute(
@@ -419,7 +419,7 @@ def test_f50_a_writer_that_got_in_the_way_is_waited_for(conn: Any, settings: Set
             raise psycopg.errors.DeadlockDetected
         return "done"
 
-    assert publish_module.retry(conn, once) == "done"
+    assert transact.retry(conn, once) == "done"
 
 
 def test_f52_a_zombie_with_an_old_token_publishes_nothing(conn: Any, settings: Settings) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from guiji import ledger, tickets
 from guiji.errors import UsageError
 from guiji.library import outcome, rows
-from guiji.library.publish import Approval, publish, retry, translate_errors
+from guiji.library.publish import Approval, publish
+from guiji.library.transact import retry, translate_errors
 from guiji.records import BatchRecord, CheckedBatch, Difference, QualityReport, StagedBatch
 from guiji.settings import Settings, failpoint
 

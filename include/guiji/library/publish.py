@@ -9,32 +9,18 @@ the difference, and the equation is a CHECK constraint, else everything is rolle
 from __future__ import annotations
 
 import contextlib
-import random
 import shutil
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import psycopg
-from psycopg import errors, sql
+from typing import TYPE_CHECKING, Any
 
 from guiji import ledger
-from guiji.errors import AccountingError, UsageError, WarehouseUnavailable
+from guiji.errors import UsageError, WarehouseUnavailable
 from guiji.library import outcome, rows
+from guiji.library.apply import Applied, apply_difference
 from guiji.library.current import fetch_current
-from guiji.library.load import copy_parquet, count_rows, list_parquet
-from guiji.library.tables import (
-    add_source_key,
-    columns_sql,
-    drop_source_key,
-    ensure_mapping_indexes,
-    ensure_source_table,
-    match_sql,
-    source_history,
-    source_table,
-)
+from guiji.library.load import list_parquet
+from guiji.library.transact import lock_table, retry, translate_errors, tune
 from guiji.records import BatchRecord, CheckedBatch, Difference, QualityReport, StagedBatch
 from guiji.settings import Settings, failpoint
 
@@ -45,11 +31,8 @@ if TYPE_CHECKING:
 
     Conn = Connection[dict[str, Any]]
 
-T = TypeVar("T")
-_TRIES = 6
 #: more changes than this, and more than a tenth of the table: one marker makes the library's keys dirty
 _MARK_ALL = 100_000
-_FILE_KINDS = ("sftp", "ftp", "files")
 
 
 @dataclass(frozen=True)
@@ -58,21 +41,6 @@ class Approval:
 
     who: str
     why: str
-
-
-@dataclass
-class Applied:
-    """What PostgreSQL says it did to the source table."""
-
-    new: int = 0
-    changed: int = 0
-    deleted: int = 0
-    #: rows of ``changes`` that turned out older than what serves (F-36)
-    superseded: int = 0
-    #: keys of ``deleted`` that a later file has brought back
-    kept: int = 0
-    first_load: bool = False
-    late: bool = False
 
 
 def publish(
@@ -163,7 +131,7 @@ def _publish(
     _tune(conn, resource)
     now = settings.now()
 
-    applied = _apply(conn, resource, settings, staged, difference)
+    applied = apply_difference(conn, resource, settings, staged, difference)
     was_held = former["status"] == "held"
     if not was_held:
         rows.keep_rejected(conn, settings, resource, checked)
@@ -209,228 +177,6 @@ def _publish(
     )
     ledger.release_lease(conn, resource.id, token)
     return record
-
-
-# --- the source table --------------------------------------------------------------------------------
-
-
-def _apply(conn: Conn, resource: Resource, settings: Settings, staged: StagedBatch, difference: Difference) -> Applied:
-    """Brings the difference into the source table and compares what was done with what was to be done."""
-    created = ensure_source_table(conn, resource)
-    if _is_late_snapshot(conn, resource, staged):
-        total = difference.rows_new + difference.rows_changed + difference.rows_unchanged
-        rows.make_change_tables(conn, resource)
-        if created:
-            add_source_key(conn, resource)
-        return Applied(superseded=total, late=True)
-    if created or _is_empty(conn, resource):
-        applied = _load_first(conn, resource, settings, staged, difference, created)
-    else:
-        applied = _load_changes(conn, resource, settings, staged, difference)
-    gone = count_rows(difference.deleted)
-    agrees = (
-        applied.new + applied.changed + applied.superseded == difference.rows_new + difference.rows_changed
-        and (applied.superseded > 0 or applied.new == difference.rows_new)
-        and applied.deleted + applied.kept == gone
-        # a tombstone deletes as well, where its key serves
-        and difference.rows_deleted <= gone <= difference.rows_deleted + difference.rows_tombstone
-    )
-    if not agrees:
-        raise AccountingError(
-            f"Batch {staged.batch_id} of {resource.id} was to bring {difference.rows_new} new, {difference.rows_changed} "
-            f"changed and {difference.rows_deleted} deleted rows, but the warehouse counted {applied.new}, "
-            f"{applied.changed} and {applied.deleted}. Nothing was published; run the resource again.",
-            batch_id=staged.batch_id,
-        )
-    return applied
-
-
-def _load_first(
-    conn: Conn, resource: Resource, settings: Settings, staged: StagedBatch, difference: Difference, created: bool
-) -> Applied:
-    """COPY straight into a table of this transaction (no WAL where the server allows it), the key afterwards."""
-    table = source_table(resource)
-    rows.make_change_tables(conn, resource)
-    if not created:
-        drop_source_key(conn, resource)
-        conn.execute(sql.SQL("/* guiji {} first_load */ TRUNCATE {}").format(sql.SQL(resource.id), table))
-    # what is the same in every row is a default for the length of the load: cheaper than three million copies of it
-    _set_defaults(conn, table, {"_batch_id": staged.batch_id, "_published_at": settings.now()})
-    n = copy_parquet(
-        conn, table, difference.changes, rows.loaded_columns(resource), who=f"{resource.id} first_load", freeze=True
-    )
-    _set_defaults(conn, table, {"_batch_id": None, "_published_at": None})
-    add_source_key(conn, resource)
-    ensure_mapping_indexes(conn, resource)
-    conn.execute(
-        sql.SQL("/* guiji {} first_load */ ANALYZE {} ({})").format(
-            sql.SQL(resource.id), table, columns_sql(resource.model.key)
-        )
-    )
-    return Applied(new=n, first_load=True)
-
-
-def _set_defaults(conn: Conn, table: sql.Identifier, values: dict[str, object]) -> None:
-    clauses = [
-        sql.SQL("ALTER COLUMN {} SET DEFAULT {}").format(sql.Identifier(c), sql.Literal(v))
-        if v is not None
-        else sql.SQL("ALTER COLUMN {} DROP DEFAULT").format(sql.Identifier(c))
-        for c, v in values.items()
-    ]
-    conn.execute(sql.SQL("/* guiji first_load */ ALTER TABLE {} {}").format(table, sql.SQL(", ").join(clauses)))
-
-
-def _load_changes(
-    conn: Conn, resource: Resource, settings: Settings, staged: StagedBatch, difference: Difference
-) -> Applied:
-    """Only what changed: through a temporary table, superseded versions into the history, in key order."""
-    model = resource.model
-    table, who = source_table(resource), sql.SQL(resource.id)
-    now = settings.now()
-    ensure_mapping_indexes(conn, resource)
-    rows.make_change_tables(conn, resource)
-    fields = [f.name for f in model.fields]
-    copy_parquet(
-        conn,
-        sql.Identifier("guiji_change"),
-        difference.changes,
-        [*rows.loaded_columns(resource), "_op"],
-        who=f"{resource.id} changes",
-    )
-    copy_parquet(conn, sql.Identifier("guiji_deleted"), difference.deleted, model.key, who=f"{resource.id} deleted")
-    conn.execute("/* guiji changes */ ANALYZE guiji_change")
-    conn.execute("/* guiji changes */ ANALYZE guiji_deleted")
-    superseded, kept = _set_aside_older(conn, resource, staged)
-    applied = Applied(superseded=superseded, kept=kept)
-
-    versions = [*fields, "_batch_id", "_row_hash", "_published_at", "_origin", "_line"]
-    match_change = match_sql(model.key, "s", "c")
-    conn.execute(
-        sql.SQL(
-            "/* guiji {who} old */ INSERT INTO guiji_old"
-            " SELECT s.* FROM {table} s JOIN guiji_change c ON {match} WHERE c._op = 'changed' AND s._deleted_at IS NULL"
-            " UNION ALL SELECT s.* FROM {table} s JOIN guiji_deleted d ON {match_deleted} WHERE s._deleted_at IS NULL"
-        ).format(who=who, table=table, match=match_change, match_deleted=match_sql(model.key, "s", "d"))
-    )
-    conn.execute(
-        sql.SQL(
-            "/* guiji {who} history */ INSERT INTO {history} ({columns}, _superseded_at, _superseded_by)"
-            " SELECT {columns}, {now}, {batch} FROM guiji_old"
-        ).format(
-            who=who,
-            history=source_history(resource),
-            columns=columns_sql(versions),
-            now=sql.Literal(now),
-            batch=sql.Literal(staged.batch_id),
-        )
-    )
-    updated = sql.SQL(", ").join(
-        sql.SQL("{0} = c.{0}").format(sql.Identifier(n)) for n in (*fields, "_row_hash", "_origin", "_line")
-    )
-    applied.changed = conn.execute(
-        sql.SQL(
-            "/* guiji {who} changed */ UPDATE {table} s SET {updated}, _batch_id = %(batch)s, _published_at = %(now)s"
-            " FROM guiji_change c WHERE {match} AND c._op = 'changed' AND s._deleted_at IS NULL"
-        ).format(who=who, table=table, updated=updated, match=match_change),
-        {"batch": staged.batch_id, "now": now},
-    ).rowcount
-    taken = sql.SQL(", ").join(
-        sql.SQL("{0} = excluded.{0}").format(sql.Identifier(n))
-        for n in (
-            *(f for f in fields if f not in model.key),
-            "_row_hash",
-            "_origin",
-            "_line",
-            "_batch_id",
-            "_published_at",
-        )
-    )
-    # a key that was deleted and returns is new; a key that serves already is not, and breaks the equation
-    applied.new = conn.execute(
-        sql.SQL(
-            "/* guiji {who} new */ INSERT INTO {table} AS s ({columns}, _batch_id, _published_at)"
-            " SELECT {columns}, %(batch)s, %(now)s FROM guiji_change WHERE _op = 'new' ORDER BY {key}"
-            " ON CONFLICT ({key}) DO UPDATE SET {taken}, _deleted_at = NULL WHERE s._deleted_at IS NOT NULL"
-        ).format(
-            who=who,
-            table=table,
-            columns=columns_sql(rows.loaded_columns(resource)),
-            key=columns_sql(model.key),
-            taken=taken,
-        ),
-        {"batch": staged.batch_id, "now": now},
-    ).rowcount
-    applied.deleted = conn.execute(
-        sql.SQL(
-            "/* guiji {who} deleted */ UPDATE {table} s SET _deleted_at = %(now)s, _batch_id = %(batch)s"
-            " FROM guiji_deleted d WHERE {match} AND s._deleted_at IS NULL"
-        ).format(who=who, table=table, match=match_sql(model.key, "s", "d")),
-        {"batch": staged.batch_id, "now": now},
-    ).rowcount
-    return applied
-
-
-def _is_empty(conn: Conn, resource: Resource) -> bool:
-    return (
-        conn.execute(
-            sql.SQL("/* guiji {} empty */ SELECT 1 FROM {} LIMIT 1").format(
-                sql.SQL(resource.id), source_table(resource)
-            )
-        ).fetchone()
-        is None
-    )
-
-
-def _business_date(staged: StagedBatch) -> str | None:
-    return max((f.business_date for f in staged.files if f.business_date), default=None)
-
-
-def _is_late_snapshot(conn: Conn, resource: Resource, staged: StagedBatch) -> bool:
-    """A file that holds an older state of the table than the one that serves (F-36).
-
-    A pull reads what the source holds now, whatever its window, and is never late.
-    """
-    model = resource.model
-    if model.load != "snapshot" or model.source.kind not in _FILE_KINDS:
-        return False
-    day = _business_date(staged)
-    if day is not None:
-        query = (
-            "/* guiji late */ SELECT 1 FROM ops.file JOIN ops.batch b USING (batch_id) WHERE ops.file.resource_id = %s"
-            " AND b.status = 'published' AND business_date > %s LIMIT 1"
-        )
-        return conn.execute(query, (resource.id, day)).fetchone() is not None
-    query = (
-        "/* guiji late */ SELECT 1 FROM ops.batch WHERE resource_id = %s AND status = 'published' AND window_start > %s"
-        " AND rows_duplicate < rows_read LIMIT 1"
-    )
-    return conn.execute(query, (resource.id, staged.window.start)).fetchone() is not None
-
-
-def _set_aside_older(conn: Conn, resource: Resource, staged: StagedBatch) -> tuple[int, int]:
-    """Takes rows out of changes and deletions whose key a later file of the series has set; returns how many (F-36).
-
-    Where the resource declares an order, the comparison has decided already.
-    """
-    model = resource.model
-    day = _business_date(staged)
-    if model.order or model.load != "incremental" or model.source.kind not in _FILE_KINDS or day is None:
-        return 0, 0
-    values = {"resource": resource.id, "day": day}
-    removed = []
-    for target in ("guiji_change", "guiji_deleted"):
-        done = conn.execute(
-            sql.SQL(
-                "/* guiji {} older */ DELETE FROM {} c USING {} s WHERE {} AND s._batch_id IN"
-                " (SELECT f.batch_id FROM ops.file f WHERE f.resource_id = %(resource)s GROUP BY 1"
-                " HAVING max(f.business_date) > %(day)s)"
-            ).format(
-                sql.SQL(resource.id), sql.Identifier(target), source_table(resource), match_sql(model.key, "s", "c")
-            ),
-            values,
-        )
-        removed.append(done.rowcount)
-    return removed[0], removed[1]
 
 
 # --- what goes with it -------------------------------------------------------------------------------
@@ -504,11 +250,6 @@ def _lock_batch(conn: Conn, batch_id: str) -> dict[str, Any]:
     return row
 
 
-def lock_table(conn: Conn, name: str) -> None:
-    """Makes the writers of one table take turns until the transaction ends (F-50)."""
-    conn.execute("/* guiji lock */ SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
-
-
 def _tune(conn: Conn, resource: Resource) -> None:
     """For this transaction only: the resource's zone for times without one (F-08), and what ``tune`` sets."""
     conn.execute(
@@ -516,14 +257,6 @@ def _tune(conn: Conn, resource: Resource) -> None:
         (resource.model.time_zone,),
     )
     tune(conn)
-
-
-def tune(conn: Conn) -> None:
-    """For this transaction only: memory to build keys, and index probes for few keys in a large table."""
-    conn.execute(
-        "/* guiji tune */ SELECT set_config('maintenance_work_mem', '256MB', true), set_config('work_mem', '64MB', true),"
-        " set_config('random_page_cost', '1.1', true)"
-    )
 
 
 def _demand_space(settings: Settings, difference: Difference) -> None:
@@ -549,57 +282,6 @@ def _drop_old_caches(conn: Conn, resource: Resource, difference: Difference) -> 
         if path.stem != watermark.snapshot_cache:
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-# --- errors ------------------------------------------------------------------------------------------
-
-
-def retry(conn: Conn, once: Callable[[], T]) -> T:
-    """``once`` again where another writer got in the way (deadlock, serialization, a key written meanwhile)."""
-    for attempt in range(_TRIES):
-        try:
-            return once()
-        except (errors.DeadlockDetected, errors.SerializationFailure, errors.UniqueViolation):
-            conn.rollback()
-            if attempt == _TRIES - 1:
-                raise
-            time.sleep(random.uniform(0.02, 0.1) * 2**attempt)  # noqa: S311
-    raise AssertionError("unreachable")
-
-
-@contextlib.contextmanager
-def translate_errors(resource_id: str, batch_id: str) -> Iterator[None]:
-    """PostgreSQL's errors as ours; none carries a value."""
-    holds = "Nothing was published and the former data go on serving"
-    try:
-        yield
-    except errors.CheckViolation as exc:
-        if exc.diag.constraint_name != "rows_accounted_for":
-            raise
-        raise AccountingError(
-            f"The rows of batch {batch_id} of {resource_id} don't add up. {holds}; run the resource again.",
-            batch_id=batch_id,
-        ) from None
-    except errors.UniqueViolation as exc:
-        raise AccountingError(
-            f"Batch {batch_id} of {resource_id} holds a key twice ({exc.diag.constraint_name}). {holds}; this is a defect "
-            "of the check step, report it.",
-            batch_id=batch_id,
-        ) from None
-    except (errors.DiskFull, errors.IoError, errors.InternalError_) as exc:
-        # a file that may not grow any more is an internal error to PostgreSQL
-        if isinstance(exc, errors.InternalError_) and "file" not in (exc.diag.message_primary or ""):
-            raise
-        raise WarehouseUnavailable(
-            f"The disk of the warehouse is full or broken ({exc.sqlstate}). {holds}; free space, then run the resource again."
-        ) from None
-    except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
-        if isinstance(exc, errors.QueryCanceled):
-            raise
-        raise WarehouseUnavailable(
-            f"The connection to the warehouse broke while batch {batch_id} was published ({exc.sqlstate or 'no answer'}). "
-            "Either the whole batch is there or nothing of it; run the resource again, the ledger knows."
-        ) from None
 
 
 __all__ = ["Approval", "fetch_current", "publish", "publish_redelivered"]

@@ -17,7 +17,6 @@ from psycopg import sql
 from guiji import ledger
 from guiji.errors import UsageError
 from guiji.library.provenance import list_ordinals, record_conflicts, register_feeds
-from guiji.library.publish import lock_table, retry, translate_errors, tune
 from guiji.library.survivorship import (
     Feed,
     contested,
@@ -28,6 +27,7 @@ from guiji.library.survivorship import (
     winner_sql,
 )
 from guiji.library.tables import columns_sql, ensure_library_tables, library_table, pg_type
+from guiji.library.transact import lock_table, retry, translate_errors, tune
 from guiji.library.write import write_first, write_resolved
 from guiji.settings import Settings, failpoint
 
