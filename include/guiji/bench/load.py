@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from guiji.bench import Result, compare_at_most
+from guiji.demo.servers.databases import with_password
 from guiji.errors import GuijiError
 from guiji.settings import ROOT, Settings
 
@@ -196,8 +197,9 @@ def copy_through(source: str, target: str) -> float:
 def run_peer(python: Path, source: str, target: str, home: Path) -> float:
     """One dlt run; returns its wall seconds."""
     start = time.perf_counter()
+    urls = with_password(source), with_password(target)
     done = subprocess.run(  # noqa: S603
-        [str(python), str(ROOT / "benchmarks" / "dlt_peer.py"), source, target, str(home / "dlt")],
+        [str(python), str(ROOT / "benchmarks" / "dlt_peer.py"), *urls, str(home / "dlt")],
         capture_output=True,
         text=True,
         check=False,
@@ -210,7 +212,7 @@ def run_peer(python: Path, source: str, target: str, home: Path) -> float:
 
 def run_ours(settings: Settings, source: str, target: str, resource: str) -> Timed:
     """``guiji run`` in a process of its own."""
-    connection = source.replace("postgresql://", "postgres://", 1)
+    connection = with_password(source).replace("postgresql://", "postgres://", 1)
     env = {
         **os.environ,
         "GUIJI_HOME": str(settings.home),

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from guiji.engine import count_rows, open_engine, quote_identifier, scan_parquet
 from guiji.errors import GuijiError
 from guiji.quality.page import write_page
+from guiji.quality.rules import CURSOR_BLANK, CURSOR_FUTURE
 from guiji.records import CheckedBatch, QualityReport, RuleResult, StagedBatch, read_record, write_record
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ def _measure(resource: Resource, settings: Settings, checked: CheckedBatch, prev
         ),
     ]
     if checked.rows_read:
-        share = checked.rows_rejected / checked.rows_read
+        share = _count_blamed(checked) / checked.rows_read
         found.append(Measure("batch.rejected", "被拒行占比", "0104", share, None, tolerance.rejected, True, True))
         expected = checked.rows_read * len(checked.assigned)
         if expected:
@@ -268,6 +269,12 @@ def _measure(resource: Resource, settings: Settings, checked: CheckedBatch, prev
             Measure("batch.growth", "行数较上批变化", "0202", change, -tolerance.shrink, tolerance.grow, False, True)
         )
     return found
+
+
+def _count_blamed(checked: CheckedBatch) -> int:
+    """Rejected rows that speak against the batch: all but those set aside for want of a usable cursor."""
+    set_aside = sum(r.failed for r in checked.rules if r.rule_id in (CURSOR_BLANK, CURSOR_FUTURE))
+    return max(0, checked.rows_rejected - set_aside)
 
 
 def _count_repeated_keys(resource: Resource, settings: Settings, checked: CheckedBatch) -> int:

@@ -21,6 +21,9 @@ KEY_BLANK = "key.blank"
 KEY_DUPLICATE = "key.duplicate"
 CURSOR_BLANK = "cursor.blank"
 CURSOR_FUTURE = "cursor.future"
+#: rows without a usable cursor come again with every pull until they are mended: they are set aside and told, but say
+#: nothing about the rest of a batch and never hold it
+SET_ASIDE = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def list_rules(resource: Resource, plans: Sequence[FieldPlan]) -> tuple[RuleDefi
                 "reject",
                 "请在业务系统中补填更新标记。",
                 (),
-                tolerance,
+                SET_ASIDE,
             ),
             RuleDefinition(
                 CURSOR_FUTURE,
@@ -85,7 +88,7 @@ def list_rules(resource: Resource, plans: Sequence[FieldPlan]) -> tuple[RuleDefi
                 "reject",
                 "请检查业务系统的时钟，并更正该行的更新标记。",
                 (),
-                tolerance,
+                SET_ASIDE,
             ),
         ]
     for plan in plans:

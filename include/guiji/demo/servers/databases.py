@@ -79,7 +79,7 @@ def serve_postgres(directory: Path) -> Iterator[PostgresCluster]:
                 conn.execute(sql.SQL(statement).format(**names))
         parts = urlsplit(url)
         return DatabaseServer(
-            conn_id, "postgres", "127.0.0.1", parts.port, reader, password, schema=name, admin_url=_with_password(url)
+            conn_id, "postgres", "127.0.0.1", parts.port, reader, password, schema=name, admin_url=with_password(url)
         )
 
     def start() -> None:
@@ -95,7 +95,7 @@ def serve_postgres(directory: Path) -> Iterator[PostgresCluster]:
         stop()
 
 
-def _with_password(url: str) -> str:
+def with_password(url: str) -> str:
     """The URL with its password instead of the password file, for libraries that don't know pgpass."""
     parts = urlsplit(url)
     word = Path(unquote(parse_qs(parts.query)["passfile"][0])).read_text(encoding="ascii").strip().rpartition(":")[2]
