@@ -257,12 +257,14 @@ def publish_resource(
             raise UsageError(f"There is no batch {batch_id}. Nothing was published; stage the resource first.")
         if record.status != "staged":
             say(f"batch {batch_id} is already {record.status}")
+            ledger.release_run(conn, resource.id, run_key or batch_id)
             return record
         staged = load_staged(settings, resource.id, batch_id)
         token = ledger.confirm_lease(conn, settings, resource.id, run_key or batch_id)
         try:
             if staged.redelivered_of:
                 return publish_redelivered(conn, resource, settings, staged, token)
+            _keep_vintages(conn, settings, resource)
             checked, quality, difference = _compare(conn, resource, settings, staged)
             reasons = (*(quality.reasons if quality.outcome == "held" else ()), *difference.held_reasons)
             if reasons:
@@ -311,8 +313,13 @@ def decide_held(settings: Settings, batch_id: str, *, approve: bool, who: str, w
         resource = load_resource(settings.catalog, record.resource_id)
         staged = load_staged(settings, resource.id, batch_id)
         token = ledger.acquire_lease(conn, settings, resource.id, f"approve:{batch_id}")
-        checked, quality, difference = _compare(conn, resource, settings, staged)
-        return approve_held(conn, resource, settings, staged, checked, quality, difference, token, who=who, why=why)
+        try:
+            _keep_vintages(conn, settings, resource)
+            checked, quality, difference = _compare(conn, resource, settings, staged)
+            return approve_held(conn, resource, settings, staged, checked, quality, difference, token, who=who, why=why)
+        finally:  # a decision that could not be carried out must not keep the next run out
+            conn.rollback()
+            ledger.release_run(conn, resource.id, f"approve:{batch_id}")
 
 
 def _compare(
@@ -336,6 +343,28 @@ def _compare(
         quality = judge_batch(resource, settings, staged, checked, previous_rows=_previous_rows(conn, resource))
         current = fetch_current(conn, resource, settings, checked)
         return checked, quality, compare(resource, settings, staged, checked, current)
+
+
+def _keep_vintages(conn: Connection[dict[str, object]], settings: Settings, resource: Resource) -> None:
+    """Resolves what waits in the libraries that keep vintages, before this batch overwrites the values in the source
+    layer: two batches in a row are two vintages, whenever the resolver runs."""
+    from guiji.catalog import load_catalog, load_libraries
+    from guiji.library.resolve import resolve
+
+    fed = {m.library for m in resource.model.mappings}
+    waiting = conn.execute(
+        "/* guiji publish vintages */ SELECT library FROM ops.dirty_key WHERE library = ANY(%(fed)s)"
+        " UNION SELECT library FROM ops.dirty_library WHERE library = ANY(%(fed)s)",
+        {"fed": sorted(fed)},
+    ).fetchall()
+    if not waiting:
+        return
+    libraries = load_libraries(settings.catalog)
+    names = [n for row in waiting if (n := str(row["library"])) in libraries and libraries[n].vintages]
+    if names:
+        catalog = load_catalog(settings.catalog)
+        for name in names:
+            resolve(conn, settings, libraries[name], catalog)
 
 
 def _is_staged(conn: Connection[dict[str, object]], settings: Settings, resource_id: str, batch_id: str) -> bool:

@@ -22,6 +22,7 @@ from guiji.ledger.leases import (
     confirm_lease,
     hold_name,
     release_lease,
+    release_run,
     stale_runs,
     transaction,
 )
@@ -381,6 +382,7 @@ __all__ = [
     "open_tickets",
     "record_files",
     "release_lease",
+    "release_run",
     "report_stale_runs",
     "snapshot_cache",
     "stale_runs",

@@ -125,6 +125,16 @@ def release_lease(conn: Conn, resource_id: str, token: int) -> None:
     )
 
 
+def release_run(conn: Conn, resource_id: str, run: str) -> None:
+    """Lets the next run in when ``run`` found nothing to do; commits. Somebody else's lease stays his."""
+    with transaction(conn):
+        conn.execute(
+            "/* guiji ledger release_run */ UPDATE ops.lease SET expires_at = clock_timestamp(), batch_id = NULL"
+            " WHERE resource_id = %s AND batch_id = %s",
+            (resource_id, run),
+        )
+
+
 def stale_runs(conn: Conn, settings: Settings) -> list[StaleRun]:
     """Runs that hold a lease which has run out: they died, or hang (F-56)."""
     rows = conn.execute(

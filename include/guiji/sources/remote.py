@@ -302,7 +302,7 @@ def build_delivery(
     report = ReadReport(notes=notes)
     expected = expected_columns(resource)
     fmt = resource.model.source.format  # type: ignore[union-attr]
-    batches = _refuse(refusal) if refusal else _read(read_file(path, file.path, expected, fmt, report), path)
+    batches = _read(lambda: read_file(path, file.path, expected, fmt, report), path, refusal)
     return Delivery(expected.columns, batches, report, (file,), fingerprint, redelivered_of)
 
 
@@ -310,15 +310,15 @@ def _combine(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _refuse(refusal: DeliveryRefused) -> Iterator[pa.RecordBatch]:
-    raise refusal
-    yield
-
-
-def _read(batches: Iterator[pa.RecordBatch], path: Path) -> Iterator[pa.RecordBatch]:
-    """The file's batches; the fetched copy is removed at the end, however it comes."""
+def _read(
+    open_file: Callable[[], Iterator[pa.RecordBatch]], path: Path, refusal: DeliveryRefused | None
+) -> Iterator[pa.RecordBatch]:
+    """The file's batches. It is opened when it is read, so that what is wrong with it stops no other file of the
+    series; the fetched copy is removed at the end, however it comes."""
     try:
-        yield from batches
+        if refusal is not None:
+            raise refusal
+        yield from open_file()
     finally:
         path.unlink(missing_ok=True)
 
