@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from guiji.bench.people import make_people
 from guiji.settings import ROOT, Settings
 
@@ -144,3 +145,53 @@ def command_env(settings: Settings, **env: str) -> dict[str, str]:
         values["GUIJI_KEY"] = settings.key
     values.pop("PYTHONDONTWRITEBYTECODE", None)
     return values
+
+
+class FrontEnd:
+    """A department's database that holds the table ``people``; either product, the same statements."""
+
+    def __init__(self, server: Any) -> None:
+        import sqlalchemy as sa
+
+        self.is_maria = server.conn_type == "mysql"
+        self.engine = sa.create_engine(
+            server.admin_url if self.is_maria else server.admin_url.replace("postgresql://", "postgresql+psycopg://")
+        )
+        self.names = [self.engine.dialect.identifier_preparer.quote(n) for n in HEADER]
+        keys, names, birth, updated = self.names
+        moment = "datetime" if self.is_maria else "timestamp"
+        self.run(
+            f"CREATE TABLE people ({keys} varchar(40), {names} varchar(200), {birth} date, {updated} {moment}(6) NULL)"
+        )
+
+    @property
+    def source(self) -> dict[str, Any]:
+        return {"kind": "database", "connection": "fep_ab", "table": "people"}
+
+    def run(self, *statements: str) -> None:
+        with self.engine.begin() as conn:
+            for statement in statements:
+                conn.exec_driver_sql(statement)
+
+    def insert(self, rows: list[Any]) -> None:
+        marks = ", ".join(["%s"] * len(self.names))
+        with self.engine.begin() as conn:
+            conn.exec_driver_sql(f"INSERT INTO people ({', '.join(self.names)}) VALUES ({marks})", rows)
+
+    def replace_all(self, rows: list[Any]) -> None:
+        self.run("DELETE FROM people")
+        if rows:
+            self.insert(rows)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def connection_json(server: Any, conn_id: str, **changes: Any) -> str:
+    """The server as ``AIRFLOW_CONN_<ID>`` takes it."""
+    import dataclasses
+
+    from guiji.connections import Connection
+
+    values = {f.name: getattr(server, f.name) for f in dataclasses.fields(Connection)} | {"conn_id": conn_id} | changes
+    return Connection(**values).to_json()

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bad_input import (
     HEADER,
     Row,
     command_env,
+    connection_json,
     files_source,
     ledger_text,
     run_command,
@@ -23,8 +25,9 @@ from bad_input import (
     write_catalog,
     write_csv,
 )
-from guiji.errors import DeliveryRefused, SourceRefused, SourceUnavailable
-from guiji.pipeline import run_resource
+
+from guiji.errors import DeliveryRefused, NothingDelivered, SourceRefused, SourceUnavailable
+from guiji.pipeline import decide_held, run_resource
 from guiji.settings import ROOT, Settings
 
 GOOD = sound_rows(40)
@@ -67,7 +70,7 @@ def _no_personal_value(message: str, conn: Any) -> None:
 
 def test_f16_unknown_column_refuses_the_delivery_by_name(city: Settings, exports: Path, conn: Any) -> None:
     write_csv(exports / "people_20261002.csv", [(*r, "x") for r in GOOD], (*HEADER, "备注"))
-    assert "备注" in refuse(city, conn, "delivery.unknown_column")
+    assert "备注" in refuse(city, conn, "delivery.undeclared_column")
 
 
 def test_f16_missing_column_refuses_the_delivery_by_name(city: Settings, exports: Path, conn: Any) -> None:
@@ -91,7 +94,7 @@ def test_f11_empty_delivery_leaves_the_old_data(city: Settings, exports: Path, c
 def test_f33_half_a_file_is_refused(city: Settings, exports: Path, conn: Any) -> None:
     whole = write_csv(exports / "people_20261002.csv", GOOD).read_bytes()
     (exports / "people_20261002.csv").write_bytes(whole[: len(whole) // 2 - 5])
-    refuse(city, conn, "delivery.truncated")
+    refuse(city, conn, "delivery.half_a_file")
 
 
 def test_f37_wrong_encoding_is_refused(settings: Settings, exports: Path, conn: Any) -> None:
@@ -121,9 +124,7 @@ def test_f17_duplicate_keys_keep_the_newest_and_name_the_loser(city: Settings, e
 
 
 @pytest.mark.parametrize("blank", ["", "　", "  "], ids=["empty", "full-width space", "spaces"])
-def test_f18_blank_keys_are_set_aside_and_delete_nothing(
-    city: Settings, exports: Path, conn: Any, blank: str
-) -> None:
+def test_f18_blank_keys_are_set_aside_and_delete_nothing(city: Settings, exports: Path, conn: Any, blank: str) -> None:
     write_csv(exports / "people_20261002.csv", [(blank, *GOOD[0][1:]), *GOOD[1:]])
     record = run_resource("ab.people", city)
     assert (record.rows_rejected, record.rows_unchanged, record.rows_deleted) == (1, 39, 0)
@@ -187,12 +188,57 @@ def test_wrong_password_is_not_retried(
     assert "falsch-kennwort" not in str(caught.value) + ledger_text(conn)
 
 
+@pytest.fixture
+def sftp_city(settings: Settings, sftp_server: Any, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A city that already serves 40 sound rows from an SFTP server with a pinned host key."""
+    monkeypatch.setenv("AIRFLOW_CONN_DROP", connection_json(sftp_server, "drop"))
+    source = {
+        "kind": "sftp",
+        "connection": "drop",
+        "directory": "/",
+        "pattern": r"people_(?P<date>\d{8})\.csv",
+        "complete": {"seconds": 0},
+    }
+    city = write_catalog(settings, {"source": source})
+    write_csv(sftp_server.root / "people_20261001.csv", GOOD)
+    assert run_resource("ab.people", city).rows_new == 40
+    write_csv(sftp_server.root / "people_20261002.csv", [*GOOD, *sound_rows(3, start=200)])
+    return city
+
+
+def test_f69_a_changed_host_key_is_refused_and_nothing_is_read(
+    sftp_city: Settings, sftp_server: Any, conn: Any
+) -> None:
+    sftp_server.change_host_key()
+    said = run_command(sftp_city, "run", "ab.people", "--json")
+    assert said.returncode == 5
+    assert said.stderr.count("SHA256:") == 2
+    assert "enroll-host-key drop" in said.stderr
+    row = json.loads(said.stdout.splitlines()[-1])
+    assert (row["status"], row["rows_read"], row["sha256"]) == ("failed", 0, None)
+    assert serving(conn) == set(GOOD)
+    event = conn.execute("SELECT kind FROM ops.outbox").fetchall()
+    assert [e["kind"] for e in event] == ["refused_us"]
+
+
+def test_sftp_wrong_password_and_unreachable_leave_the_old_data(
+    sftp_city: Settings, sftp_server: Any, conn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for changes, code in (({"password": "falsch-kennwort"}, 5), ({"port": 1, "password": "geheim-kennwort"}, 3)):
+        monkeypatch.setenv("AIRFLOW_CONN_DROP", connection_json(sftp_server, "drop", **changes))
+        said = run_command(sftp_city, "run", "ab.people")
+        assert said.returncode == code
+        assert "kennwort" not in said.stderr + said.stdout + ledger_text(conn)
+        assert serving(conn) == set(GOOD)
+    monkeypatch.setenv("AIRFLOW_CONN_DROP", connection_json(sftp_server, "drop"))
+    assert run_command(sftp_city, "run", "ab.people").returncode == 0
+    assert len(serving(conn)) == 43
+
+
 @pytest.mark.parametrize(
     "point", ["stage.before_manifest", "stage.done", "check.done", "publish.before_commit", "publish.after_commit"]
 )
-def test_f01_kill_9_at_any_step_loses_and_doubles_nothing(
-    city: Settings, exports: Path, conn: Any, point: str
-) -> None:
+def test_f01_kill_9_at_any_step_loses_and_doubles_nothing(city: Settings, exports: Path, conn: Any, point: str) -> None:
     added = sound_rows(3, start=200)
     write_csv(exports / "people_20261002.csv", [*GOOD[1:], *added])
     killed = run_command(city, "run", "ab.people", GUIJI_FAILPOINT=point)
@@ -226,6 +272,21 @@ def test_f51_two_runs_at_once_publish_once(city: Settings, exports: Path, conn: 
     published = conn.execute("SELECT rows_new FROM ops.batch WHERE status = 'published' ORDER BY batch_no").fetchall()
     assert [r["rows_new"] for r in published] == [40, 3]
     assert {json.loads(out.splitlines()[-1])["status"] for out, _ in done} <= {"published", "superseded"}
+
+
+def test_a_held_file_is_held_once_and_a_rejected_one_never_comes_back(city: Settings, exports: Path, conn: Any) -> None:
+    write_csv(exports / "people_20261002.csv", GOOD[:10])
+    held = run_resource("ab.people", city)
+    tomorrow = city.at(city.now() + timedelta(days=1))
+    assert (held.status, run_resource("ab.people", city).batch_id) == ("held", held.batch_id)
+    with pytest.raises(NothingDelivered):
+        run_resource("ab.people", tomorrow)
+    decide_held(city, held.batch_id, approve=False, who="somebody", why="only one county")
+    assert run_resource("ab.people", city).status == "refused"
+    with pytest.raises(NothingDelivered):
+        run_resource("ab.people", tomorrow)
+    assert serving(conn) == set(GOOD)
+    assert conn.execute("SELECT count(*) AS n FROM ops.batch WHERE rows_read = 10").fetchone()["n"] == 1
 
 
 def test_the_same_file_run_twice_is_published_once(city: Settings, conn: Any) -> None:
