@@ -16,6 +16,7 @@ import yaml
 from guiji.bench.people import make_people
 from guiji.settings import ROOT, Settings
 
+GUIJI_NOW = "2026-10-20T09:00:00+08:00"
 HEADER = ("公民身份号码", "姓名", "出生日期", "更新时间")
 Row = tuple[str, ...]
 
@@ -76,6 +77,30 @@ def write_catalog(settings: Settings, resource: dict[str, Any], name: str = "peo
     (folder / "ab" / "department.yml").write_text(yaml.safe_dump(_DEPARTMENT, allow_unicode=True))
     (folder / "ab" / f"{name}.yml").write_text(yaml.safe_dump(body, allow_unicode=True))
     return replace(settings, catalog=folder)
+
+
+#: a library of people, fed by the resource
+POPULATION: dict[str, Any] = {
+    "name": "population",
+    "table": "person",
+    "title": "人口库",
+    "key": [{"name": "id_no", "title": "公民身份号码", "sensitivity": 4}],
+    "fields": [
+        {"name": "name", "title": "姓名", "sensitivity": 3, "strategy": "authority", "authority": ["ab"]},
+        {"name": "birth_date", "title": "出生日期", "type": "date32", "strategy": "newest_non_null"},
+    ],
+}
+TO_POPULATION: dict[str, Any] = {
+    "mappings": [
+        {"library": "population", "key": ["person_id"], "fields": {"name": "person_name", "birth_date": "birth_date"}}
+    ]
+}
+
+
+def write_library(settings: Settings, library: dict[str, Any]) -> None:
+    """A library beside the resource of ``write_catalog``."""
+    path = settings.catalog / "libraries" / f"{library['name']}.yml"
+    path.write_text(yaml.safe_dump(library, allow_unicode=True))
 
 
 def files_source(directory: Path, **format_keys: Any) -> dict[str, Any]:
