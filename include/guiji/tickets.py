@@ -7,7 +7,8 @@ A batch that merely has no such failure closes nothing while rows of the ticket 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,19 @@ def open_tickets(
     return opened
 
 
+@contextmanager
+def _hash_joins(conn: Connection[dict[str, Any]]) -> Iterator[None]:
+    """No nested loops meanwhile: rows that this transaction wrote have no statistics, and thousands look like one."""
+    from psycopg.pq import TransactionStatus
+
+    conn.execute("/* guiji tickets */ SELECT set_config('enable_nestloop', 'off', true)")
+    try:
+        yield
+    finally:
+        if conn.info.transaction_status != TransactionStatus.INERROR:
+            conn.execute("/* guiji tickets */ SELECT set_config('enable_nestloop', 'on', true)")
+
+
 def track_rejected(
     conn: Connection[dict[str, Any]], settings: Settings, resource: Resource, batch_id: str
 ) -> tuple[list[str], int]:
@@ -93,23 +107,24 @@ def track_rejected(
     opened = open_tickets(conn, settings, resource, batch_id, failed)
     if not failed:
         return opened, 0
-    row = conn.execute(
-        """/* guiji tickets track */
-        WITH bad AS (
-          SELECT DISTINCT t.ticket_id, coalesce(r.key_hmac, '!' || r.batch_id || ':' || r.row_no) AS key_hmac
-          FROM ops.rejected_row r CROSS JOIN unnest(r.rules) AS broken (rule_id)
-          JOIN ops.ticket t ON t.resource_id = r.resource_id AND t.rule_id = broken.rule_id AND t.closed_at IS NULL
-          WHERE r.batch_id = %(batch)s),
-        known AS (
-          SELECT count(*) AS n FROM bad JOIN ops.ticket_key k USING (ticket_id, key_hmac) WHERE k.mended_batch IS NULL),
-        written AS (
-          INSERT INTO ops.ticket_key AS k (ticket_id, key_hmac, batch_id)
-          SELECT ticket_id, key_hmac, %(batch)s FROM bad
-          ON CONFLICT (ticket_id, key_hmac) DO UPDATE SET batch_id = excluded.batch_id, mended_batch = NULL
-          RETURNING 1)
-        SELECT (SELECT count(*) FROM bad) - (SELECT n FROM known) AS new_rows, (SELECT count(*) FROM written)""",
-        {"batch": batch_id},
-    ).fetchone()
+    with _hash_joins(conn):
+        row = conn.execute(
+            """/* guiji tickets track */
+            WITH bad AS (
+              SELECT DISTINCT t.ticket_id, coalesce(r.key_hmac, '!' || r.batch_id || ':' || r.row_no) AS key_hmac
+              FROM ops.rejected_row r CROSS JOIN unnest(r.rules) AS broken (rule_id)
+              JOIN ops.ticket t ON t.resource_id = r.resource_id AND t.rule_id = broken.rule_id AND t.closed_at IS NULL
+              WHERE r.batch_id = %(batch)s),
+            known AS (
+              SELECT count(*) AS n FROM bad JOIN ops.ticket_key k USING (ticket_id, key_hmac) WHERE k.mended_batch IS NULL),
+            written AS (
+              INSERT INTO ops.ticket_key AS k (ticket_id, key_hmac, batch_id)
+              SELECT ticket_id, key_hmac, %(batch)s FROM bad
+              ON CONFLICT (ticket_id, key_hmac) DO UPDATE SET batch_id = excluded.batch_id, mended_batch = NULL
+              RETURNING 1)
+            SELECT (SELECT count(*) FROM bad) - (SELECT n FROM known) AS new_rows, (SELECT count(*) FROM written)""",
+            {"batch": batch_id},
+        ).fetchone()
     return opened, int(row["new_rows"]) if row else 0
 
 
@@ -138,22 +153,23 @@ def close_tickets(
 
     now = settings.now()
     snapshot = resource.model.load == "snapshot"
-    mended = conn.execute(
-        """/* guiji tickets mend */
-        UPDATE ops.ticket_key k SET mended_batch = %(batch)s FROM ops.ticket t
-        WHERE t.ticket_id = k.ticket_id AND t.resource_id = %(resource)s AND t.closed_at IS NULL
-          AND k.mended_batch IS NULL AND k.batch_id <> %(batch)s
-          AND NOT EXISTS (SELECT FROM ops.rejected_row r WHERE r.batch_id = %(batch)s AND r.key_hmac = k.key_hmac)
-          AND (%(snapshot)s OR k.key_hmac = ANY(%(keys)s)
-               OR (k.key_hmac LIKE '!%%' AND NOT EXISTS (
-                     SELECT FROM ops.rejected_row r WHERE r.batch_id = %(batch)s AND t.rule_id = ANY(r.rules))))""",
-        {
-            "batch": batch_id,
-            "resource": resource.id,
-            "snapshot": snapshot,
-            "keys": [] if snapshot else list(accepted_keys),
-        },
-    ).rowcount
+    with _hash_joins(conn):
+        mended = conn.execute(
+            """/* guiji tickets mend */
+            UPDATE ops.ticket_key k SET mended_batch = %(batch)s FROM ops.ticket t
+            WHERE t.ticket_id = k.ticket_id AND t.resource_id = %(resource)s AND t.closed_at IS NULL
+              AND k.mended_batch IS NULL AND k.batch_id <> %(batch)s
+              AND NOT EXISTS (SELECT FROM ops.rejected_row r WHERE r.batch_id = %(batch)s AND r.key_hmac = k.key_hmac)
+              AND (%(snapshot)s OR k.key_hmac = ANY(%(keys)s)
+                   OR (k.key_hmac LIKE '!%%' AND NOT EXISTS (
+                         SELECT FROM ops.rejected_row r WHERE r.batch_id = %(batch)s AND t.rule_id = ANY(r.rules))))""",
+            {
+                "batch": batch_id,
+                "resource": resource.id,
+                "snapshot": snapshot,
+                "keys": [] if snapshot else list(accepted_keys),
+            },
+        ).rowcount
     closed = conn.execute(
         """/* guiji tickets close */
         UPDATE ops.ticket t SET closed_at = %(now)s, closed_batch = %(batch)s, stage = 'closed', rows_open = 0,
