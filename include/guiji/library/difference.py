@@ -267,8 +267,9 @@ class _Comparison:
         if holds and not (new or changed or gone):
             return self.current.path
         directory = cache_directory(self.settings, self.resource.id)
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.chmod(directory, 0o700)
+        for folder in (directory.parent, directory):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.chmod(folder, 0o700)
         path = directory / f"{self.checked.batch_id}.parquet"
         accepted = _columns_of(self.con, scan_parquet(self.checked.accepted))
         nulls = [c for c in accepted if c.startswith(NULLS_PREFIX)]

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 FINDINGS_PER_RULE = 10_000
 _LONGEST_VALUE = 60
+_WRITTEN_IN_DIGITS = ("date32", "timestamp", "int64", "float64")
+_DIGITS = re.compile(r"[\w\s.,:/+%\-]*", re.ASCII)
 
 
 def is_rejected(signals: Sequence[Signal]) -> str:
@@ -210,7 +214,9 @@ def _mask_value(column: Any, value: str | None) -> str:
     text = value.strip()
     if column is not None and (column.sensitivity >= 3 or column.identifier in ("citizen_id", "registration_number")):
         return mask(text)
-    shown = scrub(text)
+    if column is not None and column.type in _WRITTEN_IN_DIGITS and not _DIGITS.fullmatch(text):
+        return mask(text)  # columns have shifted: what stands where a date or number should be may be a name
+    shown = scrub(unicodedata.normalize("NFKC", text))
     return shown if len(shown) <= _LONGEST_VALUE else shown[:_LONGEST_VALUE] + "…"
 
 

@@ -34,7 +34,8 @@ def write_page(
 ) -> Path:
     """Writes ``data_docs/<resource>/<batch>.html`` in GUIJI_HOME, readable by the owner only; returns its path."""
     directory = settings.home / "data_docs" / resource.id
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in (directory.parent, directory):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = directory / f"{checked.batch_id}.html"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as file:

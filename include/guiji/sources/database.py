@@ -9,6 +9,7 @@ at all (F-02, F-05, F-06); the new watermark is the largest cursor in the same s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,6 +40,10 @@ _REFUSED_WORDS = (
     "certificate verify failed",
     "unknown database",
 )
+
+_NOT_ITS_TYPE = re.compile("invalid input syntax|out of range|invalid byte sequence|division by zero")
+#: MySQL's numbers for a value that does not fit its type
+_UNREADABLE_VALUE = ("1264", "1265", "1292", "1366", "1406", "1411")
 
 
 @dataclass(frozen=True)
@@ -209,9 +214,22 @@ def local_text(moment: datetime, zone: ZoneInfo) -> str:
 def translate_error(reading: Reading, exc: Exception, sqlstate: str | None = None) -> GuijiError:
     """A driver's error in our tree, without password or personal value."""
     connection = reading.connection
+    code = str(exc.args[0]) if exc.args else ""
+    if sqlstate is None and _NOT_ITS_TYPE.search(str(exc)):
+        sqlstate = "22000"  # while batches are fetched the driver tells the words only
+    if (sqlstate or "")[:2] == "22" or code in _UNREADABLE_VALUE:
+        # such a message quotes the value: it is not passed on
+        return DeliveryRefused(
+            f"{reading.what}：有值无法按其类型读出（数据库错误 {sqlstate or code}）。现有数据继续有效；"
+            "请检查该表或视图中的类型转换，更正后重新提供。",
+            rule_id="delivery.structure",
+            connection=connection.conn_id,
+        )
     words = str(exc)
     if connection.password:
         words = words.replace(connection.password, "***")
+    if sqlstate is None:
+        words = re.sub(r'"[^"]*"', '"…"', words)  # may be a value of the table
     words = " ".join(scrub(words).split("Query was:")[0].split())[:300]
     refused = (sqlstate or "")[:2] == "28" or sqlstate in ("42501", "3D000")
     if refused or any(word in words.lower() for word in _REFUSED_WORDS):
