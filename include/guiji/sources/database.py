@@ -228,7 +228,7 @@ def translate_error(reading: Reading, exc: Exception, sqlstate: str | None = Non
     words = str(exc)
     if connection.password:
         words = words.replace(connection.password, "***")
-    if sqlstate is None:
+    if sqlstate is None and is_postgres(connection):
         words = re.sub(r'"[^"]*"', '"…"', words)  # may be a value of the table
     words = " ".join(scrub(words).split("Query was:")[0].split())[:300]
     refused = (sqlstate or "")[:2] == "28" or sqlstate in ("42501", "3D000")
