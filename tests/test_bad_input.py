@@ -27,7 +27,8 @@ from bad_input import (
 )
 
 from guiji.errors import DeliveryRefused, NothingDelivered, SourceRefused, SourceUnavailable
-from guiji.pipeline import decide_held, run_resource
+from guiji.ledger import acquire_lease, release_run
+from guiji.pipeline import check_resource, decide_held, publish_resource, run_resource, stage_resource
 from guiji.settings import ROOT, Settings
 
 GOOD = sound_rows(40)
@@ -294,3 +295,20 @@ def test_the_same_file_run_twice_is_published_once(city: Settings, conn: Any) ->
     assert again.returncode == 0, again.stderr
     assert serving(conn) == set(GOOD)
     assert conn.execute("SELECT sum(rows_new) AS n FROM ops.batch").fetchone()["n"] == 40
+
+
+def test_f52_a_run_that_was_overtaken_between_check_and_publish_publishes_nothing(
+    city: Settings, exports: Path, conn: Any
+) -> None:
+    write_csv(exports / "people_20261002.csv", [*GOOD, *sound_rows(3, start=200)])
+    batch_id = stage_resource("ab.people", city, None, "slow")
+    check_resource(city, "ab.people", batch_id)
+    conn.execute("UPDATE ops.lease SET expires_at = now() WHERE resource_id = 'ab.people'")
+    conn.commit()
+    acquire_lease(conn, city, "ab.people", "quick")
+    record = publish_resource(city, "ab.people", batch_id, run_key="slow")
+    assert (record.status, record.rows_new) == ("superseded", 0)
+    assert serving(conn) == set(GOOD)
+    release_run(conn, "ab.people", "quick")
+    assert run_resource("ab.people", city).rows_new == 3
+    assert len(serving(conn)) == 43

@@ -260,8 +260,8 @@ def publish_resource(
             ledger.release_run(conn, resource.id, run_key or batch_id)
             return record
         staged = load_staged(settings, resource.id, batch_id)
-        token = ledger.confirm_lease(conn, settings, resource.id, run_key or batch_id)
         try:
+            token = ledger.confirm_lease(conn, settings, resource.id, run_key or batch_id)
             if staged.redelivered_of:
                 return publish_redelivered(conn, resource, settings, staged, token)
             _keep_vintages(conn, settings, resource)

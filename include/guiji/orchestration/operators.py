@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
+from guiji.errors import LeaseLost
 from guiji.orchestration import tasks
 from guiji.settings import Settings
 
@@ -18,7 +19,7 @@ def run_or_skip(step: Callable[[Settings], T]) -> T:
     """Runs a step of ``tasks``; what needs no doing, or what a newer run does, shows as skipped."""
     try:
         return tasks.run_step(step)
-    except (tasks.BatchSuperseded, tasks.NothingToDo) as exc:
+    except (tasks.BatchSuperseded, tasks.NothingToDo, LeaseLost) as exc:
         raise AirflowSkipException(str(exc)) from None
 
 
