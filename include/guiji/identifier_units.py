@@ -60,7 +60,7 @@ def check_credit_code(values: pa.Array | pa.ChunkedArray, *, today: date | None 
         body = np.zeros(len(matrix), np.uint16)
         for column, weight in enumerate(BODY_WEIGHTS):
             body += body_values[column] * weight
-        reason = pairs[values_of[0] * np.uint16(31) + values_of[1]]
+        reason: Bytes = pairs[values_of[0] * np.uint16(31) + values_of[1]]
         division = np.minimum(read_number(values_of[2:8]), 999_999)  # more only where letters stand there (A)
         mark(reason, NUMBER["division_unknown"], (reason == 0) & ~military & ~known[division])
         mark(reason, NUMBER["body_check_digit"], letters[16] != BODY_CHECK[body % 11])
