@@ -48,9 +48,7 @@ def airflow_auth() -> dict[str, str]:
 
 
 @pytest.fixture
-def ask(
-    settings: Settings, airflow_auth: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Ask:
+def ask(settings: Settings, airflow_auth: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Asks a page as a browser would; ``user`` None is somebody who has not logged in."""
     import httpx
 

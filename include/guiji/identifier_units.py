@@ -49,10 +49,10 @@ def check_credit_code(values: pa.Array | pa.ChunkedArray, *, today: date | None 
         military = letters[0] == ord("A")
         sound = (values_of.max(axis=0) < 255) & ((values_of[2:8].max(axis=0) <= 9) | military)
         if not sound.all():
-            reason = np.full(len(matrix), MALFORMED, np.uint8)
+            mixed = np.full(len(matrix), MALFORMED, np.uint8)
             part = np.flatnonzero(sound)
-            reason[part] = judge(matrix[part], rows[part])
-            return reason
+            mixed[part] = judge(matrix[part], rows[part])
+            return mixed
         total = values_of[17].astype(np.uint16)
         for column, weight in enumerate(CREDIT_WEIGHTS):
             total += values_of[column] * weight
