@@ -170,7 +170,8 @@ def render_card(card: TraceCard) -> str:
         "取值规则",
         "其他部门的不同值",
     ):
-        table.add_column(name, overflow="fold")
+        # a batch id must be whole: it is what one copies into the next command
+        table.add_column(name, overflow="fold", no_wrap=name == "批次")
     for f in card.fields:
         cells = (
             f.title,
