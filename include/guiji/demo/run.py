@@ -8,6 +8,7 @@ of what had been planted, and where to look.
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -40,6 +41,8 @@ def run_demo(settings: Settings, *, people: int, seed: int, until_done: bool) ->
 
     begun = time.monotonic()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+    # a terminated demo takes its servers with it, as Ctrl-C does
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     logging.getLogger("pyftpdlib").setLevel(logging.WARNING)
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     settings = replace(settings, fixed_now=settings.fixed_now or NOW)
