@@ -60,9 +60,10 @@ def write_schemas(directory: Path = DIRECTORY) -> list[Path]:
 @lru_cache(maxsize=1)
 def read_docstrings() -> dict[str, dict[str, str]]:
     """Model name -> key as written in YAML -> the docstring under the field, in one line."""
-    tree = ast.parse(Path(models.__file__).read_text(encoding="utf-8"))
+    files = sorted(Path(models.__file__).parent.glob("model*.py"))
+    bodies = [node for file in files for node in ast.parse(file.read_text(encoding="utf-8")).body]
     found: dict[str, dict[str, str]] = {}
-    for cls in (n for n in tree.body if isinstance(n, ast.ClassDef)):
+    for cls in (n for n in bodies if isinstance(n, ast.ClassDef)):
         model = getattr(models, cls.name)
         aliases = {n: f.alias for n, f in getattr(model, "model_fields", {}).items() if f.alias}
         fields = found.setdefault(cls.name, {})
