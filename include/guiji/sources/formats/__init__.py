@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,17 +18,19 @@ if TYPE_CHECKING:
     from guiji.catalog.models import Format
     from guiji.records import ReadReport
 
+    Reader = Callable[[Path, str, Expected, Format, ReadReport], Iterator[pa.RecordBatch]]
+
+#: ``Format.type`` -> module of this package and its function, a ``Reader``; imported when first needed
+READERS: dict[str, tuple[str, str]] = {
+    "csv": ("csv", "read_csv"),
+    "xlsx": ("excel", "read_excel"),
+    "json": ("json", "read_json"),
+    "geojson": ("json", "read_json"),
+}
+
 
 def read_file(path: Path, origin: str, expected: Expected, fmt: Format, report: ReadReport) -> Iterator[pa.RecordBatch]:
     """The rows of one file. The header is checked before this returns; DeliveryRefused may still come while reading."""
-    if fmt.type == "csv":
-        from guiji.sources.formats.csv import read_csv
-
-        return read_csv(path, origin, expected, fmt, report)
-    if fmt.type == "xlsx":
-        from guiji.sources.formats.excel import read_excel
-
-        return read_excel(path, origin, expected, fmt, report)
-    from guiji.sources.formats.json import read_json
-
-    return read_json(path, origin, expected, fmt, report)
+    module, function = READERS[fmt.type]
+    reader: Reader = getattr(import_module(f"{__name__}.{module}"), function)
+    return reader(path, origin, expected, fmt, report)
