@@ -37,6 +37,8 @@ from guiji.demo.servers import (
 from guiji.settings import TIME_ZONE, Settings
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from guiji.orchestration.launch import Running
 
 #: columns whose values identify a row of a table or interface in the truth
@@ -73,8 +75,9 @@ class RunningCity:
         self.truth.append(Planted(resource_id, delivery, kind, mark))
 
     def errors(self, rows: int) -> int:
-        """How many rows of each kind are planted in a delivery of ``rows`` rows."""
-        return max(1, rows // 2_000)
+        """How many rows of each kind are planted in ``rows`` rows: one in 2,000, in a large city fewer, so that no rule
+        reports more rows than the pipeline lists one by one."""
+        return max(1, rows // max(2_000, self.city.people // 1_500))
 
 
 @contextlib.contextmanager
@@ -216,8 +219,6 @@ def deliver_health(running: RunningCity, month: int, delivery: str, start: datet
                     f"gxsj {kind} NULL)"
                 )
             )
-            conn.execute(sa.text("CREATE INDEX t_jkda_gxsj ON t_jkda (gxsj)"))
-            conn.execute(sa.text("CREATE INDEX t_jkda_sfzh ON t_jkda (sfzh)"))
         if gone := running.records.pop(resource_id, []):
             conn.execute(sa.text("DELETE FROM t_jkda WHERE sfzh = :sfzh AND xm = :xm"), gone)
         for number, chunk in enumerate(deliveries.health_record(running.city, month, start)):
@@ -225,18 +226,53 @@ def deliver_health(running: RunningCity, month: int, delivery: str, start: datet
             spoilt, truth = plant(
                 chunk, kinds, running.errors(chunk.num_rows), running.city.seed + month * 100 + number
             )
-            rows = spoilt.to_pylist()
-            bad = [{"sfzh": rows[position]["sfzh"], "xm": rows[position]["xm"]} for position in truth]
+            bad = spoilt.select(["sfzh", "xm"]).take(pa.array(list(truth), pa.int64())).to_pylist()
             running.records.setdefault(resource_id, []).extend(bad)
-            if month:
-                conn.execute(sa.text("DELETE FROM t_jkda WHERE sfzh = :sfzh"), [{"sfzh": row["sfzh"]} for row in rows])
-            names = list(rows[0])
-            conn.execute(
-                sa.text(f"INSERT INTO t_jkda ({', '.join(names)}) VALUES ({', '.join(':' + c for c in names)})"),  # noqa: S608
-                rows,
-            )
+            put = _load_mariadb if running.mariadb else _load_sqlite
+            put(conn, spoilt, running.root, bool(month))
             _note_marks(running, resource_id, delivery, spoilt, truth)
+        if not month:
+            conn.execute(sa.text("CREATE INDEX t_jkda_gxsj ON t_jkda (gxsj)"))
+            conn.execute(sa.text("CREATE INDEX t_jkda_sfzh ON t_jkda (sfzh)"))
     engine.dispose()
+
+
+def _load_mariadb(conn: sa.Connection, rows: pa.Table, root: Path, replace: bool) -> None:
+    """Adds health records, in the place of those of the same people; the server reads them from a file of its own."""
+    import sqlalchemy as sa
+
+    path = root / "mariadb" / "t_jkda.csv"
+    # arrow writes a null as nothing and an empty text as "": MariaDB would read both as an empty text
+    arrow_csv.write_csv(rows, path, arrow_csv.WriteOptions(include_header=False, quoting_style="all_valid"))
+    blank = [c for c in rows.column_names if rows[c].null_count]
+    cells = ", ".join(f"@{c}" if c in blank else c for c in rows.column_names)
+    nulls = " SET " + ", ".join(f"{c} = NULLIF(@{c}, '')" for c in blank) if blank else ""
+    conn.execute(sa.text("CREATE TEMPORARY TABLE t_new AS SELECT * FROM t_jkda LIMIT 0"))  # has no indexes to fill
+    target = "t_new" if replace else "t_jkda"
+    conn.execute(
+        sa.text(
+            f"LOAD DATA INFILE '{path}' INTO TABLE {target} CHARACTER SET utf8mb4"
+            f""" FIELDS TERMINATED BY ',' ENCLOSED BY '"' ESCAPED BY '' ({cells}){nulls}"""
+        )
+    )
+    if replace:
+        conn.execute(sa.text("DELETE t_jkda FROM t_new JOIN t_jkda USING (sfzh)"))
+        conn.execute(sa.text("INSERT INTO t_jkda SELECT * FROM t_new"))
+    conn.execute(sa.text("DROP TEMPORARY TABLE t_new"))
+    path.unlink()
+
+
+def _load_sqlite(conn: sa.Connection, table: pa.Table, root: Path, replace: bool) -> None:
+    """The same where there is no MariaDB."""
+    import sqlalchemy as sa
+
+    rows, names = table.to_pylist(), table.column_names
+    if replace:
+        conn.execute(sa.text("DELETE FROM t_jkda WHERE sfzh = :sfzh"), [{"sfzh": row["sfzh"]} for row in rows])
+    conn.execute(
+        sa.text(f"INSERT INTO t_jkda ({', '.join(names)}) VALUES ({', '.join(':' + c for c in names)})"),  # noqa: S608
+        rows,
+    )
 
 
 # --- files -------------------------------------------------------------------------------------------
