@@ -8,6 +8,7 @@ from __future__ import annotations
 RAGGED = "structure.ragged"
 UNCLOSED_QUOTE = "structure.unclosed_quote"
 BARE_QUOTE = "structure.bare_quote"
+BAD_ESCAPE = "structure.bad_escape"
 LINE_BREAK = "structure.line_break"
 NUL = "structure.nul"
 ENCODING = "structure.encoding"
@@ -21,12 +22,19 @@ DUPLICATE_KEY = "structure.duplicate_key"
 NOT_A_NUMBER = "structure.not_a_number"
 NOT_A_RECORD = "structure.not_a_record"
 OUT_OF_RANGE = "structure.out_of_range"
+NESTED = "structure.nested"
+OVERFLOWED = "structure.overflowed"
+NOT_A_LITERAL = "structure.not_a_literal"
 
 #: rule id -> (what is demanded, how it is mended)
 STRUCTURE: dict[str, tuple[str, str]] = {
     RAGGED: ("每行的列数必须与表头一致", "请检查该行是否多写或漏写了分隔符、引号，更正后重新报送。"),
     UNCLOSED_QUOTE: ("引号必须成对", "请补上该行缺少的引号，或将单元格中的引号双写，更正后重新报送。"),
     BARE_QUOTE: ("引号必须成对并只用于包裹整个单元格", "请检查该行的引号，单元格中的引号应双写，更正后重新报送。"),
+    BAD_ESCAPE: (
+        "转义符后只能是分隔符、引号、转义符、换行或 n、r、t",
+        "请检查该行的转义符，单元格中的转义符本身应双写，更正后重新报送。",
+    ),
     LINE_BREAK: ("单元格内不得有未加引号的换行", "请去掉该单元格中的换行后重新报送。"),
     NUL: ("文本中不得含有空字符（NUL）", "请在业务系统中清除该行的不可见空字符后重新报送。"),
     ENCODING: ("文本必须能按约定的编码读出", "请以 UTF-8 或 GB18030 编码重新导出该行所在的文件。"),
@@ -48,5 +56,14 @@ STRUCTURE: dict[str, tuple[str, str]] = {
     DUPLICATE_KEY: ("一条记录中同一数据项只能出现一次", "请检查接口或导出程序，去掉重复的数据项后重新提供。"),
     NOT_A_NUMBER: ("数值不得为 NaN 或无穷大", "请改为空值或正确的数值后重新提供。"),
     NOT_A_RECORD: ("每条记录必须是一个完整的对象", "请检查接口或导出程序后重新提供。"),
+    NESTED: ("每个数据项只能是一个值，不得含有下级内容", "请检查导出程序，把下级内容改为单独的数据项后重新提供。"),
+    OVERFLOWED: (
+        "数值不得超出字段宽度（显示为 ***）",
+        "该数值写入文件时已溢出，原值无法恢复；请加宽该字段后从业务系统重新导出。",
+    ),
+    NOT_A_LITERAL: (
+        "备份文件中的值必须是直接写出的常量",
+        "该行的值是函数或表达式，不会被执行；请用数据库自带的备份工具重新导出。",
+    ),
     OUT_OF_RANGE: ("日期、时间必须在可表示的范围内", "请更正该行的日期（如 infinity）后重新提供。"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from guiji.catalog.model_base import Model
 
@@ -12,10 +12,13 @@ from guiji.catalog.model_base import Model
 class Completeness(Model):
     """When is a file complete (F-33)."""
 
-    mode: Literal["ok_file", "stable"] = "stable"
-    """ok_file: a marker file beside it; stable: size and time unchanged over two polls"""
+    mode: Literal["ok_file", "manifest", "stable"] = "stable"
+    """ok_file: a marker file beside it; manifest: a list of files with size and hash, which together are one delivery;
+    stable: size and time unchanged over two polls"""
     suffix: str = ".ok"
     """what the marker file's name adds to the file's (``a.csv`` + ``.ok``)"""
+    manifest: str | None = None
+    """regular expression of the manifest's whole name (mode manifest); its group ``date`` gives the business date"""
     seconds: float = 5
     """how long size and time must stay unchanged"""
 
@@ -51,16 +54,32 @@ class Layout(Model):
 class Format(Model):
     """The form of a file."""
 
-    type: Literal["csv", "xlsx", "json", "geojson"] = "csv"
-    """csv, xlsx, json or geojson"""
+    type: Literal["csv", "xlsx", "json", "geojson", "jsonl", "xml", "parquet", "dbf", "sql"] = "csv"
+    """the form: csv, xlsx, json, geojson, jsonl (a JSON record per line), xml, parquet, dbf, sql (a table backup)"""
     encoding: Literal["auto", "utf-8", "gb18030"] = "auto"
     """auto: BOM, then UTF-8 strict, then GB18030 strict"""
     delimiter: Annotated[str, StringConstraints(strip_whitespace=False)] = ","
     """one character between cells (csv)"""
     quote: str = '"'
     """one character around cells (csv)"""
+    records: str | None = None
+    """path of the record element from the root, names joined by / (xml), or dotted path of the list of records (json)"""
+    table: str | None = None
+    """table whose rows are read, ``schema.table`` where the name alone is not enough (sql)"""
+    dialect: Literal["auto", "postgresql", "mysql"] = "auto"
+    """whose backup it is (sql); auto: what its first lines say"""
+    int96: Literal["utc", "local"] | None = None
+    """what old timestamps without a zone mean (parquet): utc for Hive and Spark, local for the resource's time zone"""
     layout: Layout = Layout()
     """where the table stands in the file"""
+
+    @model_validator(mode="after")
+    def _demand_where(self) -> Format:
+        if self.type == "xml" and not self.records:
+            raise ValueError("type xml needs records: the path of the record element, for instance data/row")
+        if self.type == "sql" and not self.table:
+            raise ValueError("type sql needs table: the table whose rows are read")
+        return self
 
 
 class DatabaseSource(Model):
@@ -95,6 +114,8 @@ class RemoteFilesSource(Model):
     """strptime format of the group ``date``"""
     complete: Completeness = Completeness()
     """when a file is complete"""
+    archive: str | None = None
+    """folder on the same server, absolute or below ``directory``, to which a file is moved once it is published"""
     format: Format = Format()
     """the form of the files"""
 
@@ -115,20 +136,52 @@ class FilesSource(Model):
 
 
 class Paging(Model):
-    style: Literal["none", "page", "offset", "cursor"] = "page"
-    """none: one answer; page: page numbers; offset: row numbers; cursor: the answer names the next"""
+    style: Literal["none", "page", "offset", "cursor", "link"] = "page"
+    """none: one answer; page: page numbers; offset: row numbers; cursor: the answer names the next; link: the answer
+    gives the next page's URL"""
     parameter: str = "page"
-    """query parameter that carries page number, offset or cursor"""
+    """parameter that carries page number, offset or cursor; in a body a dotted path"""
+    place: Literal["query", "body"] | None = None
+    """where the parameters of paging are sent; the body where method is post, else the query"""
     first: int = 1
-    """number of the first page or row"""
+    """number of the first page"""
     size_parameter: str | None = "size"
-    """query parameter that carries the page size; null where there is none"""
+    """parameter that carries the page size; null where there is none"""
     size: int = Field(default=500, ge=1)
     """rows asked for per page"""
+    overlap: bool = True
+    """style offset: a page begins with the last row of the page before, so that rows inserted or deleted meanwhile show"""
     next: str | None = None
-    """dotted path of the next cursor in the answer (style cursor)"""
+    """dotted path of the next cursor (style cursor), or of the next page's URL (style link; the Link header where absent)"""
     max_pages: int = Field(default=100_000, ge=1)
     """more pages than this are taken for an endless loop"""
+
+
+class Signature(Model):
+    """A request that proves by a keyed hash who sends it; the secret is the connection's password (F-47)."""
+
+    algorithm: Literal["hmac-sha256", "hmac-sm3"] = "hmac-sha256"
+    """the keyed hash"""
+    parts: list[Literal["method", "path", "key", "timestamp", "nonce", "query", "escaped_query", "body"]] = Field(
+        default=["key", "timestamp", "nonce", "query"], min_length=1
+    )
+    """what is signed, in this order; query: name=value sorted by name and joined by &, escaped_query: percent-encoded"""
+    separator: Annotated[str, StringConstraints(strip_whitespace=False)] = "\n"
+    """what stands between the parts"""
+    encoding: Literal["hex", "base64"] = "hex"
+    """how the hash is written"""
+    place: Literal["header", "query"] = "header"
+    """where the four values below are sent"""
+    key: str = "X-App-Key"
+    """header or parameter of the app key, which is the connection's login"""
+    timestamp: str = "X-Timestamp"
+    """header or parameter of the time of the request"""
+    timestamp_unit: Literal["seconds", "milliseconds"] = "seconds"
+    """unit of the timestamp, since 1970"""
+    nonce: str = "X-Nonce"
+    """header or parameter of a number that is used once"""
+    signature: str = "X-Signature"
+    """header or parameter of the signature"""
 
 
 class HttpSource(Model):
@@ -136,10 +189,16 @@ class HttpSource(Model):
     """http: an interface that answers JSON"""
     connection: str
     """connection id; its host, port, login and password are used"""
-    path: str
+    path: Annotated[str, StringConstraints(pattern=r"^(/?[^/\\:?#\s][^\\?#\s]*|/)$")]
     """path below the connection's host"""
+    method: Literal["get", "post"] = "get"
+    """post sends ``body`` as JSON"""
     parameters: dict[str, str] = {}
     """fixed query parameters; {window_start} and {window_end} are replaced by ISO timestamps"""
+    body: dict[str, JsonValue] = {}
+    """JSON object to send (method post); the same words are replaced in its texts"""
+    encoding: Literal["auto", "utf-8", "gb18030"] = "auto"
+    """of the answers; auto: UTF-8 strict, then GB18030 strict"""
     records: str = "data"
     """dotted path of the list of records"""
     total: str | None = None
@@ -158,6 +217,24 @@ class HttpSource(Model):
     """how the pages are asked for"""
     token_header: str | None = None
     """header that carries the connection's password as a token"""
+    token_prefix: Annotated[str, StringConstraints(strip_whitespace=False)] = ""
+    """what stands before the token, for instance ``"Bearer "``"""
+    signature: Signature | None = None
+    """signed requests; without it and token_header, a login is sent as basic authentication"""
+    max_per_minute: float | None = Field(default=None, gt=0)
+    """requests per minute that the department allows"""
+    max_page_mb: int = Field(default=16, ge=1)
+    """a larger answer is refused; in memory it takes up to thirty times as much"""
+    max_mb: int = Field(default=4096, ge=1)
+    """answers that are larger together refuse the delivery"""
+
+    @model_validator(mode="after")
+    def _demand_sense(self) -> HttpSource:
+        if self.method == "get" and (self.body or self.paging.place == "body"):
+            raise ValueError("a body needs method: post")
+        if self.signature and self.token_header:
+            raise ValueError("give signature or token_header, not both: there is one password")
+        return self
 
 
 Source = Annotated[DatabaseSource | RemoteFilesSource | FilesSource | HttpSource, Field(discriminator="kind")]

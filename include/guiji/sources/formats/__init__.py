@@ -26,6 +26,7 @@ READERS: dict[str, tuple[str, str]] = {
     "xlsx": ("excel", "read_excel"),
     "json": ("json", "read_json"),
     "geojson": ("json", "read_json"),
+    "dbf": ("dbf", "read_dbf"),
 }
 
 

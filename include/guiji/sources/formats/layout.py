@@ -26,6 +26,7 @@ SKIP_TITLES = {
     "footnote": "脚注行",
     "total": "合计行",
     "redelivered": "重复提供的文件",
+    "deleted": "已作删除标记的记录",
 }
 
 
