@@ -18,6 +18,7 @@ LEADING_ZERO_LOST = "structure.leading_zero_lost"
 TURNED_INTO_DATE = "structure.turned_into_date"
 CELL_ERROR = "structure.cell_error"
 MERGED_CELL = "structure.merged_cell"
+UNCALCULATED = "structure.uncalculated"
 DUPLICATE_KEY = "structure.duplicate_key"
 NOT_A_NUMBER = "structure.not_a_number"
 NOT_A_RECORD = "structure.not_a_record"
@@ -25,6 +26,11 @@ OUT_OF_RANGE = "structure.out_of_range"
 NESTED = "structure.nested"
 OVERFLOWED = "structure.overflowed"
 NOT_A_LITERAL = "structure.not_a_literal"
+NOT_A_SHAPE = "structure.not_a_shape"
+RING_ORDER = "structure.ring_order"
+OTHER_CRS = "structure.other_crs"
+EMPTY_FILE = "structure.empty_file"
+HALF_A_DOCUMENT = "structure.half_a_document"
 
 #: rule id -> (what is demanded, how it is mended)
 STRUCTURE: dict[str, tuple[str, str]] = {
@@ -52,6 +58,10 @@ STRUCTURE: dict[str, tuple[str, str]] = {
         "该代码已被表格软件改成日期；请将该列设为文本格式后从业务系统重新导出。",
     ),
     CELL_ERROR: ("单元格不得为错误值", "请改正该单元格的公式（如 #N/A、#REF!）后重新报送。"),
+    UNCALCULATED: (
+        "公式必须有计算结果",
+        "该公式的结果为零，而文件没有计算过的记录；请在 Excel 中打开、计算并保存，或将该列粘贴为数值后重新报送。",
+    ),
     MERGED_CELL: ("数据区不得有合并单元格", "请取消合并并在每一行填写完整后重新报送。"),
     DUPLICATE_KEY: ("一条记录中同一数据项只能出现一次", "请检查接口或导出程序，去掉重复的数据项后重新提供。"),
     NOT_A_NUMBER: ("数值不得为 NaN 或无穷大", "请改为空值或正确的数值后重新提供。"),
@@ -65,5 +75,13 @@ STRUCTURE: dict[str, tuple[str, str]] = {
         "备份文件中的值必须是直接写出的常量",
         "该行的值是函数或表达式，不会被执行；请用数据库自带的备份工具重新导出。",
     ),
+    NOT_A_SHAPE: ("图形必须完整并与图层的类型一致", "该图形已损坏（类型、点数或环不完整）；请在 GIS 软件中修复后重新导出。"),
+    RING_ORDER: (
+        "面的外环与内环（洞）必须能够区分",
+        "该图形各环的方向与包含关系矛盾，无法判断哪一环是洞；请在 GIS 软件中修复几何后重新导出。",
+    ),
+    OTHER_CRS: ("每个图形的坐标系必须与图层一致", "该图形注明了另一个坐标系；请统一转换后重新导出。"),
+    EMPTY_FILE: ("文件不得为空", "该文件没有内容；请重新上传完整的文件。"),
+    HALF_A_DOCUMENT: ("文件必须完整", "该文件在末尾处中断，可能只上传了一部分；请重新上传完整的文件。"),
     OUT_OF_RANGE: ("日期、时间必须在可表示的范围内", "请更正该行的日期（如 infinity）后重新提供。"),
 }

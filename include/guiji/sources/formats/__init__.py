@@ -23,15 +23,20 @@ if TYPE_CHECKING:
 #: ``Format.type`` -> module of this package and its function, a ``Reader``; imported when first needed
 READERS: dict[str, tuple[str, str]] = {
     "csv": ("csv", "read_csv"),
-    "xlsx": ("excel", "read_excel"),
+    **dict.fromkeys(("xlsx", "xls", "xlsb", "ods"), ("excel", "read_excel")),
     "json": ("json", "read_json"),
     "geojson": ("json", "read_json"),
     "dbf": ("dbf", "read_dbf"),
+    "shapefile": ("shapefile", "read_shapefile"),
+    "geopackage": ("geopackage", "read_geopackage"),
+    "document": ("documents", "read_document"),
 }
 
 
 def read_file(path: Path, origin: str, expected: Expected, fmt: Format, report: ReadReport) -> Iterator[pa.RecordBatch]:
     """The rows of one file. The header is checked before this returns; DeliveryRefused may still come while reading."""
-    module, function = READERS[fmt.type]
+    # a shapefile is a set of files: its reader opens the archive that holds them
+    packed = fmt.archive != "none" and fmt.type != "shapefile"
+    module, function = ("archive", "read_archive") if packed else READERS[fmt.type]
     reader: Reader = getattr(import_module(f"{__name__}.{module}"), function)
     return reader(path, origin, expected, fmt, report)
