@@ -40,7 +40,15 @@ class Layout(Model):
     """Where the table stands in the file. The header is located by the declared column names."""
 
     sheet: str | None = None
-    """sheet name (xlsx); the only visible sheet with the header where absent"""
+    """sheet name (spreadsheets); the only visible sheet with the header where absent"""
+    sheets: str | None = None
+    """regular expression of whole sheet names: every visible sheet that matches is read, one after another, each with
+    its own header; a named group becomes a column of that name, whose value the sheet's name gives"""
+    header_rows: int = Field(default=1, ge=1, le=5)
+    """rows that the header takes (spreadsheets). The names of a column are joined from above to below; an upper cell
+    that is merged counts for all columns below it"""
+    header_joiner: Annotated[str, StringConstraints(strip_whitespace=False)] = "/"
+    """what stands between the joined names of a header of several rows (常住人口/男)"""
     metadata: dict[str, str] = {}
     """new column -> regular expression over the lines above the header; group 1 is its value on every row"""
     footnote: str | None = None
@@ -54,24 +62,60 @@ class Layout(Model):
 class Format(Model):
     """The form of a file."""
 
-    type: Literal["csv", "xlsx", "json", "geojson", "jsonl", "xml", "parquet", "dbf", "sql"] = "csv"
-    """the form: csv, xlsx, json, geojson, jsonl (a JSON record per line), xml, parquet, dbf, sql (a table backup)"""
-    encoding: Literal["auto", "utf-8", "gb18030"] = "auto"
-    """auto: BOM, then UTF-8 strict, then GB18030 strict"""
+    type: Literal[
+        "csv", "xlsx", "xls", "xlsb", "ods", "json", "geojson", "jsonl", "xml", "parquet", "dbf", "sql",
+        "shapefile", "geopackage", "document"
+    ] = "csv"  # fmt: skip
+    """the form: csv, xlsx, xls, xlsb, ods, json, geojson, jsonl (a JSON record per line), xml, parquet, dbf, sql (a table
+    backup), shapefile (zipped), geopackage, document (any file: it is registered, its content is not read)"""
+    archive: Literal["none", "zip", "gzip"] = "none"
+    """what the file is packed in; unpacked under limits, archives within archives are refused"""
+    member: str | None = None
+    """regular expression of the whole name of the files to read in a zip archive; all of them where absent"""
+    encoding: Literal["auto", "utf-8", "gb18030", "utf-16", "utf-16-le", "utf-16-be"] = "auto"
+    """auto: BOM, then UTF-8 strict, then GB18030 strict; utf-16 has a BOM, utf-16-le and utf-16-be have none"""
     delimiter: Annotated[str, StringConstraints(strip_whitespace=False)] = ","
-    """one character between cells (csv)"""
+    """one ASCII character between cells (csv)"""
     quote: str = '"'
-    """one character around cells (csv)"""
+    """one ASCII character around cells; empty where quotes are text like any other (csv)"""
+    escape: str | None = None
+    """one ASCII character that takes the next one's meaning away, for instance a backslash; ``\\N`` is then no value (csv)"""
+    comment: str | None = None
+    """one ASCII character: lines that begin with it are counted as skipped (csv)"""
+    header: bool = True
+    """false: no header; the columns are the declared ones in their order (csv)"""
+    trailing_delimiter: bool = False
+    """every line ends with a delimiter after its last cell (csv)"""
     records: str | None = None
     """path of the record element from the root, names joined by / (xml), or dotted path of the list of records (json)"""
     table: str | None = None
-    """table whose rows are read, ``schema.table`` where the name alone is not enough (sql)"""
+    """table whose rows are read, ``schema.table`` where the name alone is not enough (sql); layer (geopackage), its only
+    one where absent"""
     dialect: Literal["auto", "postgresql", "mysql"] = "auto"
     """whose backup it is (sql); auto: what its first lines say"""
     int96: Literal["utc", "local"] | None = None
     """what old timestamps without a zone mean (parquet): utc for Hive and Spark, local for the resource's time zone"""
     layout: Layout = Layout()
     """where the table stands in the file"""
+
+    @model_validator(mode="after")
+    def _marks_are_apart(self) -> Format:
+        marks = {"delimiter": self.delimiter, "quote": self.quote, "escape": self.escape, "comment": self.comment}
+        for name, mark in marks.items():
+            if mark and (len(mark) != 1 or not mark.isascii() or mark.isalnum() or mark in "\r\n\x00 "):
+                raise ValueError(
+                    f"{name} is {mark!r}; it must be one ASCII character that is no letter, digit, blank or line break"
+                )
+        if not self.delimiter:
+            raise ValueError("delimiter is empty; write the character between cells, for instance ',' or '\\t'")
+        given = [mark for mark in marks.values() if mark]
+        if len(set(given)) < len(given):
+            raise ValueError(
+                "delimiter, quote, escape and comment must differ; double quotes inside cells need no escape"
+            )
+        if not self.header and (self.layout.metadata or self.layout.unpivot):
+            raise ValueError("header: false leaves no header to look for: metadata and unpivot need one")
+        return self
 
     @model_validator(mode="after")
     def _demand_where(self) -> Format:
@@ -84,7 +128,7 @@ class Format(Model):
 
 class DatabaseSource(Model):
     kind: Literal["database"]
-    """database: PostgreSQL, MySQL/MariaDB, SQLite; which of them the connection says"""
+    """database: PostgreSQL, MySQL/MariaDB, SQLite, Oracle, SQL Server and others; which of them the connection says"""
     connection: str
     """connection id (AIRFLOW_CONN_<ID> or Airflow's own)"""
     schema_: str | None = Field(default=None, alias="schema")
@@ -99,6 +143,11 @@ class DatabaseSource(Model):
     """safety lag and overlap of an incremental read"""
     chunk_rows: int = Field(default=65536, ge=1)
     """rows held in memory at a time"""
+    chunk_key: str | None = None
+    """source column whose values never change (best the primary key). The table is then read in ranges of it, and what
+    broke off goes on at the next range; the delivery is of two moments then. One snapshot, read at once, where absent"""
+    chunk_key_rows: int = Field(default=500_000, ge=1)
+    """rows of a range"""
 
 
 class RemoteFilesSource(Model):

@@ -9,13 +9,17 @@ lines it would have swallowed are read as what they are (F-39).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guiji.errors import DeliveryRefused
-from guiji.sources.columns import Expected
+from guiji.sources.columns import Expected, count_matches
+from guiji.sources.formats.ahead import read_ahead
+from guiji.sources.formats.csv_plain import read_proven, read_unquoted
 from guiji.sources.formats.csv_scan import Scan, scan_block
 from guiji.sources.formats.encoding import UNDECODABLE, Block, detect_encoding, half_a_file, read_blocks
 from guiji.sources.formats.layout import (
@@ -27,9 +31,9 @@ from guiji.sources.formats.layout import (
     shape_batch,
     skip,
 )
-from guiji.sources.formats.tokenizer import find_flaw, keep_sound, split_cells
+from guiji.sources.formats.tokenizer import CONTINUES, Dialect, find_flaw, keep_sound, split_cells
 from guiji.sources.frames import Rows, add_system_columns, make_batch
-from guiji.structure import ENCODING, LINE_BREAK, NUL, RAGGED, UNCLOSED_QUOTE
+from guiji.structure import BAD_ESCAPE, ENCODING, NUL, RAGGED, UNCLOSED_QUOTE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +45,10 @@ if TYPE_CHECKING:
 #: a quoted cell that spans more is a forgotten quote
 LONGEST_RECORD_LINES = 200
 LONGEST_RECORD = 1 << 20
+#: more lines in a row that end with an escape are no cell over several lines, but text that was never escaped
+LONGEST_ESCAPED = 20
+#: a quoted cell over several lines that looks as if it had swallowed rows
+_TWO_READINGS = "two readings"
 _UNDECODABLE = UNDECODABLE.decode()
 
 
@@ -48,7 +56,7 @@ _UNDECODABLE = UNDECODABLE.decode()
 class _Reading:
     """One file being read."""
 
-    fmt: Format
+    dialect: Dialect
     table: Table
     report: ReadReport
     origin: str
@@ -57,14 +65,6 @@ class _Reading:
     in_footnotes: bool = False
     rows_after_footnote: int = 0
     undecodable: list[str] = field(default_factory=list)
-
-    @property
-    def delimiter(self) -> str:
-        return self.fmt.delimiter
-
-    @property
-    def quote(self) -> str:
-        return self.fmt.quote
 
 
 def read_csv(path: Path, origin: str, expected: Expected, fmt: Format, report: ReadReport) -> Iterator[pa.RecordBatch]:
@@ -75,19 +75,18 @@ def read_csv(path: Path, origin: str, expected: Expected, fmt: Format, report: R
     blocks = read_blocks(path, encoding, what)
     first = next(blocks)
     table, first, line = _open_table(first, expected, fmt, report, what)
-    reading = _Reading(fmt, table, report, origin, what, line)
+    reading = _Reading(_dialect(fmt), table, report, origin, what, line)
     return _read_all(reading, first, blocks)
 
 
-def _read_all(reading: _Reading, first: Block, blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
+def _read_all(reading: _Reading, first: Block, blocks: Generator[Block]) -> Iterator[pa.RecordBatch]:
     rest = b""
-    block: Block | None = first
-    while block is not None:
-        reading.undecodable.extend(block.undecodable)
-        batch, rest = _read_block(reading, rest + block.data, block)
-        if batch is not None and batch.num_rows:
-            yield shape_batch(reading.table, batch)
-        block = None if block.final else next(blocks)
+    with closing(read_ahead(blocks)) as others:
+        for block in itertools.chain([first], others):
+            reading.undecodable.extend(block.undecodable)
+            batch, rest = _read_block(reading, rest + block.data, block)
+            if batch is not None and batch.num_rows:
+                yield shape_batch(reading.table, batch)
     if reading.rows_after_footnote:
         reading.report.notes.append(f"{reading.what}：脚注之后还有 {reading.rows_after_footnote} 行像数据的行，未采集")
 
@@ -103,27 +102,57 @@ def _open_table(
             f"{what}：第一行含有无法识别的字节，不是约定的文本文件。现有数据继续有效；请另存为 UTF-8 或 GB18030 的 CSV 后重新提供。",
             rule_id="delivery.encoding",
         )
+    dialect = _dialect(fmt)
+    if not fmt.header:
+        return _without_header(block, expected, fmt, report, what), block, 1
     texts: list[str] = []
     records: list[list[str]] = []
     ends: list[int] = []
     spans: list[int] = []
+    comments: list[bool] = []
     offset = 0
     while offset < len(block.data) and len(records) < HEADER_WITHIN:
-        text, offset, span = _next_record(block.data, offset, fmt)
-        cells = split_cells(text, fmt.delimiter, fmt.quote)
+        text, offset, span = _next_record(block.data, offset, dialect)
+        is_comment = bool(dialect.comment) and text.startswith(dialect.comment)
+        cells = split_cells(text, dialect)
         texts.append(text)
-        records.append(cells if isinstance(cells, list) else [])
+        records.append([] if is_comment or isinstance(cells, str) else [c or "" for c in cells])
         ends.append(offset)
         spans.append(span)
+        comments.append(is_comment)
     found = find_header(expected, fmt.layout, records)
     if found is None:
         raise refuse_headless(expected, fmt.layout, what)
-    table = build_table(expected, fmt.layout, texts[:found], records[found], report, what)
+    header = records[found]
+    if fmt.trailing_delimiter and header[-1].strip():
+        header = [*header, ""]  # the cell after the last delimiter has no name and must be empty
+    skip(report, "comment", sum(comments[:found]))
+    above = [t for t, is_comment in zip(texts[:found], comments, strict=False) if not is_comment]
+    table = build_table(expected, fmt.layout, above, header, report, what)
     rest = Block(block.data[ends[found] :], block.undecodable, block.final, block.unended)
     return table, rest, sum(spans[: found + 1]) + 1
 
 
-def _next_record(data: bytes, offset: int, fmt: Format) -> tuple[str, int, int]:
+def _without_header(block: Block, expected: Expected, fmt: Format, report: ReadReport, what: str) -> Table:
+    """The table of a file without header: the declared columns in the declared order. Raises DeliveryRefused when the
+    first line is a header after all: which of its columns is which is then not ours to guess."""
+    text, _, _ = _next_record(block.data, 0, _dialect(fmt))
+    cells = split_cells(text, _dialect(fmt))
+    first = [] if isinstance(cells, str) else [c or "" for c in cells]
+    if count_matches(expected, fmt.layout, first) * 2 > len(expected.columns):
+        raise DeliveryRefused(
+            f"{what}：约定的文件没有表头，但第一行是列名。现有数据继续有效；请去掉表头后重新提供，或在资源目录中登记文件带有表头。",
+            rule_id="delivery.structure",
+        )
+    header = [*expected.columns, *([""] if fmt.trailing_delimiter else [])]
+    return build_table(expected, fmt.layout, (), header, report, what)
+
+
+def _dialect(fmt: Format) -> Dialect:
+    return Dialect(fmt.delimiter, fmt.quote, fmt.escape or "", fmt.comment or "")
+
+
+def _next_record(data: bytes, offset: int, dialect: Dialect) -> tuple[str, int, int]:
     """(text, offset after it, lines) of one record of the lines around the header."""
     start = offset
     for span in range(1, 20):
@@ -131,7 +160,7 @@ def _next_record(data: bytes, offset: int, fmt: Format) -> tuple[str, int, int]:
         stop = len(data) if end < 0 else end
         offset = stop + 1
         text = data[start:stop].decode().removesuffix("\r")
-        if end < 0 or split_cells(text, fmt.delimiter, fmt.quote) != UNCLOSED_QUOTE:
+        if end < 0 or split_cells(text, dialect) not in (UNCLOSED_QUOTE, CONTINUES):
             return text, min(offset, len(data)), span
     first = data.find(b"\n", start)  # no record is that long here: a stray quote in a title
     return data[start:first].decode().removesuffix("\r"), first + 1, 1
@@ -142,6 +171,8 @@ def _next_record(data: bytes, offset: int, fmt: Format) -> tuple[str, int, int]:
 
 def _read_block(reading: _Reading, data: bytes, block: Block) -> tuple[pa.RecordBatch | None, bytes]:
     """The rows of a block in file order, and the bytes to be read with the next block."""
+    import numpy as np
+
     if not data:
         return None, b""
     if not data.endswith(b"\n"):
@@ -149,21 +180,55 @@ def _read_block(reading: _Reading, data: bytes, block: Block) -> tuple[pa.Record
     if reading.in_footnotes:
         _skip_footnotes(reading, data.split(b"\n")[:-1])
         return None, b""
-    scan = scan_block(data, reading.table.width, reading.delimiter, reading.quote)
-    rows, taken, rest_from = _tokenise_doubtful(reading, data, scan, block)
-    if rest_from is not None:
-        scan.plain[rest_from:] = False
-        scan.blank[rest_from:] = False
-    plain = scan.plain & ~taken
-    skip(reading.report, "blank", int((scan.blank & ~taken).sum()))
-    batch = _read_plain(reading, data, scan, plain)
-    if len(rows):
-        batch = _merge(batch, make_batch(_read_names(reading.table), rows, reading.origin))
+    positions = _read_positions(reading.table)
+    columns = read_unquoted(data, reading.table.width, positions, reading.dialect)
+    if columns is not None:
+        batch = _number_lines(reading, columns, np.arange(len(columns[0])))
+        n, rest = len(columns[0]), b""
+    else:
+        batch, n, rest = _read_mixed(reading, data, positions, block)
     batch = _drop_unnamed_and_totals(reading, batch)
     batch = _cut_footnotes(reading, batch)
-    n = len(scan.starts) if rest_from is None else rest_from
     reading.line += n
-    return batch, b"" if rest_from is None else data[scan.starts[rest_from] :]
+    return batch, rest
+
+
+def _read_mixed(
+    reading: _Reading, data: bytes, positions: Sequence[int], block: Block
+) -> tuple[pa.RecordBatch, int, bytes]:
+    """(the rows of a block in which not every line is beyond doubt, lines read, bytes left for the next block)."""
+    import numpy as np
+
+    scan = scan_block(data, reading.table.width, reading.dialect)
+    rows, taken, rest_from = _tokenise_doubtful(reading, data, scan, block)
+    if rest_from is not None:
+        for lines in (scan.plain, scan.blank, scan.comment):
+            lines[rest_from:] = False
+    plain = scan.plain & ~taken
+    skip(reading.report, "blank", int((scan.blank & ~taken).sum()))
+    skip(reading.report, "comment", int((scan.comment & ~taken).sum()))
+    names = _read_names(reading.table)
+    batch = make_batch(names, rows, reading.origin)
+    if plain.any():
+        columns = read_proven(data, scan, plain, reading.table.width, positions, reading.dialect)
+        if columns is None:  # the proof and the reader must agree, else nothing of this file is safe
+            raise DeliveryRefused(
+                f"{reading.what}：第 {reading.line} 行起的内容无法按约定的格式逐行读出。现有数据继续有效；请重新导出后提供。",
+                rule_id="delivery.structure",
+            )
+        sound = _number_lines(reading, columns, np.flatnonzero(plain))
+        batch = _merge(sound, batch) if len(rows) else sound
+    if rest_from is None:
+        return batch, len(scan.starts), b""
+    return batch, rest_from, data[scan.starts[rest_from] :]
+
+
+def _number_lines(reading: _Reading, columns: list[pa.Array], lines: np.ndarray[Any, Any]) -> pa.RecordBatch:
+    """Sound rows as a batch; ``lines`` count from the first of the block."""
+    import pyarrow as pa
+
+    batch = pa.RecordBatch.from_arrays(columns, names=_read_names(reading.table))
+    return add_system_columns(batch, reading.origin, pa.array(lines.astype("int64") + reading.line))
 
 
 def _tokenise_doubtful(
@@ -178,23 +243,33 @@ def _tokenise_doubtful(
     next_free = 0
     footnoted = False
     open_from: int | None = None  # an unclosed quote that no sound line has followed yet
-    for k in map(int, np.flatnonzero(~(scan.plain | scan.blank))):
+    for k in map(int, np.flatnonzero(~(scan.plain | scan.blank | scan.comment))):
         if k < next_free:
             continue
         text = data[scan.starts[k] : scan.ends[k]].decode()
         number = reading.line + k
-        cells = split_cells(text, reading.delimiter, reading.quote)
+        cells = alone = split_cells(text, reading.dialect)
         last = k
-        if cells == UNCLOSED_QUOTE and not footnoted:
-            cells, last = _join_lines(reading, data, scan, k)
-            if cells == UNCLOSED_QUOTE and last == count - 1 and not block.final and not _is_too_long(scan, k, last):
+        if cells in (UNCLOSED_QUOTE, CONTINUES) and not footnoted:
+            cells, last = _join_lines(reading, data, scan, k, alone)
+            if (
+                cells in (UNCLOSED_QUOTE, CONTINUES)
+                and last == count - 1
+                and not block.final
+                and not _is_too_long(scan, k, last)
+            ):
                 return rows, taken, k
+            if cells == _TWO_READINGS:  # one row over several lines, or several rows: none of them is beyond doubt
+                _set_lines_aside(reading, rows, data, scan, k, last)
+                taken[k : last + 1] = True
+                next_free = last + 1
+                continue
             if isinstance(cells, str):  # a mistaken quote: its line alone is set aside
-                cells, last = UNCLOSED_QUOTE, k
+                cells, last = UNCLOSED_QUOTE if alone == UNCLOSED_QUOTE else BAD_ESCAPE, k
         text = data[scan.starts[k] : scan.ends[last]].decode()
         taken[k : last + 1] = True
         next_free = last + 1
-        first = cells[0] if isinstance(cells, list) else text
+        first = text if isinstance(cells, str) else cells[0] or ""
         if footnoted or reading.table.is_footnote(text) or reading.table.is_footnote(first):
             footnoted = True  # kept as a line for now; cut off with what follows it
             rows.add([first, *[None] * (len(_read_names(reading.table)) - 1)], number)
@@ -211,53 +286,79 @@ def _is_too_long(scan: Scan, first: int, last: int) -> bool:
     return last - first > LONGEST_RECORD_LINES or scan.ends[last] - scan.starts[first] > LONGEST_RECORD
 
 
-def _join_lines(reading: _Reading, data: bytes, scan: Scan, first: int) -> tuple[list[str] | str, int]:
-    """The cells of a record that spans lines, and its last line. ``UNCLOSED_QUOTE`` where it never closes; another rule
-    where it closes against the form, or where a line inside it looks like a row of its own."""
-    quote = reading.quote.encode()
+def _join_lines(
+    reading: _Reading, data: bytes, scan: Scan, first: int, status: Sequence[str | None] | str
+) -> tuple[Sequence[str | None] | str, int]:
+    """The cells of a record that spans lines, and its last line. ``UNCLOSED_QUOTE`` or ``CONTINUES`` where it never ends;
+    another rule where it ends against the form; ``_TWO_READINGS`` where the lines inside it may be rows of their own."""
+    quote, width = reading.dialect.quote.encode(), reading.table.width
     last = first
+    if status == CONTINUES and _escaped_ends(reading, data, scan, first) > LONGEST_ESCAPED:
+        return BAD_ESCAPE, first
     while last + 1 < len(scan.starts) and not _is_too_long(scan, first, last):
         last += 1
-        if quote not in data[scan.starts[last] : scan.ends[last]]:
+        line = data[scan.starts[last] : scan.ends[last]]
+        if status == UNCLOSED_QUOTE and quote not in line:
             continue
-        text = data[scan.starts[first] : scan.ends[last]].decode()
-        cells = split_cells(text, reading.delimiter, reading.quote)
-        if cells == UNCLOSED_QUOTE:
+        status = split_cells(data[scan.starts[first] : scan.ends[last]].decode(), reading.dialect)
+        if status in (UNCLOSED_QUOTE, CONTINUES):
             continue
-        if isinstance(cells, str):
-            return cells, last
-        width = reading.table.width
-        # a cell that spans lines and holds as many delimiters as a row is more likely to have swallowed one
-        if len(cells) != width or (
-            width >= 4 and any("\n" in c and c.count(reading.delimiter) >= width - 1 for c in cells)
-        ):
+        if isinstance(status, str):
+            return status, last
+        if len(status) != width:
             return RAGGED, last
-        return cells, last
-    return UNCLOSED_QUOTE, last
+        if any(c and _may_hold_a_row(c, reading.dialect.delimiter, width) for c in status):
+            return _TWO_READINGS, last
+        return status, last
+    return (status if isinstance(status, str) else UNCLOSED_QUOTE), last
 
 
-def _judge_record(reading: _Reading, rows: Rows, text: str, cells: list[str] | str, number: int, unended: bool) -> bool:
+def _may_hold_a_row(cell: str, delimiter: str, width: int) -> bool:
+    """True when a cell over several lines looks as if a forgotten quote had made it swallow a row."""
+    if "\n" not in cell or width == 1:
+        return False
+    whole_lines = cell.split("\n")[1:-1]
+    return any(x.count(delimiter) == width - 1 for x in whole_lines) or (
+        width >= 4 and cell.count(delimiter) >= width - 1
+    )
+
+
+def _escaped_ends(reading: _Reading, data: bytes, scan: Scan, first: int) -> int:
+    """How many lines in a row end with an escape; no more are counted than it takes to know that they are too many."""
+    escape = reading.dialect.escape.encode()
+    k = first
+    while k < len(scan.starts) and k - first <= LONGEST_ESCAPED and data[scan.ends[k] - 1 : scan.ends[k]] == escape:
+        k += 1
+    return k - first
+
+
+def _set_lines_aside(reading: _Reading, rows: Rows, data: bytes, scan: Scan, first: int, last: int) -> None:
+    for k in range(first, last + 1):
+        text = data[scan.starts[k] : scan.ends[k]].decode()
+        _add_broken(reading, rows, reading.line + k, UNCLOSED_QUOTE, text)
+
+
+def _judge_record(
+    reading: _Reading, rows: Rows, text: str, cells: Sequence[str | None] | str, number: int, unended: bool
+) -> bool:
     """Adds one record as a row (True) or as a row set aside. Raises DeliveryRefused for half a file."""
     table = reading.table
     if text.startswith(_UNDECODABLE):
         _add_broken(reading, rows, number, ENCODING, reading.undecodable[int(text.removeprefix(_UNDECODABLE))])
         return False
     if isinstance(cells, str):
-        if unended and cells == UNCLOSED_QUOTE:
+        if unended and cells in (UNCLOSED_QUOTE, CONTINUES):
             raise half_a_file(reading.what)
         _add_broken(reading, rows, number, cells, text)
         return False
     flaw = find_flaw(cells)
     if len(cells) != table.width:
-        if table.is_total(cells[0]):
+        if table.is_total(cells[0] or ""):
             skip(reading.report, "total")
             return False
         if unended and len(cells) < table.width:
             raise half_a_file(reading.what)
         _add_broken(reading, rows, number, NUL if flaw == NUL else RAGGED, text)
-        return False
-    if reading.quote not in text and "\r" in text:
-        _add_broken(reading, rows, number, LINE_BREAK, text)
         return False
     wanted = [cells[p] for p in _read_positions(table)]
     if flaw:
@@ -288,51 +389,6 @@ def _read_names(table: Table) -> list[str]:
     ]
 
 
-def _read_plain(reading: _Reading, data: bytes, scan: Scan, plain: np.ndarray[Any, Any]) -> pa.RecordBatch:
-    """The lines whose structure is proven, read by Arrow."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.csv as pa_csv
-
-    names = _read_names(reading.table)
-    numbers = np.flatnonzero(plain)
-    lines = pa.array(numbers.astype(np.int64) + reading.line)
-    if not len(numbers):
-        return make_batch(names, Rows(), reading.origin)
-    if len(numbers) < len(plain):
-        stops = np.append(scan.starts[1:], len(data))
-        keep = np.repeat(plain, stops - scan.starts)
-        data = np.frombuffer(data, np.uint8)[keep].tobytes()
-    cells = [f"{i}" for i in range(reading.table.width)]
-    positions = [f"{p}" for p in _read_positions(reading.table)]
-    table = pa_csv.read_csv(
-        pa.BufferReader(data),
-        pa_csv.ReadOptions(column_names=cells, use_threads=False, block_size=max(len(data) + 1, 1 << 16)),
-        pa_csv.ParseOptions(
-            delimiter=reading.delimiter,
-            quote_char=reading.quote if scan.quoted else False,
-            double_quote=scan.quoted,
-            newlines_in_values=False,
-            ignore_empty_lines=False,
-        ),
-        pa_csv.ConvertOptions(
-            column_types={c: pa.string() for c in cells},
-            include_columns=sorted(set(positions)),
-            strings_can_be_null=False,
-            quoted_strings_can_be_null=False,
-            check_utf8=False,
-        ),
-    )
-    if table.num_rows != len(numbers):  # the proof and the reader must agree, else nothing of this file is safe
-        raise DeliveryRefused(
-            f"{reading.what}：第 {reading.line} 行起的内容无法按约定的格式逐行读出。现有数据继续有效；请重新导出后提供。",
-            rule_id="delivery.structure",
-        )
-    table = table.combine_chunks()
-    arrays = [table[p].chunk(0) for p in positions]
-    return add_system_columns(pa.RecordBatch.from_arrays(arrays, names=names), reading.origin, lines)
-
-
 def _merge(plain: pa.RecordBatch, others: pa.RecordBatch) -> pa.RecordBatch:
     """Both in the order of their lines."""
     import pyarrow as pa
@@ -355,7 +411,9 @@ def _drop_unnamed_and_totals(reading: _Reading, batch: pa.RecordBatch) -> pa.Rec
             cell = pc.fill_null(pc.utf8_trim_whitespace(batch.column(f"__u{p}")), "")
             stray = pc.or_(stray, pc.not_equal(cell, ""))
         if pc.any(stray).as_py():
-            batch = _set_aside(batch, pc.and_(stray, pc.is_null(batch.column("_broken"))), RAGGED, reading.delimiter)
+            batch = _set_aside(
+                batch, pc.and_(stray, pc.is_null(batch.column("_broken"))), RAGGED, reading.dialect.delimiter
+            )
     if reading.table.layout.total and batch.num_rows:
         total = pc.and_(reading.table.find_totals(batch.column("__first")), pc.is_null(batch.column("_broken")))
         if dropped := pc.sum(total).as_py():
@@ -406,4 +464,4 @@ def _skip_footnotes(reading: _Reading, lines: list[bytes]) -> None:
     for line in lines:
         blank = not line.strip(b" ,;\t\r")
         skip(reading.report, "blank" if blank else "footnote")
-        reading.rows_after_footnote += not blank and line.count(reading.delimiter.encode()) == width - 1
+        reading.rows_after_footnote += not blank and line.count(reading.dialect.delimiter.encode()) == width - 1

@@ -8,7 +8,7 @@ decoding is safe: no byte of a multi-byte character of UTF-8 or GB18030 is 0x0A.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -126,7 +126,7 @@ def _count_cjk(head: bytes) -> int:
     return sum(1 for c in head.decode("utf-8", "ignore")[:100_000] if "\u4e00" <= c <= "\u9fff")
 
 
-def read_blocks(path: Path, encoding: str, what: str, size: int = BLOCK) -> Iterator[Block]:
+def read_blocks(path: Path, encoding: str, what: str, size: int = BLOCK) -> Generator[Block]:
     """The file's lines as UTF-8, without BOM, private code points normalised; the last block is ``final``.
 
     Raises DeliveryRefused for a character cut in two at the end of the file, and when lines beyond a few

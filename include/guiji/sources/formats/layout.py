@@ -4,7 +4,7 @@ total lines below, wide tables turned into observations. What is no row is count
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ SKIP_TITLES = {
     "metadata": "说明行",
     "blank": "空行",
     "footnote": "脚注行",
+    "comment": "注释行",
     "total": "合计行",
     "redelivered": "重复提供的文件",
     "deleted": "已作删除标记的记录",
@@ -77,6 +78,27 @@ def skip(report: ReadReport, reason: str, lines: int = 1) -> None:
         report.skipped[reason] = report.skipped.get(reason, 0) + lines
 
 
+def join_headers(
+    layout: Layout, lines: Sequence[Sequence[str]], merged: Sequence[tuple[tuple[int, int], tuple[int, int]]]
+) -> list[list[str]]:
+    """Line by line, the column names if the header began there: the names of ``layout.header_rows`` lines, joined from
+    above to below. A merged cell counts for all columns it covers, in its own line; blank cells add nothing."""
+    n = layout.header_rows
+    if n == 1:
+        return [list(line) for line in lines]
+    spread = [list(line) for line in lines]
+    for (top, left), (_, right) in merged:
+        if top < len(spread) and left < len(spread[top]):
+            stop = min(right + 1, len(spread[top]))
+            spread[top][left:stop] = [spread[top][left]] * (stop - left)
+    joined = []
+    for first in range(len(lines) - n + 1):
+        # only above the last line does a cell stand for others: what covers there is a group of columns
+        rows = [[c.strip() for c in row] for row in (*spread[first : first + n - 1], lines[first + n - 1])]
+        joined.append([layout.header_joiner.join(filter(None, cells)) for cells in zip(*rows, strict=True)])
+    return joined
+
+
 def find_header(expected: Expected, layout: Layout, lines: Sequence[Sequence[str]]) -> int | None:
     """Index of the header among the first lines: the first with the most declared names, at least half of them."""
     looked_for, required = header_columns(expected, layout)
@@ -106,9 +128,11 @@ def build_table(
     header: Sequence[str],
     report: ReadReport,
     what: str,
+    named: Mapping[str, str] | None = None,
 ) -> Table:
-    """The table under ``header``; ``above`` are the texts of the lines over it, counted as skipped."""
-    constants: dict[str, str] = {}
+    """The table under ``header``; ``above`` are the texts of the lines over it, counted as skipped; ``named`` are columns
+    whose value is known already (from the sheet's name)."""
+    constants: dict[str, str] = dict(named or {})
     for text in above:
         found = False
         for column, pattern in layout.metadata.items():
