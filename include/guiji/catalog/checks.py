@@ -27,6 +27,7 @@ from guiji.errors import CatalogError
 
 _EMAIL = re.compile(r"[^@\s<>,;\"]+@[^@\s<>,;\"]+")
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
+SPREADSHEETS = ("xlsx", "xls", "xlsb", "ods")
 _ORDERED = ("int64", "float64", "date32", "timestamp")
 
 
@@ -145,6 +146,8 @@ def check_resource(model: ResourceModel, tree: Node, file: Path, *, expressions:
         c.check_expression(("tombstone",), model.tombstone, names)
     for i, mapping in enumerate(model.mappings):
         c.check_names(("mappings", i, "key"), mapping.key, names, "field")
+        for link, fields in mapping.by.items():
+            c.check_names(("mappings", i, "by", link), fields, names, "field")
         for target, name in mapping.fields.items():
             if name not in names:
                 c.add(
@@ -297,6 +300,12 @@ def _check_source(c: Checker, model: ResourceModel) -> None:
             c.add(("source", "paging"), "paging style cursor needs next, the path of the next cursor in the answer")
     elif isinstance(source, RemoteFilesSource | FilesSource):
         pattern = c.check_regex(("source", "pattern"), source.pattern)
+        manifest = source.complete.manifest
+        if source.complete.mode == "manifest":
+            if manifest is None:
+                c.add(("source", "complete"), "mode manifest needs manifest, the pattern of the manifest's name")
+            elif (listing := c.check_regex(("source", "complete", "manifest"), manifest)) is not None:
+                pattern = listing if "date" in listing.groupindex else pattern
         if pattern is not None and model.load == "incremental" and "date" not in pattern.groupindex:
             mend = "Write (?P<date>\\d{8}) where the date stands in the name."
             c.add(
@@ -325,6 +334,23 @@ def _check_cursor(c: Checker, model: ResourceModel, cursor: str | None) -> None:
         )
 
 
+def _check_sheets(c: Checker, source: RemoteFilesSource | FilesSource) -> dict[str, tuple[str | int, ...]]:
+    """What is said of sheets and header rows; returns the columns that sheet names fill and where they are written."""
+    layout = source.format.layout
+    path = ("source", "format", "layout")
+    if source.format.type not in SPREADSHEETS:
+        for key in ("sheet", "sheets", "header_rows"):
+            if getattr(layout, key) not in (None, 1):
+                c.add((*path, key), f"{key} is for spreadsheets; a {source.format.type} file has none")
+        return {}
+    if layout.sheets is None:
+        return {}
+    if layout.sheet is not None:
+        c.add((*path, "sheets"), "sheet and sheets exclude each other: one names a sheet, the other a family of them")
+    pattern = c.check_regex((*path, "sheets"), layout.sheets)
+    return {} if pattern is None else dict.fromkeys(pattern.groupindex, (*path, "sheets"))
+
+
 def _check_layout(
     c: Checker, model: ResourceModel, source: RemoteFilesSource | FilesSource, columns: Sequence[str]
 ) -> None:
@@ -340,6 +366,7 @@ def _check_layout(
         if (text := getattr(layout, key)) is not None:
             c.check_regex((*path, key), text)
     produced = {name: (*path, "metadata", name) for name in layout.metadata}
+    produced |= _check_sheets(c, source)
     if layout.unpivot is not None:
         c.check_regex((*path, "unpivot", "columns"), layout.unpivot.columns)
         produced |= {layout.unpivot.into: (*path, "unpivot", "into"), layout.unpivot.value: (*path, "unpivot", "value")}

@@ -32,12 +32,15 @@ SECTIONS: dict[str, str] = {
     "FilesSource": "`source`, kind `files`",
     "HttpSource": "`source`, kind `http`",
     "Paging": "`source.paging` (http)",
+    "Signature": "`source.signature` (http)",
     "Completeness": "`source.complete` (files, sftp, ftp)",
     "Format": "`source.format` (files, sftp, ftp)",
     "Layout": "`source.format.layout`",
     "Unpivot": "`source.format.layout.unpivot`",
     "LibraryModel": "`libraries/<name>.yml`",
     "LibraryField": "`key` and `fields` of a library",
+    "Link": "`links` of a library: one secondary key",
+    "Matching": "`matching` of a library",
 }
 
 
@@ -82,6 +85,8 @@ def _show_default(info: FieldInfo) -> str:
     if info.is_required():
         return "**required**"
     value = info.get_default(call_default_factory=True)
-    if value is None or value == [] or value == {} or isinstance(value, BaseModel):
+    if value in (None, [], {}, "") or isinstance(value, BaseModel):
         return "–"
+    if isinstance(value, str):
+        return f"`{value.encode('unicode_escape').decode() if value.isspace() else value}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"

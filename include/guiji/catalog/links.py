@@ -23,7 +23,29 @@ def check_library(model: LibraryModel, tree: Node, departments: Collection[str])
                 c.add((part, i), f"field {spec.name!r} is given twice")
             names[spec.name] = part
             _check_library_field(c, (part, i), spec, part == "key", departments)
+    _check_links(c, model)
     return c.problems
+
+
+def _check_links(c: Checker, model: LibraryModel) -> None:
+    seen: set[str] = set()
+    for i, link in enumerate(model.links):
+        if link.name in seen:
+            c.add(("links", i), f"link {link.name!r} is given twice")
+        seen.add(link.name)
+        if len(link.key) != len(model.key):
+            wanted = ", ".join(k.name for k in model.key)
+            c.add(("links", i, "key"), f"key has {len(link.key)} fields, but the library has the key {wanted}")
+    if model.matching is None:
+        return
+    names = [f.name for f in model.fields]
+    texts = [f.name for f in model.fields if f.type == "string"]
+    c.check_names(("matching", "block"), model.matching.block, names, "field")
+    for name in model.matching.compare:
+        if name not in texts:
+            c.add(("matching", "compare", name), f"{name!r} is no text field of the library", allowed=texts, word=name)
+    if model.vintages:
+        c.add(("matching",), "a library with vintages has no entities to match", mend="Leave matching out.")
 
 
 def _check_library_field(
@@ -35,6 +57,12 @@ def _check_library_field(
     if spec.type == "geometry" and not spec.crs:
         c.add(path, f"field {spec.name}: a geometry needs crs, for instance EPSG:4490")
     c.check_names((*path, "authority"), spec.authority, departments, "department")
+    if spec.strategy in ("longest", "union") and spec.type != "string":
+        c.add((*path, "strategy"), f"field {spec.name}: strategy {spec.strategy} is for texts, not {spec.type}")
+    number = spec.type in ("int64", "float64") or spec.type.startswith("decimal128")
+    for name in ("tolerance", "tolerance_share"):
+        if getattr(spec, name) is not None and not number:
+            c.add((*path, name), f"field {spec.name}: {name} is for numbers, not {spec.type}")
     if not is_key and spec.strategy == "authority" and not spec.authority:
         c.add(path, f"field {spec.name}: strategy authority needs authority, the departments in order")
 
@@ -60,7 +88,16 @@ def check_resource_links(
                     word=mapping.library,
                 )
             continue
-        if len(mapping.key) != len(library.key):
+        for name in mapping.by:
+            link = next((x for x in library.links if x.name == name), None)
+            if link is None:
+                allowed = [x.name for x in library.links]
+                c.add((*path, "by", name), f"library {library.name} has no link {name!r}", allowed=allowed, word=name)
+            elif len(mapping.by[name]) != len(link.fields):
+                c.add(
+                    (*path, "by", name), f"{name} has {len(mapping.by[name])} fields, the link has {len(link.fields)}"
+                )
+        if len(mapping.key) != len(library.key) and not (mapping.by and not mapping.key):
             wanted = ", ".join(k.name for k in library.key)
             c.add((*path, "key"), f"key has {len(mapping.key)} fields, but library {library.name} has the key {wanted}")
         names = [f.name for f in library.fields]
@@ -136,9 +173,32 @@ def check_across(
     tables: dict[str, str] = {}
     for name, library in sorted(libraries.items()):
         c = Checker(library_trees[name])
+        _check_through(c, library, resources)
         if library.table in tables:
             c.add(("table",), f"table {library.table!r} is already used by library {tables[library.table]}")
         tables.setdefault(library.table, name)
         if c.problems:
             found[library_trees[name].file] = c.problems
     return found
+
+
+def _check_through(c: Checker, library: LibraryModel, resources: Mapping[str, tuple[ResourceModel, Node]]) -> None:
+    """Whether the resource that a link goes through has the fields, and keys of the library's types."""
+    for i, link in enumerate(library.links):
+        if link.through not in resources:
+            c.add(
+                ("links", i, "through"),
+                f"there is no resource {link.through!r}",
+                allowed=sorted(resources),
+                word=link.through,
+            )
+            continue
+        model = resources[link.through][0]
+        names = [f.name for f in model.fields]
+        c.check_names(("links", i, "fields"), link.fields, names, "field")
+        c.check_names(("links", i, "key"), link.key, names, "field")
+        for name, spec in zip(link.key, library.key, strict=False):
+            if name in names and model.field(name).type != spec.type:
+                c.add(
+                    ("links", i, "key"), f"{name} is {model.field(name).type}, but the key {spec.name} is {spec.type}"
+                )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from guiji.catalog.model_base import Model, PhysicalName
+from pydantic import Field
+
+from guiji.catalog.model_base import Model, PhysicalName, ResourceId, Share
 
 
 class LibraryField(Model):
@@ -16,12 +18,47 @@ class LibraryField(Model):
     """as a field's type"""
     sensitivity: Literal[1, 2, 3, 4] = 1
     """分级, as a field's; not lower than that of what feeds it"""
-    strategy: Literal["authority", "newest_non_null"] = "authority"
-    """authority: the first department of ``authority`` that has a value; newest_non_null: the newest value"""
+    strategy: Literal["authority", "newest_non_null", "most_frequent", "longest", "union"] = "authority"
+    """authority: the first department of ``authority`` that has a value; newest_non_null: the newest value;
+    most_frequent: what most departments say; longest: the longest text; union: all different texts, joined. A value
+    in doubt (a failed check that warns, a doubtful identifier) wins only where no other department has one"""
     authority: list[str] = []
-    """departments in order; a department that is not named can't supply this field under ``authority``"""
+    """departments in order; a department that is not named can't supply this field under ``authority``; under the
+    other strategies it says who wins a tie and whose text stands first"""
+    separator: str = "；"
+    """between the texts of ``union``"""
+    tolerance: Annotated[float, Field(ge=0)] | None = None
+    """numbers that differ by no more than this, in the field's own unit, don't disagree"""
+    tolerance_share: Share | None = None
+    """numbers that differ by no more than this share of the winning one don't disagree"""
     crs: str | None = None
     """coordinate reference system of a geometry"""
+
+
+class Link(Model):
+    """A secondary key of the library: rows that have it only are found through a resource that has both."""
+
+    name: PhysicalName
+    """name that a mapping's ``by`` refers to, for instance registration_no"""
+    title: str
+    """name in Chinese"""
+    through: ResourceId
+    """the resource that has both; a secondary key that stands there for two keys links nothing"""
+    fields: list[str] = Field(min_length=1)
+    """fields of that resource that are the secondary key"""
+    key: list[str] = Field(min_length=1)
+    """fields of that resource that are the library's key, in its order"""
+
+
+class Matching(Model):
+    """How rows without any key are compared with the library; what is alike is proposed to a person, never merged."""
+
+    block: list[str] = Field(min_length=1)
+    """library fields that must be equal: they bound what is compared with what"""
+    compare: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    """library field -> weight; texts are compared by their edit distance"""
+    threshold: Annotated[float, Field(gt=0, le=100)] = 85
+    """smallest weighted likeness, of 100, that is proposed"""
 
 
 class LibraryModel(Model):
@@ -39,6 +76,10 @@ class LibraryModel(Model):
     """key columns; strategy does not apply"""
     fields: list[LibraryField]
     """all columns beside the key"""
+    links: list[Link] = []
+    """secondary keys (注册号 to 统一社会信用代码)"""
+    matching: Matching | None = None
+    """proposals for rows without any key; none where absent"""
     vintages: bool = False
     """keep every published value instead of overwriting (economy)"""
     demand: list[str] = []

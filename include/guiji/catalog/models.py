@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from guiji.catalog.model_base import TYPE_PATTERN, Indicator, Model, PhysicalName, ResourceId, Share
-from guiji.catalog.model_library import LibraryField, LibraryModel
+from guiji.catalog.model_library import LibraryField, LibraryModel, Link, Matching
 from guiji.catalog.model_source import (
     Completeness,
     DatabaseSource,
@@ -24,6 +24,7 @@ from guiji.catalog.model_source import (
     Layout,
     Paging,
     RemoteFilesSource,
+    Signature,
     Source,
     Unpivot,
 )
@@ -46,6 +47,8 @@ __all__ = [
     "LibraryField",
     "LibraryMapping",
     "LibraryModel",
+    "Link",
+    "Matching",
     "Model",
     "Opening",
     "Paging",
@@ -58,6 +61,7 @@ __all__ = [
     "Share",
     "Sharing",
     "SharingType",
+    "Signature",
     "Source",
     "Tolerance",
     "Unpivot",
@@ -182,6 +186,10 @@ class FieldSpec(Model):
     """texts that mean 'no value'; the empty text always does"""
     crs: str | None = None
     """coordinate reference system of a geometry, for instance EPSG:4490"""
+    bounds: list[float] | None = Field(default=None, min_length=4, max_length=4)
+    """west, south, east, north in units of ``crs``: a geometry that leaves this box breaks the rule ``<field>.bounds``;
+    the city's box (``city.yml``) where absent and ``crs`` has degrees. Longitude and latitude in the wrong order break
+    ``<field>.axis_order``"""
     encoding: Literal["wkt", "wkb", "geojson"] = "wkt"
     """how a geometry is written in the delivery"""
     constant: str | None = None
@@ -253,8 +261,10 @@ class LibraryMapping(Model):
 
     library: str
     """name of the library"""
-    key: list[str]
-    """fields of this resource that make the library's key, in the key's order"""
+    key: list[str] = []
+    """fields of this resource that make the library's key, in the key's order; may be left out where ``by`` is given"""
+    by: dict[str, list[str]] = {}
+    """the library's secondary keys (its ``links``) -> fields of this resource, tried in order where the key is empty"""
     fields: dict[str, str]
     """library field -> field of this resource"""
     where: str | None = None
@@ -393,6 +403,8 @@ class Resource(Model):
     path: str
     fingerprint: str
     """sha256 of everything that decides how a row is judged; a change makes every row be checked again"""
+    city_bounds: tuple[float, float, float, float] | None = None
+    """west, south, east, north of the city, for geometries that declare no ``bounds``"""
 
     @property
     def id(self) -> str:

@@ -11,6 +11,7 @@ from guiji.errors import AccountingError
 from guiji.library import rows
 from guiji.library.load import copy_parquet, count_rows
 from guiji.library.tables import (
+    SUSPECT,
     add_source_key,
     columns_sql,
     drop_source_key,
@@ -93,7 +94,12 @@ def _load_first(
     # what is the same in every row is a default for the length of the load: cheaper than three million copies of it
     _set_defaults(conn, table, {"_batch_id": staged.batch_id, "_published_at": settings.now()})
     n = copy_parquet(
-        conn, table, difference.changes, rows.loaded_columns(resource), who=f"{resource.id} first_load", freeze=True
+        conn,
+        table,
+        difference.changes,
+        rows.copied_columns(resource, difference.changes),
+        who=f"{resource.id} first_load",
+        freeze=True,
     )
     _set_defaults(conn, table, {"_batch_id": None, "_published_at": None})
     add_source_key(conn, resource)
@@ -130,7 +136,7 @@ def _load_changes(
         conn,
         sql.Identifier("guiji_change"),
         difference.changes,
-        [*rows.loaded_columns(resource), "_op"],
+        [*rows.copied_columns(resource, difference.changes), "_op"],
         who=f"{resource.id} changes",
     )
     copy_parquet(conn, sql.Identifier("guiji_deleted"), difference.deleted, model.key, who=f"{resource.id} deleted")
@@ -161,7 +167,7 @@ def _load_changes(
         )
     )
     updated = sql.SQL(", ").join(
-        sql.SQL("{0} = c.{0}").format(sql.Identifier(n)) for n in (*fields, "_row_hash", "_origin", "_line")
+        sql.SQL("{0} = c.{0}").format(sql.Identifier(n)) for n in (*fields, "_row_hash", "_origin", "_line", SUSPECT)
     )
     applied.changed = conn.execute(
         sql.SQL(
@@ -177,6 +183,7 @@ def _load_changes(
             "_row_hash",
             "_origin",
             "_line",
+            SUSPECT,
             "_batch_id",
             "_published_at",
         )

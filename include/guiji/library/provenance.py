@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from guiji.library.survivorship import Feed
+from guiji.library.feeds import Feed
 from guiji.masking import mask
 from guiji.settings import Settings
 

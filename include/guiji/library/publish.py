@@ -19,6 +19,7 @@ from guiji.errors import UsageError, WarehouseUnavailable
 from guiji.library import outcome, rows
 from guiji.library.apply import Applied, apply_difference
 from guiji.library.current import fetch_current
+from guiji.library.doubts import renew_doubts
 from guiji.library.load import list_parquet
 from guiji.library.transact import lock_table, retry, translate_errors, tune
 from guiji.records import BatchRecord, CheckedBatch, Difference, QualityReport, StagedBatch
@@ -137,6 +138,8 @@ def _publish(
         rows.keep_rejected(conn, settings, resource, checked)
         rows.keep_findings(conn, resource, checked)
     if not applied.late:
+        if not applied.first_load:
+            renew_doubts(conn, resource, checked.accepted, difference.changes)
         rows.mark_dirty(conn, resource, staged.batch_id, now, mark_all=_marks_all(conn, resource, applied, difference))
     superseded = difference.rows_superseded + applied.superseded
     record = outcome.write_batch(

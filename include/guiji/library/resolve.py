@@ -16,16 +16,10 @@ from psycopg import sql
 
 from guiji import ledger
 from guiji.errors import UsageError
+from guiji.library.feeds import Feed, feed_sql
+from guiji.library.link import follow_links, usable
 from guiji.library.provenance import list_ordinals, record_conflicts, register_feeds
-from guiji.library.survivorship import (
-    Feed,
-    contested,
-    feed_sql,
-    fingerprint,
-    losers_sql,
-    value_sql,
-    winner_sql,
-)
+from guiji.library.survivorship import chosen_sql, contested, fingerprint, handed_on, losers_sql, tied_sql
 from guiji.library.tables import columns_sql, ensure_library_tables, library_table, pg_type
 from guiji.library.transact import lock_table, retry, translate_errors, tune
 from guiji.library.write import write_first, write_resolved
@@ -108,7 +102,7 @@ def _resolve_some(
     now = settings.now()
     feeds = register_feeds(conn, library, catalog, now)
     ensure_library_tables(conn, library, list_ordinals(conn, library))
-    live = [f for f in feeds if _exists(conn, f)]
+    live = usable(conn, library, feeds)
     if not live:
         return None
     mark, former = fingerprint(library, feeds), _former_fingerprint(conn, library)
@@ -120,15 +114,17 @@ def _resolve_some(
         record = _resolve_first(conn, settings, library, live)
     else:
         n = _take_dirty(conn, library, live, chunk_keys, everything=former != mark)
-        if n == 0:
+        if n is None:
             return None
+        if n == 0:  # marks by secondary keys that stand for no key
+            return ResolveRecord(library.name, 0, 0, 0, 0, 0, 0, 0.0)
         record = _resolve_dirty(conn, settings, library, live, n, everything=former != mark)
     conn.execute(
         "/* guiji resolve */ INSERT INTO ops.library_state (library, fingerprint, resolved_at) VALUES (%s, %s, %s)"
         " ON CONFLICT (library) DO UPDATE SET fingerprint = excluded.fingerprint, resolved_at = excluded.resolved_at",
         (library.name, mark, now),
     )
-    return record if record.keys else None
+    return record
 
 
 def _resolve_first(conn: Conn, settings: Settings, library: LibraryModel, feeds: Sequence[Feed]) -> ResolveRecord:
@@ -170,7 +166,7 @@ def _compare_sources(
 
 def resolved_sql(library: LibraryModel, feeds: Sequence[Feed], *, dirty: bool) -> sql.Composed:
     """The library rows as they should be: keys, fields, ``_w_<field>`` winners, ``_batch_<n>``, ``_losers``,
-    ``_batch_id``, ``_row_hash`` and ``_pub``; of the keys in ``guiji_dirty`` (those with any source row), or of all."""
+    ``_ties``, ``_batch_id``, ``_row_hash`` and ``_pub``; of the keys in ``guiji_dirty`` (those with any source row), or of all."""
     keys = [k.name for k in library.key]
     aliases = [f.alias for f in feeds]
     inner: list[sql.Composable] = [
@@ -181,15 +177,10 @@ def resolved_sql(library: LibraryModel, feeds: Sequence[Feed], *, dirty: bool) -
         for k in keys
     ]
     for field in library.fields:
-        winner = winner_sql(field, feeds)
-        inner.append(sql.SQL("{} AS {}").format(value_sql(field, feeds, winner), sql.Identifier(field.name)))
+        value, winner = chosen_sql(field, feeds)
+        inner.append(sql.SQL("{} AS {}").format(value, sql.Identifier(field.name)))
         inner.append(sql.SQL("{} AS {}").format(winner, sql.Identifier(f"_w_{field.name}")))
-    inner += [
-        sql.SQL("{} AS {}").format(
-            sql.Identifier(f.alias, f"f_{field.name}"), sql.Identifier(f"_{f.alias}_{field.name}")
-        )
-        for field, f in contested(library, feeds)
-    ]
+    inner += handed_on(library, feeds)
     inner += [
         sql.SQL("{}._batch AS {}").format(sql.Identifier(f.alias), sql.Identifier(f"_batch_{f.ordinal}")) for f in feeds
     ]
@@ -212,8 +203,12 @@ def resolved_sql(library: LibraryModel, feeds: Sequence[Feed], *, dirty: bool) -
         "_row_hash",
         "_pub",
     ]
-    return sql.SQL("SELECT {}, {} AS _losers FROM (SELECT {} FROM {}) r").format(
-        columns_sql(outer, "r"), losers_sql(library, feeds), sql.SQL(", ").join(inner), _from(library, feeds, dirty)
+    return sql.SQL("SELECT {}, {} AS _losers, {} AS _ties FROM (SELECT {} FROM {}) r").format(
+        columns_sql(outer, "r"),
+        losers_sql(library, feeds),
+        tied_sql(library, feeds),
+        sql.SQL(", ").join(inner),
+        _from(library, feeds, dirty),
     )
 
 
@@ -251,8 +246,10 @@ def _greatest(values: Sequence[sql.Composable]) -> sql.Composable:
 # --- what is dirty -----------------------------------------------------------------------------------
 
 
-def _take_dirty(conn: Conn, library: LibraryModel, feeds: Sequence[Feed], chunk_keys: int, *, everything: bool) -> int:
-    """Moves what is dirty into ``guiji_dirty`` and returns the number of keys.
+def _take_dirty(
+    conn: Conn, library: LibraryModel, feeds: Sequence[Feed], chunk_keys: int, *, everything: bool
+) -> int | None:
+    """Moves what is dirty into ``guiji_dirty`` and returns the number of keys; None when nothing was marked.
 
     A mark that commits later than this reading stays for the next chunk; what it marks is then resolved again.
     """
@@ -276,9 +273,12 @@ def _take_dirty(conn: Conn, library: LibraryModel, feeds: Sequence[Feed], chunk_
     limit = sql.SQL("") if whole else sql.SQL(" LIMIT {}").format(sql.Literal(chunk_keys))
     conn.execute(
         sql.SQL(
-            "/* guiji resolve */ WITH taken AS (DELETE FROM ops.dirty_key WHERE ctid = ANY(ARRAY("
-            "SELECT ctid FROM ops.dirty_key WHERE library = {name}{limit})) RETURNING key)"
-            " INSERT INTO guiji_dirty SELECT {typed} FROM taken GROUP BY key"
+            "/* guiji resolve */ CREATE TEMP TABLE guiji_mark ON COMMIT DROP AS"
+            " SELECT key, link FROM ops.dirty_key LIMIT 0;"
+            " WITH taken AS (DELETE FROM ops.dirty_key WHERE ctid = ANY(ARRAY("
+            "SELECT ctid FROM ops.dirty_key WHERE library = {name}{limit})) RETURNING key, link)"
+            " INSERT INTO guiji_mark SELECT key, link FROM taken GROUP BY key, link;"
+            " INSERT INTO guiji_dirty SELECT {typed} FROM guiji_mark WHERE link IS NULL"
         ).format(name=sql.Literal(library.name), limit=limit, typed=typed)
     )
     sources = [f for f in feeds if everything or f.resource.id in marked]
@@ -292,7 +292,8 @@ def _take_dirty(conn: Conn, library: LibraryModel, feeds: Sequence[Feed], chunk_
                 keys, library_table(library)
             )
         )
-    if whole:
+    linked = follow_links(conn, library, feeds, all_of=None if everything else marked)
+    if whole or linked:
         conn.execute(
             sql.SQL(
                 "/* guiji resolve */ CREATE TEMP TABLE guiji_dirty_once ON COMMIT DROP AS SELECT DISTINCT {} FROM guiji_dirty"
@@ -301,11 +302,14 @@ def _take_dirty(conn: Conn, library: LibraryModel, feeds: Sequence[Feed], chunk_
         conn.execute("/* guiji resolve */ DROP TABLE guiji_dirty")
         conn.execute("/* guiji resolve */ ALTER TABLE guiji_dirty_once RENAME TO guiji_dirty")
     conn.execute("/* guiji resolve */ ANALYZE guiji_dirty")
-    row = conn.execute("/* guiji resolve */ SELECT count(*) AS n FROM guiji_dirty").fetchone()
-    n = int(row["n"]) if row else 0
-    if n == 0:
+    row = conn.execute(
+        "/* guiji resolve */ SELECT (SELECT count(*) FROM guiji_dirty) AS n, EXISTS (SELECT FROM guiji_mark) AS marks"
+    ).fetchone()
+    conn.execute("/* guiji resolve */ DROP TABLE guiji_mark")
+    assert row is not None
+    if not row["n"]:
         conn.execute("/* guiji resolve */ DROP TABLE guiji_dirty")
-    return n
+    return int(row["n"]) if row["n"] or row["marks"] or marked else None
 
 
 def _take_all_marks(conn: Conn, library: LibraryModel) -> int:
@@ -314,13 +318,6 @@ def _take_all_marks(conn: Conn, library: LibraryModel) -> int:
         n
         + conn.execute("/* guiji resolve */ DELETE FROM ops.dirty_library WHERE library = %s", (library.name,)).rowcount
     )
-
-
-def _exists(conn: Conn, feed: Feed) -> bool:
-    row = conn.execute(
-        "/* guiji resolve */ SELECT to_regclass(%s) IS NOT NULL AS there", (f'source."{feed.resource.model.table}"',)
-    ).fetchone()
-    return bool(row and row["there"])
 
 
 def _is_empty(conn: Conn, library: LibraryModel) -> bool:

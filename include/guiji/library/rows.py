@@ -10,7 +10,7 @@ from psycopg import sql
 
 from guiji.errors import AccountingError
 from guiji.library.load import copy_batches, read_batches
-from guiji.library.tables import columns_sql, source_table
+from guiji.library.tables import SUSPECT, columns_sql, source_table
 from guiji.records import CheckedBatch
 from guiji.settings import Settings
 
@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 
 def loaded_columns(resource: Resource) -> list[str]:
     """Columns of ``Difference.changes`` that go into the source table as they are."""
-    return [*(f.name for f in resource.model.fields), "_row_hash", "_origin", "_line"]
+    return [*(f.name for f in resource.model.fields), "_row_hash", "_origin", "_line", SUSPECT]
+
+
+def copied_columns(resource: Resource, path: str) -> list[str]:
+    """Those of ``loaded_columns`` that the Parquet holds: a package checked by an older guiji knows no doubts."""
+    import pyarrow.parquet as pq
+
+    from guiji.library.load import list_parquet
+
+    there = {name for file in list_parquet(path)[:1] for name in pq.read_schema(file).names}
+    return [c for c in loaded_columns(resource) if c in there or c != SUSPECT]
 
 
 def make_change_tables(conn: Conn, resource: Resource) -> None:
@@ -35,6 +45,7 @@ def make_change_tables(conn: Conn, resource: Resource) -> None:
         ("guiji_change", sql.SQL("{}, NULL::text AS _op").format(columns_sql(loaded_columns(resource)))),
         ("guiji_deleted", columns_sql(resource.model.key)),
         ("guiji_old", sql.SQL("*")),
+        ("guiji_doubted", sql.SQL("*")),
     ):
         conn.execute(
             sql.SQL("/* guiji {} temp */ CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} LIMIT 0").format(
@@ -122,22 +133,25 @@ def mark_dirty(conn: Conn, resource: Resource, batch_id: str, now: datetime, *, 
                 (library, resource.id, batch_id, now),
             )
     for mapping in resource.model.mappings:
-        sources = ["guiji_old"] if mark_all else ["guiji_old", "guiji_change"]
-        for source in sources:
-            conn.execute(
-                sql.SQL(
-                    "/* guiji {} dirty */ INSERT INTO ops.dirty_key (library, key, batch_id, marked_at)"
-                    " SELECT DISTINCT {}, ARRAY[{}], {}, {}::timestamptz FROM {} WHERE {}"
-                ).format(
-                    sql.SQL(resource.id),
-                    sql.Literal(mapping.library),
-                    sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(k)) for k in mapping.key),
-                    sql.Literal(batch_id),
-                    sql.Literal(now),
-                    sql.Identifier(source),
-                    sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(sql.Identifier(k)) for k in mapping.key),
+        sources = ["guiji_old", "guiji_doubted"] if mark_all else ["guiji_old", "guiji_change", "guiji_doubted"]
+        # a row without the key itself is marked by the secondary key: resolving knows which key that is
+        for link, fields in ((None, mapping.key), *mapping.by.items()):
+            for source in sources if fields else ():
+                conn.execute(
+                    sql.SQL(
+                        "/* guiji {} dirty */ INSERT INTO ops.dirty_key (library, key, link, batch_id, marked_at)"
+                        " SELECT DISTINCT {}, ARRAY[{}], {}, {}, {}::timestamptz FROM {} WHERE {}"
+                    ).format(
+                        sql.SQL(resource.id),
+                        sql.Literal(mapping.library),
+                        sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(k)) for k in fields),
+                        sql.SQL("{}::text").format(sql.Literal(link)),
+                        sql.Literal(batch_id),
+                        sql.Literal(now),
+                        sql.Identifier(source),
+                        sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(sql.Identifier(k)) for k in fields),
+                    )
                 )
-            )
 
 
 def _array(values: list[str]) -> str:

@@ -37,7 +37,10 @@ SOURCE_SYSTEM: tuple[tuple[str, str, str], ...] = (
     ("_deleted_at", "timestamp with time zone", "删除时间（来源已无此数据）"),
     ("_origin", "text", "来源文件或库表"),
     ("_line", "bigint", "来源行号"),
+    ("_suspect", "text[]", "已采用但存疑的信息项"),
 )
+#: the column of a source table that names the fields whose values are accepted in doubt
+SUSPECT = "_suspect"
 RESERVED = frozenset({"valid_from", "valid_to"})
 
 
@@ -111,7 +114,7 @@ def ensure_source_table(conn: Conn, resource: Resource) -> bool:
         f"{model.table}__history",
         [
             *fields,
-            *(c for c in system if c.name != "_deleted_at"),
+            *(c for c in system if c.name not in ("_deleted_at", SUSPECT)),
             Column("_superseded_at", "timestamp with time zone NOT NULL", "被替代时间"),
             Column("_superseded_by", "text NOT NULL", "替代批次"),
         ],

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from guiji.library.survivorship import Feed, json_object
+from guiji.library.feeds import Feed
+from guiji.library.survivorship import json_object
 from guiji.library.tables import columns_sql, library_table, match_sql
 from guiji.settings import Settings
 

@@ -2,7 +2,7 @@
 """One SQL statement that standardises and judges every row of a package, in one pass.
 
 What it gives per row: the typed fields; ``_row_no _origin _line``; ``_row_hash``; the raw hashes of rows that are in
-order in every respect (null else); which signals the row raised (``_mask_<k>``, 60 bits each); and, only where it
+order in every respect (null else); the fields that are accepted in doubt (``_suspect``); which signals the row raised (``_mask_<k>``, 60 bits each); and, only where it
 raised any, its staged cells as JSON (``_staged``) and the reasons of its identifiers.
 """
 
@@ -152,6 +152,7 @@ def build_statement(
         # a row the source could not read whole has that one fault; its cells say nothing
         out.append(f"CASE WHEN _any AND _broken IS NULL THEN {bits} ELSE 0 END::BIGINT AS {name}")
     out.append("_broken")
+    out.append(f"CASE WHEN _any THEN {_suspect(resource, plans, signals)} END AS _suspect")
     cells = ", ".join(f"{quote_text(c)}, _r_{j}" for j, c in enumerate(raw))
     whole = f"CASE WHEN _broken IS NULL THEN json_object({cells}) ELSE json_object('_raw', _raw) END"
     out.append(f"CASE WHEN _any THEN ({whole})::VARCHAR END AS _staged")
@@ -190,6 +191,23 @@ def _blank_key(resource: Resource, plans: Sequence[FieldPlan]) -> str:
         lost = [c.condition for c in plan.checks if c.kind in ("type", "geometry") and c.verdict == "failed"]
         parts.append(f"({plan.name} IS NULL AND NOT {lost[0]})" if lost else f"({plan.name} IS NULL)")
     return " OR ".join(parts)
+
+
+def _suspect(resource: Resource, plans: Sequence[FieldPlan], signals: Sequence[Signal]) -> str:
+    """The fields whose values are accepted in doubt, as PostgreSQL writes an array of texts; null where none is.
+
+    Libraries prefer another department's value to one in doubt.
+    """
+    fields = {rule.rule_id: rule.fields for rule in r.list_rules(resource, plans)}
+    by_field: dict[str, list[str]] = {}
+    for s in signals:
+        if s.verdict == "suspicious":
+            for name in fields[s.rule_id]:
+                by_field.setdefault(name, []).append(f"_b{s.bit}")
+    if not by_field:
+        return "NULL::VARCHAR"
+    named = ", ".join(f"CASE WHEN {' OR '.join(bits)} THEN {quote_text(name)} END" for name, bits in by_field.items())
+    return f"nullif('{{' || concat_ws(',', {named}) || '}}', '{{}}')"
 
 
 def _row_hash(plans: Sequence[FieldPlan]) -> str:
