@@ -29,14 +29,15 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(["freshness"], 6),
     **dict.fromkeys(["render"], 7),
     **dict.fromkeys(["sources", "staging", "standardize", "quality", "library", "notices", "report"], 7),
-    **dict.fromkeys(["pipeline", "precheck"], 8),
+    **dict.fromkeys(["pipeline", "precheck", "authoring"], 8),
     **dict.fromkeys(["doctor"], 9),
     **dict.fromkeys(["orchestration"], 10),
     **dict.fromkeys(["ui"], 11),
     **dict.fromkeys(["demo"], 12),
     **dict.fromkeys(["bench"], 13),
-    **dict.fromkeys(["cli"], 14),
-    **dict.fromkeys(["__main__"], 15),
+    **dict.fromkeys(["cli_catalog"], 14),
+    **dict.fromkeys(["cli"], 15),
+    **dict.fromkeys(["__main__"], 16),
 }
 STEPS = {"sources", "staging", "standardize", "quality", "library", "notices", "report"}
 #: checking is the second half of the pass that standardises

@@ -7,7 +7,6 @@ Exit codes: 0 done · 1 held or refused as a whole · 2 wrong use or catalog err
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import sys
 import traceback
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from guiji.cli_catalog import ResourceArgument, catalog_app
 from guiji.errors import GuijiError, UsageError
 from guiji.settings import ROOT, Settings
 
@@ -32,14 +32,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-catalog_app = typer.Typer(help="The catalog: one YAML file per resource.", no_args_is_help=True)
 notices_app = typer.Typer(help="Mails to departments.", no_args_is_help=True)
 hold_app = typer.Typer(help="Batches that a guard holds.", no_args_is_help=True)
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(notices_app, name="notices")
 app.add_typer(hold_app, name="hold")
 
-ResourceArgument = Annotated[str, typer.Argument(metavar="ID", help="resource id, for instance gaj.household")]
 WhyOption = Annotated[str, typer.Option("--why", help="the reason, kept in the audit trail")]
 
 
@@ -281,60 +279,6 @@ def _decide(batch: str, why: str, *, approve: bool) -> None:
     from guiji.render import render_batch
 
     print(render_batch(decide_held(Settings.from_env(), batch, approve=approve, who=getpass.getuser(), why=why)))
-
-
-# --- the catalog -------------------------------------------------------------------------------------
-
-
-@catalog_app.command("check")
-def catalog_check(
-    path: Annotated[Path | None, typer.Argument(help="catalog folder; GUIJI_CATALOG where absent")] = None,
-) -> None:
-    """Check every file; each message names file, line, what is allowed and what to do."""
-    from guiji.catalog import check_catalog, load_catalog
-
-    folder = path or Settings.from_env().catalog
-    catalog = load_catalog(folder)
-    problems = check_catalog(folder)
-    for problem in problems:
-        print(problem)
-    if any(not p.warning for p in problems):
-        raise SystemExit(2)
-    print(
-        f"{len(catalog.resources)} resources of {len(catalog.departments)} departments, {len(catalog.libraries)} libraries: "
-        + (f"{len(problems)} warnings." if problems else "no problem found.")
-    )
-
-
-@catalog_app.command("list")
-def catalog_list(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """All resources, a line each."""
-    from guiji.catalog import load_catalog
-    from guiji.render import render_resources
-
-    catalog = load_catalog(Settings.from_env().catalog)
-    if as_json:
-        print(json.dumps(sorted(catalog.resources)))
-    else:
-        print(render_resources(catalog))
-    for path in sorted(catalog.broken):
-        print(f"{path}: broken; see `./guiji catalog check`", file=sys.stderr)
-
-
-@catalog_app.command("show")
-def catalog_show(resource_id: ResourceArgument) -> None:
-    """One resource as the catalog has it."""
-    from guiji.catalog import load_resource, render_resource
-
-    print(render_resource(load_resource(Settings.from_env().catalog, resource_id)))
-
-
-@catalog_app.command("schema")
-def catalog_schema(kind: Annotated[str, typer.Argument(help="resource, department or library")] = "resource") -> None:
-    """The JSON Schema of a catalog file, for editors."""
-    from guiji.catalog import json_schema
-
-    print(json.dumps(json_schema(kind), ensure_ascii=False, indent=2))
 
 
 # --- measuring and mending ---------------------------------------------------------------------------

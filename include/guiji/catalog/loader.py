@@ -17,8 +17,10 @@ from guiji.catalog.fingerprint import fingerprint_rules
 from guiji.catalog.links import check_across, check_library, check_resource_links
 from guiji.catalog.models import DepartmentModel, LibraryModel, Resource, ResourceModel
 from guiji.catalog.problems import Problem, find_nearest
+from guiji.catalog.questions import check_open
 from guiji.catalog.strict_yaml import Node, StrictYamlError, parse_yaml
 from guiji.catalog.validate import locate, validate_tree
+from guiji.city import read_city
 from guiji.errors import CatalogError
 
 LIBRARIES = "libraries"
@@ -285,8 +287,8 @@ def _read_department(directory: Path) -> tuple[DepartmentModel | None, Node | No
         return None, None, problems
     model, problems = validate_tree(DepartmentModel, tree)
     if model is None:
-        return None, None, problems
-    problems = check_department(model, tree, directory.name)
+        return None, None, check_open(tree, problems)
+    problems = check_open(tree, check_department(model, tree, directory.name))
     if problems:
         return None, None, problems
     return model, tree.value.get("defaults"), []
@@ -301,8 +303,8 @@ def _read_resource(
     tree = _inherit(tree, defaults)
     model, problems = validate_tree(ResourceModel, tree)
     if model is None:
-        return None, tree, problems
-    problems = check_resource(model, tree, file, expressions=expressions)
+        return None, tree, check_open(tree, problems)
+    problems = check_open(tree, check_resource(model, tree, file, expressions=expressions))
     return (None if any(not p.warning for p in problems) else model), tree, problems
 
 
@@ -332,7 +334,16 @@ def _read_library(file: Path) -> tuple[LibraryModel | None, Node, list[Problem]]
 
 
 def _build_resource(model: ResourceModel, department: DepartmentModel, file: Path) -> Resource:
-    return Resource(model=model, department=department, path=str(file), fingerprint=fingerprint_rules(model))
+    # of a geometry without bounds of its own the city's decide: they are part of what a row is judged by
+    placed = any(f.type == "geometry" and f.bounds is None for f in model.fields)
+    bounds = read_city(file.parent.parent).bounds if placed else None
+    return Resource(
+        model=model,
+        department=department,
+        path=str(file),
+        fingerprint=fingerprint_rules(model, bounds),
+        city_bounds=bounds,
+    )
 
 
 def _catalog_error(id: str, problems: list[Problem]) -> CatalogError:

@@ -1,0 +1,110 @@
+"""Where the header of an undeclared table stands, and what separates the cells of an undeclared text file.
+
+A header is a line of names: as wide as the table, each name once, none of them a number, a date or an identifier. A
+first data row must never be taken for one: its values would be written into a catalog file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from guiji.errors import DeliveryRefused
+
+HEADER_WITHIN = 60
+_DELIMITERS = (",", "\t", ";", "|", "^", "~")
+#: what stands in a row and never in a header
+_VALUE = re.compile(
+    r"[+-]?[\d,]*\.?\d+%?|\d{4}[-/.年]\d{1,2}([-/.月]\d{1,2}日?)?([ T].*)?|\d{6,}[\dXx]?|[0-9A-HJ-NP-RTUW-Y]{18}|.*@.*\..*"
+    r"|1[3-9]\d{9}|(?i:null|true|false|none)"
+)
+_YEAR = re.compile(r"(19|20)\d{2}年?")
+LONGEST_NAME = 60
+
+
+def find_delimiter(lines: Sequence[str]) -> tuple[str, str, list[list[str]]]:
+    """(delimiter, quote, the lines as cells): the delimiter by which most lines have the same number of cells."""
+    from guiji.sources.formats.tokenizer import Dialect, split_cells
+
+    best: tuple[float, str, str, list[list[str]]] | None = None
+    for quote in ('"', "'"):
+        if quote == "'" and not _is_wrapped(lines, "'"):
+            continue
+        for delimiter in _DELIMITERS:
+            records = []
+            for line in lines:
+                cells = split_cells(line, Dialect(delimiter, quote))
+                whole = line.split(delimiter) if isinstance(cells, str) else cells
+                records.append([c or "" for c in whole])
+            widths = Counter(len(r) for r in records if any(c.strip() for c in r))
+            if not widths:
+                continue
+            width, lines_of_width = max(widths.items(), key=lambda w: (w[1] * (w[0] > 1), w[0]))
+            share = lines_of_width / sum(widths.values())
+            score = share * min(width, 8) if width > 1 else 0.0
+            if quote == "'":
+                score += 0.01
+            if best is None or score > best[0]:
+                best = (score, delimiter, quote, records)
+    if best is None:
+        return ",", '"', [[line] for line in lines]
+    return best[1], best[2], best[3]
+
+
+def _is_wrapped(lines: Sequence[str], quote: str) -> bool:
+    there = [line for line in lines if line.strip()]
+    return bool(there) and sum(line.startswith(quote) and line.rstrip().endswith(quote) for line in there) * 2 > len(
+        there
+    )
+
+
+def find_header_row(records: Sequence[Sequence[str]]) -> int | None:
+    """Index of the header among the first lines; None where no line is one."""
+    filled = [_trim(r) for r in records]
+    widths = Counter(len(r) for r in filled if r)
+    if not widths:
+        return None
+    # trailing empty cells of a row make it look narrower: the widest line that is not alone counts
+    common = max(widths.values())
+    width = max((w for w, n in widths.items() if n * 3 >= common), default=max(widths))
+    for i, row in enumerate(filled[:HEADER_WITHIN]):
+        if len(row) >= width and is_header(row) and not _recurs(row, filled[i + 1 :]):
+            return i
+    return None
+
+
+def _trim(row: Sequence[str]) -> list[str]:
+    cells = [c.strip().strip("\ufeff") for c in row]
+    while cells and not cells[-1]:
+        cells.pop()
+    return cells
+
+
+def is_header(row: Sequence[str]) -> bool:
+    """True for a line of names: filled, different from each other, none of them a value. Years may stand beside
+    words, as the columns of a wide table."""
+    names = [c for c in row if c]
+    if not names or len(names) < len(row) * 0.8 or len(set(names)) < len(names):
+        return False
+    years = [n for n in names if _YEAR.fullmatch(n)]
+    if len(years) == 1 or len(years) == len(names):
+        return False
+    return all(len(n) <= LONGEST_NAME and (n in years or not _VALUE.fullmatch(n)) for n in names)
+
+
+def _recurs(row: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """True where a cell stands again below itself, as values do and names don't."""
+    return any(
+        any(position < len(other) and other[position] == cell and list(other) != list(row) for other in below)
+        for position, cell in enumerate(row)
+        if cell
+    )
+
+
+def refuse_without_header(what: str) -> DeliveryRefused:
+    """The error for a table without a line of names."""
+    return DeliveryRefused(
+        f"{what}：前 {HEADER_WITHIN} 行中没有找到表头（一行互不相同的列名）。没有生成任何内容；请带表头重新导出。",
+        rule_id="delivery.missing_column",
+    )
