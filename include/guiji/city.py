@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guiji.errors import UsageError
@@ -33,11 +34,18 @@ class City:
     """a ticket overdue by this many working days is reported to the centre"""
     mails_per_hour: int = 6
     """at most this many mails to one recipient within an hour; the rest waits and is merged"""
+    #: west, south, east, north in degrees, a little wider than the city: what lies outside was measured or written wrongly
+    bounds: tuple[float, float, float, float] | None = (106.68, 37.56, 111.48, 40.88)
 
 
 def load_city(settings: Settings) -> City:
     """The city of this installation. Raises UsageError when ``city.yml`` says something that is not known."""
-    path = settings.catalog / "city.yml"
+    return read_city(settings.catalog)
+
+
+def read_city(catalog: Path) -> City:
+    """The city that a catalog folder is of. Raises UsageError."""
+    path = catalog / "city.yml"
     if not path.is_file():
         return City()
     import yaml
@@ -46,11 +54,26 @@ def load_city(settings: Settings) -> City:
     said = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     if not isinstance(said, dict):
         raise UsageError(f"{path}: must be a mapping of {', '.join(known)}. Nothing was sent or published.")
+    if "bounds" in said:
+        said["bounds"] = _parse_bounds(said["bounds"], path)
     for name, value in said.items():
         wanted = int if known.get(name) == "int" else str
-        if name not in known or not isinstance(value, wanted) or isinstance(value, bool):
+        if name not in known or (name != "bounds" and (not isinstance(value, wanted) or isinstance(value, bool))):
             raise UsageError(
                 f"{path}: {name!r} is unknown or no {wanted.__name__}. Allowed: {', '.join(known)}. "
                 "Nothing was sent or published; mend the file."
             )
     return replace(City(), **said)
+
+
+def _parse_bounds(value: object, path: Path) -> tuple[float, float, float, float] | None:
+    if value is None:
+        return None
+    numbers = [float(v) for v in value if isinstance(v, int | float)] if isinstance(value, list) else []
+    if len(numbers) != 4 or not numbers[0] < numbers[2] or not numbers[1] < numbers[3]:
+        raise UsageError(
+            f"{path}: 'bounds' must be [west, south, east, north] in degrees, or null for no bounds. "
+            "Nothing was sent or published; mend the file."
+        )
+    west, south, east, north = numbers
+    return west, south, east, north

@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from guiji.engine import quote_identifier, quote_text
@@ -44,6 +44,9 @@ _ZERO_DATE = r"^(0000-\d\d-\d\d|\d{4}-00-\d\d|\d{4}-\d\d-00)"
 
 #: what no date of a public record lies outside of; a field that means more (长期 = 9999-12-31) declares its own bounds
 EARLIEST, LATEST = "1800-01-01", "2200-01-01"
+
+#: reference systems in degrees, longitude first: CGCS2000, WGS 84, Xi'an 1980, Beijing 1954
+GEOGRAPHIC = ("EPSG:4490", "EPSG:4326", "EPSG:4610", "EPSG:4214")
 
 _DECIMAL = re.compile(r"decimal128\((\d+),\s*(\d+)\)")
 _TRUE = ("true", "t", "1", "y", "yes", "是")
@@ -128,7 +131,8 @@ def plan_fields(resource: Resource, staged: StagedBatch) -> tuple[FieldPlan, ...
         elif column is None and spec.required:
             near = difflib.get_close_matches(spec.source_column, spare, n=1, cutoff=0.5)
             missing.append(f"“{spec.source_column}”" + (f"（是否写成了“{near[0]}”？）" if near else ""))
-        plans.append(_plan_field(spec, i, column, types.get(column or "", "string"), companions))
+        plan = _plan_field(spec, i, column, types.get(column or "", "string"), companions)
+        plans.append(_place(plan, resource.city_bounds) if spec.type == "geometry" else plan)
     if missing:
         raise DeliveryRefused(
             f"{model.name}：缺少必需的列 {'、'.join(missing)}。现有数据继续有效；请补上这些列后重新提供。",
@@ -305,6 +309,19 @@ def _plan_field(
         value=value,
         checks=tuple(checks),
     )
+
+
+def _place(plan: FieldPlan, city: tuple[float, float, float, float] | None) -> FieldPlan:
+    """The plan of a geometry that must lie in a box: its own, else the city's where its system has degrees (F-46)."""
+    box = tuple(plan.spec.bounds) if plan.spec.bounds else city if plan.spec.crs in GEOGRAPHIC else None
+    if box is None or plan.cast is None:
+        return plan
+    where = f"guiji_place({plan.value}, {', '.join(repr(float(b)) + '::DOUBLE' for b in box)})"
+    checks = (
+        Check("bounds", "failed", f"coalesce({where} = 1, false)"),
+        Check("axis_order", "failed", f"coalesce({where} = 2, false)"),
+    )
+    return replace(plan, checks=(*plan.checks, *checks))
 
 
 def _kind_of_text(spec: FieldSpec) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,8 +21,9 @@ _WORDS_OF_FIELD = {"title", "sensitivity", "tolerance"}
 _WORDS_OF_RULE = {"title", "mend", "standard", "tolerance", "indicator"}
 
 
-def fingerprint_rules(model: ResourceModel) -> str:
-    """sha256 over fields, rules, key, order, the content of the code tables and the version of the judging code."""
+def fingerprint_rules(model: ResourceModel, city_bounds: Sequence[float] | None = None) -> str:
+    """sha256 over fields, rules, key, order, the content of the code tables, the city's bounds where they are judged
+    by, and the version of the judging code."""
     tables = {f.codes for f in model.fields if f.codes}
     material = {
         "fields": [
@@ -32,6 +34,7 @@ def fingerprint_rules(model: ResourceModel) -> str:
         "order": model.order,
         "tombstone": model.tombstone,
         "time_zone": model.time_zone,
+        "city_bounds": list(city_bounds) if city_bounds else None,
         "codes": {name: hash_file(CODES / f"{name}.csv") for name in sorted(tables)},
         "divisions": [hash_file(p) for p in list_division_tables()] if any(f.identifier for f in model.fields) else [],
         "code": [read_version(ROOT / "include" / "guiji" / name) for name in _JUDGING_CODE],

@@ -23,11 +23,31 @@ def register_functions(con: DuckDBPyConnection, plans: Sequence[FieldPlan]) -> I
         con.create_function(  # type: ignore[call-overload]
             name, function, [parameter], "BLOB", type="arrow", null_handling="special"
         )
+    if wanted:
+        con.create_function(  # type: ignore[call-overload]
+            "guiji_place", _place, ["BLOB", *["DOUBLE"] * 4], "TINYINT", type="arrow", null_handling="special"
+        )
     try:
         yield
     finally:
-        for name, *_ in chosen:
+        for name in [name for name, *_ in chosen] + (["guiji_place"] if wanted else []):
             con.remove_function(name)
+
+
+def _place(values: Any, west: Any, south: Any, east: Any, north: Any) -> Any:
+    """Where each geometry lies: 0 wholly in the box, 2 outside but inside with longitude and latitude exchanged,
+    1 anything else; null for null. The box is the same for all values of a call."""
+    import numpy as np
+    import pyarrow as pa
+    import shapely
+
+    if not len(values):
+        return pa.array([], pa.int8())
+    w, s, e, n = (bound[0].as_py() for bound in (west, south, east, north))
+    x1, y1, x2, y2 = shapely.bounds(shapely.from_wkb(np.asarray(values.to_pylist(), dtype=object))).T
+    inside = (x1 >= w) & (y1 >= s) & (x2 <= e) & (y2 <= n)
+    swapped = (y1 >= w) & (x1 >= s) & (y2 <= e) & (x2 <= n)
+    return pa.array(np.where(inside, 0, np.where(swapped, 2, 1)).astype(np.int8), mask=np.isnan(x1))
 
 
 def _read_geometry(encoding: str) -> Callable[..., Any]:

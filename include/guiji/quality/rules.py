@@ -174,6 +174,18 @@ def _field_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinit
             "0302",
             f"请检查{t}是否闭合、有无自相交，坐标是否为{spec.crs}。",
         )
+    elif kind == "bounds":
+        title, indicator, mend = (
+            f"{t}必须位于约定的范围内",
+            "0301",
+            f"请核对{t}的坐标：是否在本市范围内，坐标系是否为{spec.crs}，是否误用了投影坐标（米）。",
+        )
+    elif kind == "axis_order":
+        title, indicator, mend = (
+            f"{t}必须经度在前、纬度在后（经纬度颠倒）",
+            "0302",
+            f"{t}的经度和纬度写反了，请对调后重新报送。",
+        )
     else:
         raise AssertionError(kind)
     tolerance = spec.tolerance if spec.tolerance is not None else model.tolerance.rejected

@@ -65,7 +65,7 @@ def open_shapes(shp: Path, shx: Path, what: str) -> ShapeFile:
     order = np.argsort(offsets, kind="stable")
     if len(offsets) > 1 and (offsets[order][1:] < ends[order][:-1]).any():
         raise _broken(what)
-    base, has_z, has_m = kind % 10 if kind != PATCH else PATCH, kind // 10 == 1, kind // 10 in (1, 2)
+    base, has_z, has_m = kind % 10 if kind != PATCH else PATCH, kind // 10 == 1, kind // 10 == 2
     if base not in (NULL, POINT, LINE, POLYGON, MULTIPOINT) or kind // 10 > 2:
         raise DeliveryRefused(
             f"{what}：图形类型 {kind}（{_KINDS.get(kind, '未知')}）不受支持，只接受点、线、面。现有数据继续有效；"
