@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
+    import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
     from guiji.catalog.models import Resource
@@ -35,35 +37,46 @@ OLDEST_DAYS = 30
 
 @dataclass
 class Carried:
-    """Which staged rows are carried, by row of the cache.
-
-    ``row_no`` and ``cache_row`` are parallel; a cache row may stand there more than once (identical copies).
-    """
+    """Which staged rows are carried. One byte for a row of the delivery and of the cache; the pairs lie in a file."""
 
     cache: str
-    cache_rows: int
     judged_on: str
-    row_no: npt.NDArray[np.int64]
-    cache_row: npt.NDArray[np.int64]
+    pairs: Path  # Parquet ``_row_no``, ``_cache_row``; a cache row may stand there more than once (identical copies)
+    rows: npt.NDArray[np.bool_]  # by row number less one: the staged row is carried
+    kept: npt.NDArray[np.bool_]  # by row of the cache: the delivery repeats it
 
-    def kept(self) -> npt.NDArray[np.bool_]:
-        """True for each cache row that the delivery repeats."""
-        import numpy as np
+    @property
+    def copies(self) -> int:
+        """Carried rows that are further copies of another."""
+        return int(self.rows.sum()) - int(self.kept.sum())
 
-        seen = np.zeros(self.cache_rows, np.bool_)
-        seen[self.cache_row] = True
-        return seen
-
-    def pull_back(self, cache_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def pull_back(self, con: DuckDBPyConnection, cache_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Takes the staged rows of these cache rows out again; returns their row numbers."""
-        import numpy as np
+        import pyarrow as pa
 
-        wanted = np.zeros(self.cache_rows, np.bool_)
-        wanted[cache_rows] = True
-        out = wanted[self.cache_row]
-        pulled = self.row_no[out]
-        self.row_no, self.cache_row = self.row_no[~out], self.cache_row[~out]
-        return pulled
+        con.register("guiji_pulled", pa.table({"n": cache_rows}))
+        try:
+            pulled = con.sql(
+                f"SELECT _row_no FROM {scan_parquet(self.pairs)} WHERE _cache_row IN (SELECT n FROM guiji_pulled)"
+            ).to_arrow_table()
+        finally:
+            con.unregister("guiji_pulled")
+        row_nos: npt.NDArray[np.int64] = pulled.column(0).to_numpy()
+        self.rows[row_nos - 1] = False
+        self.kept[cache_rows] = False
+        return row_nos
+
+    def repeated(self, con: DuckDBPyConnection) -> pa.Table:
+        """``n``: each kept row of the cache once for every further copy in the delivery."""
+        import numpy as np
+        import pyarrow as pa
+
+        found = con.sql(
+            f"SELECT _cache_row, count(*) - 1 FROM {scan_parquet(self.pairs)} GROUP BY 1 HAVING count(*) > 1"
+        ).to_arrow_table()
+        rows, times = found.column(0).to_numpy(), found.column(1).to_numpy()
+        stay = self.kept[rows]
+        return pa.table({"n": np.repeat(rows[stay], times[stay])})
 
 
 def make_signature(resource: Resource, plans: Sequence[FieldPlan], staged: StagedBatch) -> str:
@@ -96,6 +109,8 @@ def find_carried(
 ) -> Carried | None:
     """The staged rows that the cache knows; None when there is no cache that may be used."""
     import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     if cache is None or resource.model.load != "snapshot" or not Path(cache).is_file():
         return None
@@ -112,18 +127,17 @@ def find_carried(
         f"JOIN (SELECT {a}, {b}, file_row_number FROM {scan_parquet(cache, row_number=True)} WHERE {a} IS NOT NULL) c "
         f"ON r.h1 = c.{a} AND r.h2 = c.{b}"
     )
-    row_no, cache_row = [], []
-    for batch in relation.to_arrow_reader(122_880):
-        row_no.append(batch.column(0).to_numpy(zero_copy_only=False).astype(np.int32))
-        cache_row.append(batch.column(1).to_numpy(zero_copy_only=False).astype(np.int32))
-    empty = np.zeros(0, np.int32)
-    return Carried(
-        cache=cache,
-        cache_rows=rows,
-        judged_on=judged_on,
-        row_no=np.concatenate([empty, *row_no]),
-        cache_row=np.concatenate([empty, *cache_row]),
-    )
+    carried = np.zeros(staged.rows, np.bool_)
+    kept = np.zeros(rows, np.bool_)
+    pairs = Path(staged.directory) / "carried.parquet"
+    schema = pa.schema([("_row_no", pa.int64()), ("_cache_row", pa.int64())])
+    os.close(os.open(pairs, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+    with pq.ParquetWriter(pairs, schema, compression="lz4", use_dictionary=False, write_statistics=False) as writer:
+        for batch in relation.to_arrow_reader(122_880):
+            carried[batch.column(0).to_numpy(zero_copy_only=False) - 1] = True
+            kept[batch.column(1).to_numpy(zero_copy_only=False)] = True
+            writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+    return Carried(cache, judged_on, pairs, carried, kept)
 
 
 def _is_recent(judged_on: str, today: date) -> bool:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +143,9 @@ class _Check:
         self.source = scan_parquet(sorted(self.directory.glob("part-*.parquet")))
         self.masks = mask_columns(self.signals)
         self.tally = Tally(self.signals, plans)
+        self.key_files: list[
+            Path
+        ] = []  # of accepted rows, a file a pass: hashes in memory would grow with the delivery
 
     def run(self, carry_cache: str | None) -> CheckedBatch:
         con, resource, staged = self.con, self.resource, self.staged
@@ -153,9 +158,8 @@ class _Check:
         copies_carried = 0
         absent: Path | None = None
         if carried is not None:
-            kept = carried.kept()
-            copies_carried = len(carried.row_no) - int(kept.sum())
-            absent = self._write_absent(carried, kept)
+            copies_carried = carried.copies
+            absent = self._write_absent(carried)
             self.tally.count_carried(con, carried, absent)
         path = self.directory / "rejected.parquet"
         flagged = self.directory / "flagged.parquet"
@@ -171,7 +175,7 @@ class _Check:
         outcome.write_findings(
             con, resource, self.plans, self.rules, self.signals, self.tally.counts, flagged, findings
         )
-        rows_carried = 0 if carried is None else len(carried.row_no) - copies_carried
+        rows_carried = 0 if carried is None else int(carried.kept.sum())
         checked = CheckedBatch(
             batch_id=staged.batch_id,
             directory=str(self.directory),
@@ -196,7 +200,8 @@ class _Check:
             capped=self.tally.list_capped(outcome.FINDINGS_PER_RULE),
         )
         _demand_sum(checked)
-        flagged.unlink()
+        for path in (flagged, *self.key_files, *((carried.pairs,) if carried is not None else ())):
+            path.unlink()
         return checked
 
     # --- rows ---------------------------------------------------------------------------------------
@@ -212,12 +217,10 @@ class _Check:
             if carried is None:
                 self._stream(self.source, writers)
                 return
-            fresh = np.ones(self.staged.rows, np.bool_)
-            fresh[carried.row_no - 1] = False
-            self._stream_some(np.flatnonzero(fresh) + 1, writers)
+            self._stream_some(np.flatnonzero(~carried.rows) + 1, writers)
             collided = self._find_collisions(carried)
             if len(collided):
-                self._stream_some(carried.pull_back(collided), writers)
+                self._stream_some(carried.pull_back(self.con, collided), writers)
 
     def _stream_some(self, row_nos: npt.NDArray[Any], writers: RowWriters) -> None:
         import pyarrow as pa
@@ -238,6 +241,7 @@ class _Check:
 
     def _sort_rows(self, statement: str, writers: RowWriters) -> None:
         import numpy as np
+        import pyarrow as pa
 
         tally = self.tally
         reject = {m: sum(s.value for s in self.signals if s.mask == m and s.verdict == "rejected") for m in self.masks}
@@ -246,47 +250,56 @@ class _Check:
         at_masks = [names.index(m) for m in self.masks]
         at_broken, at_key = names.index("_broken"), names.index("_key_hash")
         writers.open(reader.schema, [*self.masks, "_broken", "_staged", "_key_hash", "_tomb"])
-        for batch in reader:
-            n = batch.num_rows
-            for i in range(len(self.plans)):
-                tally.assigned[i] += n - batch.column(i).null_count
-            broken = batch.column(at_broken)
-            unsound = np.zeros(n, np.bool_) if broken.null_count == n else np.asarray(broken.is_valid())
-            flagged = unsound.copy()
-            for name, at in zip(self.masks, at_masks, strict=True):
-                bits = batch.column(at).to_numpy(zero_copy_only=False)
-                raised = bits != 0
-                if raised.any():
-                    flagged |= raised
-                    unsound = unsound | ((bits & reject[name]) != 0)
-                    tally.count(name, bits[raised])
-            keys = batch.column(at_key).to_numpy(zero_copy_only=False)
-            if flagged.any():
-                writers.write_flagged(batch.filter(arrow_mask(flagged)))
-            if unsound.any():
-                batch, keys = batch.filter(arrow_mask(~unsound)), keys[~unsound]
-            tally.accepted += len(keys)
-            tally.key_hashes.append(keys)
-            writers.write_accepted(batch)
+        with self._key_writer() as key_writer:
+            for batch in reader:
+                n = batch.num_rows
+                for i in range(len(self.plans)):
+                    tally.assigned[i] += n - batch.column(i).null_count
+                broken = batch.column(at_broken)
+                unsound = np.zeros(n, np.bool_) if broken.null_count == n else np.asarray(broken.is_valid())
+                flagged = unsound.copy()
+                for name, at in zip(self.masks, at_masks, strict=True):
+                    bits = batch.column(at).to_numpy(zero_copy_only=False)
+                    raised = bits != 0
+                    if raised.any():
+                        flagged |= raised
+                        unsound = unsound | ((bits & reject[name]) != 0)
+                        tally.count(name, bits[raised])
+                keys = batch.column(at_key).to_numpy(zero_copy_only=False)
+                if flagged.any():
+                    writers.write_flagged(batch.filter(arrow_mask(flagged)))
+                if unsound.any():
+                    batch, keys = batch.filter(arrow_mask(~unsound)), keys[~unsound]
+                tally.accepted += len(keys)
+                key_writer.write_batch(pa.record_batch({"h": keys}))
+                writers.write_accepted(batch)
+
+    @contextmanager
+    def _key_writer(self) -> Iterator[Any]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.directory / f"keys-{len(self.key_files)}.parquet"
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        schema = pa.schema([("h", pa.uint64())])
+        with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False, write_statistics=False) as writer:
+            yield writer
+        self.key_files.append(path)
 
     def _find_collisions(self, carried: Carried) -> npt.NDArray[np.int64]:
         """Rows of the cache that are carried although a freshly judged row has their key."""
         import numpy as np
-        import pyarrow as pa
 
-        if not self.tally.accepted or not len(carried.row_no):
+        if not self.tally.accepted or not carried.kept.any():
             return np.zeros(0, np.int64)
         key = ", ".join(quote_identifier(k) for k in self.resource.model.key)
-        self.con.register("guiji_keys", pa.table({"h": np.concatenate(self.tally.key_hashes)}))
-        try:
-            found = self.con.sql(
-                f"/* guiji {self.resource.id} collisions */ SELECT file_row_number "
-                f"FROM {scan_parquet(carried.cache, row_number=True)} WHERE hash({key}) IN (SELECT h FROM guiji_keys)"
-            ).to_arrow_table()
-        finally:
-            self.con.unregister("guiji_keys")
+        found = self.con.sql(
+            f"/* guiji {self.resource.id} collisions */ SELECT file_row_number "
+            f"FROM {scan_parquet(carried.cache, row_number=True)} "
+            f"WHERE hash({key}) IN (SELECT h FROM {scan_parquet(self.key_files)})"
+        ).to_arrow_table()
         numbers: npt.NDArray[np.int64] = found.column(0).to_numpy()
-        return numbers[carried.kept()[numbers]]
+        return numbers[carried.kept[numbers]]
 
     # --- after the rows -------------------------------------------------------------------------------
 
@@ -294,13 +307,11 @@ class _Check:
         """Takes further copies and losing versions of a key out of ``accepted``; the losers are flagged."""
         import numpy as np
 
-        repeated = find_repeated(self.tally.key_hashes)
-        self.tally.key_hashes.clear()
         empty = np.zeros(0, np.int64)
         accepted = self.directory / "accepted.parquet"
-        if not len(repeated):
+        if not find_repeated(self.con, self.key_files):
             return Duplicates(empty, empty)
-        duplicates = settle_duplicates(self.con, self.resource, accepted, repeated)
+        duplicates = settle_duplicates(self.con, self.resource, accepted)
         self.tally.losers = len(duplicates.losers)
         out = np.sort(np.concatenate([duplicates.copies, duplicates.losers]))
         if len(duplicates.losers):
@@ -350,13 +361,13 @@ class _Check:
         os.replace(merged, flagged)
         extra.unlink()
 
-    def _write_absent(self, carried: Carried, kept: npt.NDArray[np.bool_]) -> Path:
+    def _write_absent(self, carried: Carried) -> Path:
         import numpy as np
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = self.directory / "absent.parquet"
-        pq.write_table(pa.table({"_cache_row": pa.array(np.flatnonzero(~kept), pa.int64())}), path)
+        pq.write_table(pa.table({"_cache_row": pa.array(np.flatnonzero(~carried.kept), pa.int64())}), path)
         path.chmod(0o600)
         return path
 

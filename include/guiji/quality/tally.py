@@ -32,7 +32,6 @@ class Tally:
     counts: dict[int, int] = field(default_factory=dict)
     assigned: list[int] = field(default_factory=list)
     broken: dict[str, int] = field(default_factory=dict)
-    key_hashes: list[npt.NDArray[np.uint64]] = field(default_factory=list)
     accepted: int = 0
     losers: int = 0
 
@@ -52,19 +51,13 @@ class Tally:
 
     def count_carried(self, con: DuckDBPyConnection, carried: Carried, absent: Path) -> None:
         """Adds the values of carried rows to ``assigned``, by the pattern of their empty fields."""
-        import numpy as np
-
         columns = ", ".join(nulls_columns(len(self.plans)))
-        extra = len(carried.row_no) - int(carried.kept().sum())
+        extra = carried.copies
         kept = f"SELECT c.* FROM {scan_parquet(carried.cache, row_number=True)} c"
         kept += f" WHERE file_row_number NOT IN (SELECT _cache_row FROM {scan_parquet(absent)})"
         patterns = [f"SELECT {columns}, count(*) FROM ({kept}) GROUP BY ALL"]
         if extra:
-            import pyarrow as pa
-
-            times = np.bincount(carried.cache_row)
-            again = np.repeat(np.flatnonzero(times > 1), times[times > 1] - 1)
-            con.register("guiji_again", pa.table({"n": again}))
+            con.register("guiji_again", carried.repeated(con))
             patterns.append(
                 f"SELECT {columns}, count(*) FROM {scan_parquet(carried.cache, row_number=True)} c "
                 "JOIN guiji_again g ON c.file_row_number = g.n GROUP BY ALL"
