@@ -237,6 +237,12 @@ def _check_field(c: Checker, i: int, spec: FieldSpec, tables: Sequence[str]) -> 
         c.check_regex((*path, "pattern"), spec.pattern)
     if spec.crs is not None and spec.type != "geometry":
         c.add((*path, "crs"), f"field {spec.name}: crs is for type geometry, not {spec.type}")
+    if spec.bounds is not None:
+        if spec.type != "geometry":
+            c.add((*path, "bounds"), f"field {spec.name}: bounds is for type geometry, not {spec.type}")
+        elif not (spec.bounds[0] < spec.bounds[2] and spec.bounds[1] < spec.bounds[3]):
+            mend = "Write [west, south, east, north], longitude before latitude."
+            c.add((*path, "bounds"), f"field {spec.name}: bounds {spec.bounds} is no box", mend=mend)
     if spec.type.startswith("decimal128"):
         precision, scale = (int(n) for n in re.findall(r"\d+", spec.type)[1:])
         if not 1 <= precision <= 38 or scale > precision:
@@ -306,14 +312,36 @@ def _check_source(c: Checker, model: ResourceModel) -> None:
                 c.add(("source", "complete"), "mode manifest needs manifest, the pattern of the manifest's name")
             elif (listing := c.check_regex(("source", "complete", "manifest"), manifest)) is not None:
                 pattern = listing if "date" in listing.groupindex else pattern
-        if pattern is not None and model.load == "incremental" and "date" not in pattern.groupindex:
+        dated = source.format.type == "document" or (pattern is not None and "date" in pattern.groupindex)
+        if pattern is not None and model.load == "incremental" and not dated:
             mend = "Write (?P<date>\\d{8}) where the date stands in the name."
             c.add(
                 ("source", "pattern"),
                 "files of an incremental resource need their business date in the name",
                 mend=mend,
             )
+        _check_form(c, model, source)
         _check_layout(c, model, source, columns)
+
+
+def _check_form(c: Checker, model: ResourceModel, source: RemoteFilesSource | FilesSource) -> None:
+    """What an archive, a geometry file and a register of documents need of the rest of the file."""
+    form = source.format
+    path = ("source", "format")
+    if form.member is not None:
+        c.check_regex((*path, "member"), form.member)
+        if form.archive != "zip" and form.type != "shapefile":
+            c.add((*path, "member"), "member chooses among the files of a zip archive", mend="Write archive: zip.")
+    if form.type in ("shapefile", "document") and form.archive == "gzip":
+        c.add(
+            (*path, "archive"),
+            f"gzip holds one file; a {form.type} comes as it is or zipped",
+            mend="Write archive: zip.",
+        )
+    if form.type in ("shapefile", "geopackage"):
+        shapes = [f.name for f in model.fields if f.type == "geometry" and f.constant is None]
+        if len(shapes) != 1:
+            c.add((*path, "type"), f"a {form.type} has one geometry, but {len(shapes)} fields are of type geometry")
 
 
 def _check_cursor(c: Checker, model: ResourceModel, cursor: str | None) -> None:
@@ -365,7 +393,7 @@ def _check_layout(
     for key in ("footnote", "total"):
         if (text := getattr(layout, key)) is not None:
             c.check_regex((*path, key), text)
-    produced = {name: (*path, "metadata", name) for name in layout.metadata}
+    produced: dict[str, tuple[str | int, ...]] = {name: (*path, "metadata", name) for name in layout.metadata}
     produced |= _check_sheets(c, source)
     if layout.unpivot is not None:
         c.check_regex((*path, "unpivot", "columns"), layout.unpivot.columns)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from guiji.errors import DeliveryRefused, NothingDelivered, SourceUnavailable, UsageError
 from guiji.records import DeliveredFile, Delivery, ReadReport, Window
 from guiji.sources.columns import expected_columns
+from guiji.sources.documents import open_documents
 from guiji.sources.formats import read_file
 
 if TYPE_CHECKING:
@@ -100,6 +101,15 @@ def open_files(
             f"({', '.join(c.file.name for c in chosen[:5])}). The old data go on serving; it will be looked at again.",
             resource_id=resource.id,
         )
+    if _is_register(resource):
+
+        def fetch(c: Candidate, target: Path) -> tuple[Path, str]:
+            path, digest = fetch_whole(folder, c, target)
+            if (refusal := compare_marker(folder, c, digest, path)) is not None:
+                raise refusal
+            return path, digest
+
+        return open_documents(resource, ready, fetch, known_files, scratch, _combine)
     deliveries = []
     for i, c in enumerate(ready):
         path, digest = fetch_whole(folder, c, scratch / f"{i:04d}{_suffix(c.file.name)}")
@@ -171,8 +181,11 @@ def choose_files(
         return _identity(c.file) in known
 
     if resource.model.load == "snapshot":
-        chosen = chosen[-1:]
-    if not explicit:
+        # a register is of all files that are there, and is made anew when one of them is
+        chosen = (
+            chosen[-1:] if not _is_register(resource) else chosen if explicit or not all(map(is_known, chosen)) else []
+        )
+    if not explicit and not (_is_register(resource) and resource.model.load == "snapshot"):
         chosen = [c for c in chosen if not is_known(c)]
     if not chosen:
         there = f"{len(candidates)} matching file(s), none new" if candidates else "no file matches the pattern"
@@ -184,6 +197,12 @@ def choose_files(
             known_batch=_batch_of(candidates, known_files),
         )
     return chosen
+
+
+def _is_register(resource: Resource) -> bool:
+    """True when loose documents are supplied: all of them together are one delivery."""
+    form = getattr(resource.model.source, "format", None)
+    return form is not None and form.type == "document" and form.archive == "none"
 
 
 def _batch_of(candidates: Sequence[Candidate], known_files: Sequence[DeliveredFile]) -> str | None:

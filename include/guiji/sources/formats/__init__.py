@@ -27,6 +27,7 @@ READERS: dict[str, tuple[str, str]] = {
     "json": ("json", "read_json"),
     "geojson": ("json", "read_json"),
     "dbf": ("dbf", "read_dbf"),
+    "sql": ("sql_dump", "read_sql_dump"),
     "shapefile": ("shapefile", "read_shapefile"),
     "geopackage": ("geopackage", "read_geopackage"),
     "document": ("documents", "read_document"),
@@ -35,8 +36,8 @@ READERS: dict[str, tuple[str, str]] = {
 
 def read_file(path: Path, origin: str, expected: Expected, fmt: Format, report: ReadReport) -> Iterator[pa.RecordBatch]:
     """The rows of one file. The header is checked before this returns; DeliveryRefused may still come while reading."""
-    # a shapefile is a set of files: its reader opens the archive that holds them
-    packed = fmt.archive != "none" and fmt.type != "shapefile"
+    # a shapefile is a set of files, a register one of many: their readers open the archive that holds them
+    packed = fmt.archive != "none" and fmt.type not in ("shapefile", "document")
     module, function = ("archive", "read_archive") if packed else READERS[fmt.type]
     reader: Reader = getattr(import_module(f"{__name__}.{module}"), function)
     return reader(path, origin, expected, fmt, report)

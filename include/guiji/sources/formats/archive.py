@@ -61,7 +61,7 @@ def read_archive(
             target = path.with_name(f"{path.stem}-member-{i:05d}{plain_suffix(member.name)}")
             try:
                 unpack_to(path, member, target, budget, what)
-                _refuse_nested(target, member.name, what)
+                refuse_nested(target, member.name, what)
                 yield from read_file(target, f"{origin}!{member.name}", expected, inner, report)
             finally:
                 target.unlink(missing_ok=True)
@@ -154,13 +154,13 @@ def _read_gzip(
     target = path.with_name(f"{path.stem}-unpacked{plain_suffix(name)}")
     try:
         unpack_gzip(path, target, Budget(path.stat().st_size, what), what)
-        _refuse_nested(target, name, what)
+        refuse_nested(target, name, what)
         yield from read_file(target, f"{origin}!{Path(name).name}", expected, inner, report)
     finally:
         target.unlink(missing_ok=True)
 
 
-def _refuse_nested(target: Path, name: str, what: str) -> None:
+def refuse_nested(target: Path, name: str, what: str) -> None:
     """F-41: an archive within an archive has no end that can be known beforehand."""
     found = detect_media_type(target)
     if found in ARCHIVES:
