@@ -17,7 +17,7 @@ CODES = ROOT / "quality" / "codes"
 _JUDGING_CODE = ("identifiers.py", "standardize.py")
 _VERSION = re.compile(rb'^VERSION\s*(?::[^=]*)?=\s*["\']?([^"\'\s]+)', re.MULTILINE)
 #: how a field or rule is called, explained and reported changes no verdict
-_WORDS_OF_FIELD = {"title", "sensitivity", "tolerance"}
+_WORDS_OF_FIELD = {"title", "sensitivity", "tolerance", "registered"}
 _WORDS_OF_RULE = {"title", "mend", "standard", "tolerance", "indicator"}
 
 

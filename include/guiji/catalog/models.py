@@ -198,6 +198,8 @@ class FieldSpec(Model):
     """tolerated share of rows that fail this field's checks; the resource's where absent"""
     severity: Literal["reject", "warn"] = "reject"
     """what a failed check of this field does to the row"""
+    registered: dict[str, str] = {}
+    """cells of the department's catalog sheet that say this in other words: column of the sheet -> text as written"""
 
     @property
     def source_column(self) -> str:
@@ -324,6 +326,8 @@ class ResourceModel(Model):
     """发布日期 (ISO)"""
     related: list[str] = []
     """关联资源代码"""
+    registered: dict[str, str] = {}
+    """cells of the department's catalog sheet that say this in other words: column of the sheet -> text as written"""
     origin: Literal["department", "backflow", "purchased"] = "department"
     """department; backflow = 上级回流; purchased = 社会数据统采共用"""
     demanded: bool = True
