@@ -55,7 +55,8 @@ def write_batch(conn: Conn, batch_id: str, **values: Any) -> BatchRecord:
     if "rules" in values:
         values["rules"] = Jsonb([asdict(r) for r in values["rules"]])
     if "notes" in values:
-        values["notes"] = Jsonb([scrub(n) for n in values["notes"]])
+        difference = ledger.get_difference(conn, batch_id)
+        values["notes"] = Jsonb([scrub(n) for n in (*values["notes"], *([difference] if difference else []))])
     row = conn.execute(
         sql.SQL("/* guiji batch */ UPDATE ops.batch SET {} WHERE batch_id = %(batch_id)s RETURNING *").format(
             sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(n), sql.Placeholder(n)) for n in values)
@@ -97,6 +98,8 @@ def tell(
             "rows_mended": mended,
         }
         _event(conn, settings, resource, staged, "recovered", "rejected_rows", payload)
+    if difference := ledger.get_difference(conn, staged.batch_id, drift_only=True):
+        _event(conn, settings, resource, staged, "drift", "delivered_columns", {"difference": difference})
     _tell_back_again(conn, settings, resource, staged)
 
 

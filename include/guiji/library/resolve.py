@@ -203,7 +203,8 @@ def resolved_sql(library: LibraryModel, feeds: Sequence[Feed], *, dirty: bool) -
         "_row_hash",
         "_pub",
     ]
-    return sql.SQL("SELECT {}, {} AS _losers, {} AS _ties FROM (SELECT {} FROM {}) r").format(
+    # OFFSET 0 keeps the inner query whole: else the planner computes a winner anew wherever it is mentioned
+    return sql.SQL("SELECT {}, {} AS _losers, {} AS _ties FROM (SELECT {} FROM {} OFFSET 0) r").format(
         columns_sql(outer, "r"),
         losers_sql(library, feeds),
         tied_sql(library, feeds),

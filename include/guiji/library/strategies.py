@@ -41,6 +41,7 @@ class Strategy:
     title: str  # as a clerk reads it
     merit: Merit
     named_only: bool = False  # only departments that ``authority`` names may supply the field
+    by_rank: bool = False  # merit is the department's place in ``authority``, known without looking at rows
     joins: bool = False  # no single winner: all different values are joined
     texts_only: bool = False
 
@@ -70,11 +71,11 @@ def _by_length(_: LibraryField, cell: Cell, __: Sequence[Cell]) -> sql.Composabl
 
 
 STRATEGIES = {
-    "authority": Strategy("权威部门优先", _by_rank, named_only=True),
+    "authority": Strategy("权威部门优先", _by_rank, by_rank=True, named_only=True),
     "newest_non_null": Strategy("最新非空值优先", _by_age),
     "most_frequent": Strategy("多数部门一致的值优先", _by_votes),
     "longest": Strategy("最详细（最长）的值优先", _by_length, texts_only=True),
-    "union": Strategy("各部门的值合并", _by_rank, joins=True, texts_only=True),
+    "union": Strategy("各部门的值合并", _by_rank, by_rank=True, joins=True, texts_only=True),
 }
 
 
@@ -137,6 +138,12 @@ def joined_sql(field: LibraryField, cells: Sequence[Cell]) -> sql.Composable:
     return sql.SQL("NULLIF(concat_ws({}, {}), '')").format(sql.Literal(field.separator), sql.SQL(", ").join(parts))
 
 
+def may_tie(field: LibraryField, feeds: Sequence[Feed]) -> bool:
+    """False where departments in a declared order can't be equals: then no loser needs to be looked at."""
+    ranks = [_rank(field, f) for f in candidates(field, feeds)]
+    return not STRATEGIES[field.strategy].by_rank or len(set(ranks)) < len(ranks)
+
+
 def ties_sql(field: LibraryField, cell: Cell, cells: Sequence[Cell]) -> sql.Composable:
     """True when nothing but the order of departments decided against the cell: no strategy calls it wrong."""
     if all(cell is not c for c in cells):
@@ -148,7 +155,7 @@ def ties_sql(field: LibraryField, cell: Cell, cells: Sequence[Cell]) -> sql.Comp
 def beats_sql(field: LibraryField, a: Cell, b: Cell, cells: Sequence[Cell]) -> sql.Composable:
     """True when ``a`` has a value and is strictly better than ``b`` by doubt and merit; ``_FALSE`` itself when never."""
     ours, theirs = (STRATEGIES[field.strategy].merit(field, c, cells) for c in (a, b))
-    if field.strategy in ("authority", "union"):  # ranks are constants
+    if STRATEGIES[field.strategy].by_rank:
         more: sql.Composable = sql.SQL("true") if _rank(field, a.feed) < _rank(field, b.feed) else _FALSE
     else:
         more = sql.SQL("{} > {}").format(ours, theirs)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from guiji.library.feeds import Feed, doubtful_fields
-from guiji.library.strategies import STRATEGIES, Cell, candidates, ties_sql, value_sql, winner_sql
+from guiji.library.strategies import STRATEGIES, Cell, candidates, may_tie, ties_sql, value_sql, winner_sql
 from guiji.library.tables import pg_type
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def tied_sql(library: LibraryModel, feeds: Sequence[Feed]) -> sql.Composable:
     """``field:ordinal`` of the losers that nothing but the order of departments decided against, as text[]."""
     entries: list[sql.Composable] = []
     for field, able in contested(library, feeds):
-        if STRATEGIES[field.strategy].joins:
+        if STRATEGIES[field.strategy].joins or not may_tie(field, feeds):
             continue
         cells = {
             f.ordinal: Cell(
@@ -130,7 +130,7 @@ def tied_sql(library: LibraryModel, feeds: Sequence[Feed]) -> sql.Composable:
                 )
     if not entries:
         return sql.SQL("NULL::text[]")
-    return sql.SQL("array_remove(ARRAY[{}], NULL)").format(sql.SQL(", ").join(entries))
+    return sql.SQL("NULLIF(array_remove(ARRAY[{}], NULL), '{{}}')").format(sql.SQL(", ").join(entries))
 
 
 def json_object(entries: Sequence[tuple[str, sql.Composable]]) -> sql.Composable:

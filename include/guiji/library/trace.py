@@ -15,6 +15,7 @@ from psycopg import sql
 
 from guiji.errors import UsageError
 from guiji.library.provenance import KEY_SEPARATOR, key_text
+from guiji.library.strategies import STRATEGIES
 from guiji.library.tables import columns_sql, library_table, pg_type
 from guiji.masking import mask
 from guiji.settings import TIME_ZONE, Settings
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     Conn = Connection[dict[str, Any]]
 
-_STRATEGIES = {"authority": "权威部门优先", "newest_non_null": "最新非空值优先"}
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def trace(
                 name=field.name,
                 title=field.title,
                 value=_show(field, version.row[field.name], reveal),
-                strategy=_STRATEGIES[field.strategy],
+                strategy=STRATEGIES[field.strategy].title,
                 department=source["department_name"] if source else None,
                 resource_id=source["resource_id"] if source else None,
                 resource=source["resource_name"] if source else None,
