@@ -75,9 +75,14 @@ def expected_columns(resource: Resource) -> Expected:
     return Expected(resource.id, resource.model.contract, tuple(columns), frozenset(required), spellings, fields)
 
 
+def sheet_columns(layout: Layout) -> tuple[str, ...]:
+    """The columns that a sheet's name fills (the named groups of ``layout.sheets``)."""
+    return tuple(re.compile(layout.sheets).groupindex) if layout.sheets else ()
+
+
 def header_columns(expected: Expected, layout: Layout) -> tuple[set[str], frozenset[str]]:
     """(source names looked for in the header, those that must be there) once the layout adds and unpivots columns."""
-    derived = set(layout.metadata)
+    derived = {*layout.metadata, *sheet_columns(layout)}
     if layout.unpivot:
         derived |= {layout.unpivot.into, layout.unpivot.value}
     looked_for = {c for c in expected.columns if c not in derived}
