@@ -191,7 +191,7 @@ def test_cut_encrypted_and_foreign_files_are_refused(tmp_path: Path) -> None:
     whole = book(tmp_path, write)
     for cut in (0, 100, len(whole) // 2, len(whole) - 30):
         refused(tmp_path, whole[:cut], "delivery.half_a_file")
-    refused(tmp_path, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "delivery.structure")
+    refused(tmp_path, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "delivery.half_a_file")
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.writestr("a.txt", "x")
     refused(tmp_path, (tmp_path / "z.zip").read_bytes(), "delivery.structure")

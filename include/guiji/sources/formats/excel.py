@@ -1,32 +1,36 @@
-"""xlsx sheets as batches of text: typed cells become text exactly once, and what Excel has destroyed is named.
+"""Sheets of a workbook (xlsx, xls, xlsb, ods) as batches of text with the system columns.
 
-A number in a text or identifier column has lost digits beyond fifteen (精度已丢失, F-19) or its leading zeros
-(前导零丢失); a code that Excel turned into a date is gone. Such a row is set aside, never guessed.
+The sheets are chosen and their headers found before a row is given; then one sheet after another is read, a batch
+of rows at a time, column by column. What a cell was before it became text, and what is wrong with it, is the matter
+of ``cells`` and of ``workbook``.
 """
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guiji.sources.columns import Expected
+from guiji.sources.formats import workbook as limits
+from guiji.sources.formats.cells import column_text, is_blank, title_text
 from guiji.sources.formats.layout import (
     HEADER_WITHIN,
     Table,
     build_table,
     find_header,
+    join_headers,
     refuse_headless,
     shape_batch,
     skip,
 )
-from guiji.sources.formats.tokenizer import find_flaw
-from guiji.sources.formats.workbook import SheetFacts, check_container, inspect_sheet, refuse_workbook
-from guiji.sources.frames import Rows, make_batch
-from guiji.structure import CELL_ERROR, LEADING_ZERO_LOST, MERGED_CELL, PRECISION_LOST, RAGGED, TURNED_INTO_DATE
+from guiji.sources.formats.workbook import Cell, OpenSheet, Workbook, open_workbook, refuse_workbook
+from guiji.sources.frames import text_schema
+from guiji.structure import CELL_ERROR, MERGED_CELL, RAGGED, UNCALCULATED
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,195 +38,296 @@ if TYPE_CHECKING:
     from guiji.catalog.models import FieldSpec, Format
     from guiji.records import ReadReport
 
-BATCH_ROWS = 32768
-#: Excel keeps fifteen digits
-LOST_FROM = 1e15
-#: the 1904 or 1900 epoch shows as a time of day
-_MIDNIGHT = time(0)
+#: small enough that the cells of a batch stay in the processor's cache while they are turned into columns
+BATCH_ROWS = 4096
+Columns = Sequence[Sequence[Any]]
 
 
 def read_excel(
     path: Path, origin: str, expected: Expected, fmt: Format, report: ReadReport
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of the sheet that holds the declared columns. Raises DeliveryRefused for a damaged or oversized
-    workbook, formulas that were never calculated, no header or more than one sheet with it."""
-    import python_calamine as calamine
-
+    """The rows of the sheets that hold the declared columns. Raises DeliveryRefused for a damaged, encrypted or
+    oversized workbook, formulas that were never calculated, no header, or more than one sheet with it that nobody
+    asked for. Hidden sheets are never read unless they are named; each is noted."""
     what = f"文件 {origin}"
-    check_container(path, what)
-    try:
-        workbook = calamine.CalamineWorkbook.from_path(str(path))
-        names = [m.name for m in workbook.sheets_metadata if m.typ == calamine.SheetTypeEnum.WorkSheet]
-        visible = [
-            m.name
-            for m in workbook.sheets_metadata
-            if m.name in names and m.visible == calamine.SheetVisibleEnum.Visible
-        ]
-    except (calamine.CalamineError, OSError):
-        refuse_workbook(what, "文件已损坏或已加密，无法读取", "请去掉密码、重新导出完整的文件", "delivery.half_a_file")
-    sheet, rows, header, facts = _find_sheet(path, workbook, names, visible, expected, fmt, what)
-    where = f"{what} 工作表“{sheet.name}”"
-    if hidden := [n for n in names if n not in visible]:
+    workbook = open_workbook(path, what)
+    if workbook.kind != fmt.type:
+        report.notes.append(f"{what}：约定的格式是 {fmt.type}，实际是 {workbook.kind}，已按 {workbook.kind} 读取")
+    opened = deque(_choose_sheets(workbook, expected, fmt, what, report))
+    ready = deque(_open_table(sheet, header, expected, fmt, origin, what, report) for sheet, header in opened)
+    opened.clear()
+    return _read_sheets(ready, report)
+
+
+def _read_sheets(ready: deque[_Reading], report: ReadReport) -> Iterator[pa.RecordBatch]:
+    while ready:
+        yield from _read_rows(ready.popleft(), report)  # popped: what was read need not stay in memory
+
+
+# --- which sheets ----------------------------------------------------------------------------------------
+
+
+def _choose_sheets(
+    workbook: Workbook, expected: Expected, fmt: Format, what: str, report: ReadReport
+) -> list[tuple[OpenSheet, int]]:
+    """The sheets to read, each with the place of its header."""
+    layout = fmt.layout
+    visible = [s.name for s in workbook.sheets if s.visible]
+    hidden = [s.name for s in workbook.sheets if not s.visible]
+    if layout.sheet is not None:
+        wanted = [layout.sheet]
+        if layout.sheet not in visible + hidden:
+            names = "、".join(visible + hidden)
+            refuse_workbook(what, f"没有工作表“{layout.sheet}”（有：{names}）", "请使用约定的工作表名")
+        if layout.sheet in hidden:
+            report.notes.append(f"{what}：工作表“{layout.sheet}”是隐藏的，按约定读取")
+            hidden.remove(layout.sheet)
+    elif layout.sheets is not None:
+        wanted = [n for n in visible if re.fullmatch(layout.sheets, n.strip())]
+        if not wanted:
+            names = "、".join(visible) or "没有可见的工作表"
+            refuse_workbook(what, f"没有名称符合“{layout.sheets}”的工作表（有：{names}）", "请使用约定的工作表名")
+        if others := [n for n in visible if n not in wanted]:
+            report.notes.append(f"{what}：名称不符合约定的工作表未采集：{'、'.join(others)}")
+    else:
+        wanted = visible
+    if hidden:
         report.notes.append(f"{what}：隐藏的工作表未采集：{'、'.join(hidden)}")
-    above = [" ".join(t for t in (_title(v) for v in row) if t) for row in rows[:header]]
-    titles = [_title(v) for v in rows[header]]
-    while titles and not titles[-1]:
-        titles.pop()
-    table = build_table(expected, fmt.layout, above, titles, report, where)
-    return _read_rows(_Sheet(table, facts, _covered(sheet), f"{origin}#{sheet.name}", where), rows, header + 1, report)
-
-
-def _find_sheet(
-    path: Path, workbook: Any, names: list[str], visible: list[str], expected: Expected, fmt: Format, what: str
-) -> tuple[Any, list[list[Any]], int, SheetFacts]:
-    import python_calamine as calamine
-
-    wanted = fmt.layout.sheet
-    if wanted is not None and wanted not in names:
-        refuse_workbook(what, f"没有工作表“{wanted}”（有：{'、'.join(names)}）", "请使用约定的工作表名")
     found = []
-    for name in [wanted] if wanted is not None else visible:
-        facts = inspect_sheet(path, name, what)
-        try:
-            sheet = workbook.get_sheet_by_name(name)
-            rows = sheet.to_python(skip_empty_area=False)
-        except (calamine.CalamineError, OSError):
-            refuse_workbook(what, f"工作表“{name}”已损坏，无法读取", "请重新导出完整的文件", "delivery.half_a_file")
-        header = find_header(expected, fmt.layout, [[_title(v) for v in row] for row in rows[:HEADER_WITHIN]])
+    cells = 0
+    for name in wanted:
+        sheet = workbook.open_sheet(name)
+        sheet.head = list(islice(sheet.rows, HEADER_WITHIN + layout.header_rows - 1))
+        titles = [[title_text(v) for v in row] for row in sheet.head]
+        header = find_header(expected, layout, join_headers(layout, titles, sheet.merged))
         if header is not None:
-            found.append((sheet, rows, header, facts))
+            found.append((sheet, header))
+            cells += sheet.facts.cells
+        elif layout.sheets is not None:
+            raise refuse_headless(expected, layout, f"{what} 工作表“{name}”")
+        if cells > limits.MAX_CELLS:
+            refuse_workbook(what, f"各工作表合计超过 {limits.MAX_CELLS} 个单元格", "请拆分", "delivery.too_large")
     if not found:
-        raise refuse_headless(expected, fmt.layout, what)
-    if len(found) > 1:
-        both = "、".join(f[0].name for f in found)
-        refuse_workbook(
-            what, f"有多个工作表都含有约定的表头（{both}），无法判断以哪个为准", "请只保留一个，或约定工作表名"
-        )
-    return found[0]
+        raise refuse_headless(expected, layout, what)
+    if layout.sheets is None:
+        if len(found) > 1:
+            both = "、".join(sheet.name for sheet, _ in found)
+            refuse_workbook(
+                what, f"有多个工作表都含有约定的表头（{both}），无法判断以哪个为准", "请只保留一个，或约定工作表名"
+            )
+        if others := [n for n in wanted if n != found[0][0].name]:
+            report.notes.append(f"{what}：没有约定表头的工作表未采集：{'、'.join(others)}")
+    return found
 
 
-def _title(value: object) -> str:
-    return cell_text(value, None)[0] or ""
-
-
-def _covered(sheet: Any) -> dict[tuple[int, int], None]:
-    """Cells below the first row of a merged range: their value is not written in them."""
-    covered: dict[tuple[int, int], None] = {}
-    for (top, left), (bottom, right) in sheet.merged_cell_ranges or []:
-        if bottom > top and (bottom - top) * (right - left + 1) <= 100_000:
-            for row in range(top + 1, bottom + 1):
-                covered |= dict.fromkeys((row, column) for column in range(left, right + 1))
-    return covered
+# --- one sheet -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Sheet:
+class _Reading:
+    """One sheet whose header is found. Positions are columns of the sheet."""
+
+    sheet: OpenSheet
     table: Table
-    facts: SheetFacts
-    covered: dict[tuple[int, int], None]
+    start: int  # number of the first row below the header, from 0
+    names: list[str]  # of the columns that are read, and their positions and fields
+    positions: list[int]
+    fields: list[FieldSpec | None]
+    inside: frozenset[int]  # positions with a name in the header
+    flawed: dict[int, dict[int, str]]  # row -> position -> the rule that the cell breaks
     origin: str
     what: str
 
 
-def _read_rows(sheet: _Sheet, rows: list[list[Any]], start: int, report: ReadReport) -> Iterator[pa.RecordBatch]:
-    table = sheet.table
-    names = [*table.read_columns, *(f"__p{p}" for p in table.match.pivoted)]
+def _open_table(
+    sheet: OpenSheet, header: int, expected: Expected, fmt: Format, origin: str, file: str, report: ReadReport
+) -> _Reading:
+    layout = fmt.layout
+    what = f"{file} 工作表“{sheet.name}”"
+    titles = [[title_text(v) for v in row] for row in sheet.head[: header + layout.header_rows]]
+    above = [" ".join(t for t in row if t) for row in titles[:header]]
+    names = join_headers(layout, titles, sheet.merged)[header]
+    while names and not names[-1]:
+        names.pop()
+    said = re.fullmatch(layout.sheets, sheet.name.strip()) if layout.sheets else None
+    groups = {k: v.strip() for k, v in said.groupdict().items() if v} if said else {}
+    table = build_table(expected, layout, above, names, report, what, groups)
+    value_field = expected.fields.get(layout.unpivot.value) if layout.unpivot else None
     positions = [*table.read_positions, *table.match.pivoted]
-    if any(r >= start and c in positions for r, c in sheet.facts.uncalculated):
-        bad_row, bad_column = min(c for c in sheet.facts.uncalculated if c[0] >= start and c[1] in positions)
+    start = header + layout.header_rows
+    _refuse_uncalculated(sheet, start, positions, what)
+    return _Reading(
+        sheet,
+        table,
+        start,
+        [*table.read_columns, *(f"__p{p}" for p in table.match.pivoted)],
+        positions,
+        [expected.fields.get(c) for c in table.read_columns] + [value_field] * len(table.match.pivoted),
+        frozenset(range(table.width)) - set(table.match.unnamed),
+        _find_flawed(sheet, start, positions),
+        f"{origin}#{sheet.name}",
+        what,
+    )
+
+
+def _refuse_uncalculated(sheet: OpenSheet, start: int, positions: Sequence[int], what: str) -> None:
+    wanted = set(positions)
+    bad = min((c for c in sheet.facts.uncalculated if c[0] >= start and c[1] in wanted), default=None)
+    if bad is not None:
         refuse_workbook(
-            sheet.what,
-            f"第 {bad_row + 1} 行第 {bad_column + 1} 列等处是没有计算结果的公式",
+            what,
+            f"第 {bad[0] + 1} 行第 {bad[1] + 1} 列等处是没有计算结果的公式",
             "请在 Excel 中打开、计算并保存（或粘贴为数值）",
             "delivery.uncalculated_formula",
         )
-    value_field = table.expected.fields.get(table.layout.unpivot.value) if table.layout.unpivot else None
-    fields = [table.expected.fields.get(c) for c in table.read_columns] + [value_field] * len(table.match.pivoted)
-    inside = set(range(table.width)) - set(table.match.unnamed)
-    gathered = Rows()
-    for number in range(start, len(rows)):
-        row = rows[number]
-        if all(v == "" or (isinstance(v, str) and not v.strip()) for v in row) and not _has_error(sheet, number):
+
+
+def _find_flawed(sheet: OpenSheet, start: int, positions: Sequence[int]) -> dict[int, dict[int, str]]:
+    """Cells whose value is none, though the reader gives one: errors, doubtful formulas, cells below the first row of a
+    merged range, whose value is not written in them."""
+    wanted = set(positions)
+    flawed: dict[int, dict[int, str]] = {}
+
+    def mark(cell: Cell, rule: str) -> None:
+        if cell[0] >= start and cell[1] in wanted:
+            flawed.setdefault(cell[0], {}).setdefault(cell[1], rule)
+
+    for cell in sheet.facts.errors:
+        mark(cell, CELL_ERROR)
+    for cell in sheet.facts.doubtful:
+        mark(cell, UNCALCULATED)
+    for (top, left), (bottom, right) in sheet.merged:
+        if bottom > top and (bottom - top) * (right - left + 1) <= 100_000:
+            for row in range(max(top + 1, start), bottom + 1):
+                for column in range(left, right + 1):
+                    mark((row, column), MERGED_CELL)
+    return flawed
+
+
+def _read_rows(reading: _Reading, report: ReadReport) -> Iterator[pa.RecordBatch]:
+    sheet, table = reading.sheet, reading.table
+    rows = chain(sheet.head[reading.start :], sheet.rows)
+    number = reading.start
+    sheet.head = []
+    while batch := list(islice(rows, BATCH_ROWS)):
+        columns = list(zip(*batch, strict=True))
+        lines, end = _find_lines(reading, columns, number, report)
+        if lines is None or lines:
+            yield shape_batch(table, _make_batch(reading, columns, number, lines))
+        if end is not None:
+            rest = chain(batch[end:], rows)
+            blank = filled = 0
+            for row in rest:
+                empty = all(v == "" for v in row)
+                blank, filled = blank + empty, filled + (not empty)
+            skip(report, "footnote", filled)
+            skip(report, "blank", blank)
+            return
+        number += len(batch)
+
+
+def _find_lines(
+    reading: _Reading, columns: Columns, number: int, report: ReadReport
+) -> tuple[list[int] | None, int | None]:
+    """(indexes of the rows of data, None for all; index of the first footnote). Counts the lines that are none."""
+    table = reading.table
+    blank = _find_blank(columns, number, reading.flawed)
+    total: list[bool] = []
+    end = None
+    if table.layout.total or table.layout.footnote:
+        titles = [column_text(column, None)[0] for column in columns]
+        if table.layout.footnote:
+            end = _first_footnote(table, titles)
+        if table.layout.total:
+            total = table.find_totals(titles[0]).to_pylist()
+    if not blank and not total and end is None:
+        return None, None
+    lines = []
+    for i in range(len(columns[0]) if end is None else end):
+        if i in blank:
             skip(report, "blank")
-            continue
-        first = _title(row[0])
-        line_text = "".join(_title(v) for v in row)
-        if table.is_footnote(first) or table.is_footnote(line_text):
-            below = [r for r in rows[number:] if any(v != "" for v in r)]
-            skip(report, "footnote", len(below))
-            skip(report, "blank", len(rows) - number - len(below))
-            break
-        if table.is_total(first):
+        elif total and total[i]:
             skip(report, "total")
-            continue
-        _add_row(sheet, gathered, row, number, positions, fields, inside)
-        if len(gathered) >= BATCH_ROWS:
-            yield shape_batch(table, make_batch(names, gathered, sheet.origin))
-            gathered = Rows()
-    if len(gathered):
-        yield shape_batch(table, make_batch(names, gathered, sheet.origin))
-
-
-def _has_error(sheet: _Sheet, number: int) -> bool:
-    return bool(sheet.facts.errors) and any(row == number for row, _ in sheet.facts.errors)
-
-
-def _add_row(
-    sheet: _Sheet,
-    gathered: Rows,
-    row: Sequence[Any],
-    number: int,
-    positions: Sequence[int],
-    fields: Sequence[FieldSpec | None],
-    inside: set[int],
-) -> None:
-    flaw: str | None = None
-    cells: list[str | None] = []
-    text: str | None
-    wrong: str | None
-    for position, field in zip(positions, fields, strict=True):
-        if (number, position) in sheet.facts.errors:
-            text, wrong = None, CELL_ERROR
-        elif (number, position) in sheet.covered:
-            text, wrong = None, MERGED_CELL
         else:
-            text, wrong = cell_text(row[position], field)
-        cells.append(text)
-        flaw = flaw or wrong
-    if any(v != "" and p not in inside for p, v in enumerate(row)):  # a value where the header has no name
-        flaw, cells = flaw or RAGGED, [None] * len(positions)
-    if flaw is None:
-        gathered.add(cells, number + 1)
-    else:
-        gathered.add_broken(cells, number + 1, flaw, "\t".join(_title(v) for v in row).replace("\x00", "␀"))
+            lines.append(i)
+    return lines, end
 
 
-def cell_text(value: object, field: FieldSpec | None) -> tuple[str | None, str | None]:
-    """(a cell's text, the rule it breaks): exactly what the cell says, None for an empty or destroyed one."""
-    if isinstance(value, str):
-        flaw = find_flaw([value]) if value else None
-        return (None, flaw) if flaw else (value or None, None)
-    if isinstance(value, bool):
-        return ("true" if value else "false"), None
-    if isinstance(value, int | float):
-        return _number_text(value, field)
-    if isinstance(value, datetime | date | time | timedelta):
-        if field is not None and (field.codes or field.identifier):
-            return None, TURNED_INTO_DATE
-        if isinstance(value, datetime):
-            whole = value.time() == _MIDNIGHT and (field is None or field.type != "timestamp")
-            return (value.date().isoformat() if whole else value.isoformat(sep=" ")), None
-        return (str(value) if isinstance(value, timedelta) else value.isoformat()), None
-    return (None if value is None else str(value)), None
+def _first_footnote(table: Table, columns: Sequence[pa.Array]) -> int | None:
+    """Index of the first row that begins a footnote: by its first cell, or by all its cells together."""
+    import pyarrow.compute as pc
+
+    whole = pc.binary_join_element_wise(*columns, "", null_handling="replace", null_replacement="")
+    found = pc.or_(table.find_footnotes(columns[0]), table.find_footnotes(whole))
+    first: int = pc.index(found, True).as_py()
+    return None if first < 0 else first
 
 
-def _number_text(value: int | float, field: FieldSpec | None) -> tuple[str | None, str | None]:
-    if field is not None and field.type == "float64":
-        return repr(value), None
-    if abs(value) >= LOST_FROM:
-        return (None, PRECISION_LOST) if field is not None else (repr(value), None)
-    # fifteen digits are what Excel shows and keeps; the rest is binary noise
-    text = str(int(value)) if value == int(value) else format(Decimal(f"{value:.15g}"), "f")
-    if field is not None and field.codes and field.length and len(text) < field.length:
-        return None, LEADING_ZERO_LOST
-    return text, None
+def _find_blank(columns: Columns, number: int, flawed: dict[int, dict[int, str]]) -> set[int]:
+    """Indexes of the rows without a value; an error is a value. Looks at as few columns as will do."""
+    blank = set(range(len(columns[0])))
+    for column in columns:
+        kinds = set(map(type, column))
+        if str not in kinds or (len(kinds) == 1 and all(map(str.strip, column))):
+            return set()
+        blank = {i for i in blank if is_blank(column[i])}
+        if not blank:
+            return blank
+    return {i for i in blank if number + i not in flawed} if flawed else blank
+
+
+def _make_batch(reading: _Reading, columns: Columns, number: int, lines: list[int] | None) -> pa.RecordBatch:
+    """The rows of data as text; those that break a rule keep only what is beyond doubt."""
+    import pyarrow as pa
+
+    if lines is not None:
+        columns = [[column[i] for i in lines] for column in columns]
+    n = len(columns[0])
+    numbers = range(number, number + n) if lines is None else [number + i for i in lines]
+    texts: list[Any] = []
+    wrong: dict[int, str] = {}
+    flaws = [i for i, k in enumerate(numbers) if k in reading.flawed] if reading.flawed else []
+    for position, field in zip(reading.positions, reading.fields, strict=True):
+        text, broken = column_text(columns[position], field)
+        lost = {i: r for i in flaws if (r := reading.flawed[numbers[i]].get(position))}
+        if lost:
+            text = _blank_out(text, lost)
+        for i, rule in (broken | lost).items():
+            wrong.setdefault(i, rule)
+        texts.append(text)
+    ragged = {
+        i: wrong.get(i, RAGGED)
+        for position, column in enumerate(columns)
+        if position not in reading.inside
+        for i, value in enumerate(column)
+        if value != ""
+    }
+    if ragged:  # a value where the header has no name: which column the others belong to is in doubt too
+        texts = [_blank_out(text, ragged) for text in texts]
+        wrong |= ragged
+    raw = {i: "\t".join(title_text(column[i]) for column in columns).replace("\x00", "␀") for i in wrong}
+    return pa.record_batch(
+        [
+            *texts,
+            pa.repeat(pa.scalar(reading.origin, pa.string()), n),
+            pa.array([k + 1 for k in numbers], pa.int64()),
+            _sparse(wrong, n),
+            _sparse(raw, n),
+        ],
+        schema=text_schema(reading.names),
+    )
+
+
+def _blank_out(text: pa.Array, rows: dict[int, str]) -> pa.Array:
+    import pyarrow as pa
+
+    values = text.to_pylist()
+    for i in rows:
+        values[i] = None
+    return pa.array(values, pa.string())
+
+
+def _sparse(values: dict[int, str], n: int) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array([values.get(i) for i in range(n)], pa.string()) if values else pa.nulls(n, pa.string())

@@ -1,148 +1,315 @@
-"""What an xlsx says about itself before a reader may open it, read from its XML under limits.
+"""A workbook of any kind as sheets of typed rows, opened only after it was looked through under limits.
 
-A workbook of 142 KB can claim 17 billion cells; a formula without a cached value reads as 0 and an error as blank
-(F-44, F-45). All of that stands in the XML and is found there, without building the sheet.
+A workbook of 142 KB can claim 17 billion cells; a formula without a stored result reads as 0 and an error as blank
+(F-44, F-45). All of that stands in the file and is found there before a reader may build the sheet: ``workbook_xlsx``
+looks through the XML, ``workbook_xls`` and ``workbook_xlsb`` through the binary records, ``workbook_ods`` reads
+by itself. What a file is, its first bytes and members say; its name and the catalog's word for it may be wrong.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, Protocol
 
 from guiji.errors import DeliveryRefused
 
+#: of the whole container, of one sheet, and of the texts that cells share
 MAX_UNPACKED = 1 << 30
 MAX_SHEET = 512 << 20
+MAX_STRINGS = 192 << 20
+#: of what is read whole: styles, relations, the list of sheets
+MAX_PART = 48 << 20
 MAX_RATIO = 250
 MAX_ENTRIES = 5000
-MAX_CELLS = 10_000_000
+#: of all sheets that are read together; a cell costs about a hundred bytes while it is read
+MAX_CELLS = 6_000_000
+#: bytes of text in the cells of a sheet, a text counted in every cell that shows it
+MAX_TEXT = 256 << 20
 
-_CELL = re.compile(rb'<(?:\w+:)?c\s[^>]*?\br="([A-Z]{1,3})(\d{1,7})"')
-_ROW = re.compile(rb'<(?:\w+:)?row\s[^>]*?\br="(\d{1,7})"')
-_ERROR = re.compile(rb'<(?:\w+:)?c\s(?=[^>]*\bt="e")[^>]*?\br="([A-Z]{1,3})(\d{1,7})"')
-_FORMULA = re.compile(
-    rb"<(?:\w+:)?c\s([^>]*?)>\s*<(?:\w+:)?f\b(?:[^>]*/>|[^>]*>[^<]*</(?:\w+:)?f>)\s*"
-    rb"(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v\s*>([^<]*)</(?:\w+:)?v>)?"
-)
-_REFERENCE = re.compile(rb'\br="([A-Z]{1,3})(\d{1,7})"')
+Cell = tuple[int, int]
+_CHUNK = 1 << 19
+_ODS = b"application/vnd.oasis.opendocument.spreadsheet"
+_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|meta|table|style|body|div)[\s>]", re.I)
 
 
 @dataclass(frozen=True)
 class SheetFacts:
-    """Cells are (row, column), both from 0."""
+    """What a sheet's file says beside its values. Cells are (row, column), both from 0; ranges hold both ends."""
 
-    errors: frozenset[tuple[int, int]]
-    uncalculated: frozenset[tuple[int, int]]
+    cells: int = 0  # rows × columns that the sheet takes in memory
+    errors: frozenset[Cell] = frozenset()  # #N/A and its like
+    uncalculated: frozenset[Cell] = frozenset()  # formulas that certainly have no result
+    doubtful: frozenset[Cell] = frozenset()  # formulas with the result 0 that nothing shows to have been calculated
+    merged: tuple[tuple[Cell, Cell], ...] | None = None  # None: the reader knows them
+
+
+@dataclass(frozen=True)
+class SheetName:
+    name: str
+    visible: bool
+
+
+@dataclass
+class OpenSheet:
+    """One sheet being read: every row from the first of the sheet on, all of the same width, typed, "" where blank."""
+
+    name: str
+    facts: SheetFacts
+    merged: tuple[tuple[Cell, Cell], ...]
+    rows: Iterator[list[Any]]
+    head: list[list[Any]] = field(default_factory=list)  # rows taken from ``rows`` in search of the header
+
+
+def judge_zeros(zeros: set[Cell], results: bool, calculated: bool) -> tuple[frozenset[Cell], frozenset[Cell]]:
+    """(formulas that were certainly not calculated, those in doubt) of a binary workbook, which always stores a result:
+    a program that doesn't calculate stores 0 or nothing. ``results``: another formula of the sheet has another result;
+    ``calculated``: the workbook names the engine that calculated it last."""
+    if calculated:
+        return frozenset(), frozenset()
+    return (frozenset(), frozenset(zeros)) if results else (frozenset(zeros), frozenset())
+
+
+class Workbook(Protocol):
+    """Knows its sheets in order; opens one under the limits or raises DeliveryRefused."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def sheets(self) -> tuple[SheetName, ...]: ...
+
+    def open_sheet(self, name: str) -> OpenSheet: ...
+
+
+def open_workbook(path: Path, what: str) -> Workbook:
+    """The workbook in a file. Raises DeliveryRefused for what is none, is damaged, encrypted, or beyond the limits."""
+    kind = detect_kind(path, what)
+    if kind == "xls":
+        from guiji.sources.formats.workbook_xls import open_xls
+
+        return open_xls(path, what)
+    if kind == "xlsb":
+        from guiji.sources.formats.workbook_xlsb import open_xlsb
+
+        return open_xlsb(path, what)
+    if kind == "ods":
+        from guiji.sources.formats.workbook_ods import open_ods
+
+        return open_ods(path, what)
+    from guiji.sources.formats.workbook_xlsx import open_xlsx
+
+    return open_xlsx(path, what)
+
+
+# --- refusing ------------------------------------------------------------------------------------------
 
 
 def refuse_workbook(what: str, why: str, mend: str, rule_id: str = "delivery.structure") -> NoReturn:
     raise DeliveryRefused(f"{what}：{why}。现有数据继续有效；{mend}后重新提供。", rule_id=rule_id)
 
 
-def check_container(path: Path, what: str) -> None:
-    """Raises DeliveryRefused for what is no whole xlsx, is encrypted, or unpacks beyond the limits."""
+def refuse_damaged(what: str) -> NoReturn:
+    refuse_workbook(what, "文件已损坏，无法读取", "请重新导出完整的文件", "delivery.half_a_file")
+
+
+def refuse_encrypted(what: str) -> NoReturn:
+    refuse_workbook(what, "工作簿已加密，无法读取", "请去掉密码", "delivery.encrypted")
+
+
+def refuse_size(what: str, sheet: str, rows: int, width: int) -> NoReturn:
+    refuse_workbook(
+        what,
+        f"工作表“{sheet}”声称有 {rows} 行 × {width} 列，超出允许的 {MAX_CELLS} 个单元格",
+        "请删去表格之外的内容，或改用 CSV",
+        "delivery.too_large",
+    )
+
+
+def refuse_text(what: str, sheet: str) -> NoReturn:
+    refuse_workbook(what, f"工作表“{sheet}”中的文字超过 {MAX_TEXT >> 20} MB", "请拆分或改用 CSV", "delivery.too_large")
+
+
+def refuse_unreadable(exc: Exception, what: str) -> NoReturn:
+    """Refuses what a damaged container or part of it raises; anything else is a fault of ours and is raised."""
+    import zlib
+    from xml.etree.ElementTree import ParseError
+    from xml.parsers.expat import ExpatError
+
+    from defusedxml.common import DefusedXmlException  # type: ignore[import-untyped]
+
+    foreign = (
+        zipfile.BadZipFile,
+        struct.error,
+        IndexError,
+        OSError,
+        EOFError,
+        KeyError,
+        ValueError,
+        RuntimeError,
+        NotImplementedError,
+        zlib.error,
+        ParseError,
+        ExpatError,
+        DefusedXmlException,
+    )
+    if not isinstance(exc, foreign):
+        raise exc
+    refuse_damaged(what)
+
+
+# --- what a file is ------------------------------------------------------------------------------------
+
+
+def detect_kind(path: Path, what: str) -> str:
+    """xlsx, xls, xlsb or ods, by content. Raises DeliveryRefused for anything else, and says what it is."""
     with path.open("rb") as f:
-        head = f.read(8)
-    if head == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
-        refuse_workbook(what, "是加密的工作簿或旧版 xls 文件，无法按 xlsx 读取", "请去掉密码并另存为 xlsx")
+        head = f.read(8192)
+    if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
+        return "xls"
+    if head.startswith(b"PK\x03\x04"):
+        return _detect_member(path, what)
+    text = head.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\x00").replace(b"\x00", b"")
+    if _HTML.search(text[:4096]):
+        refuse_workbook(what, "其实是网页（HTML）格式的表格，只是文件名像电子表格", "请在 Excel 中打开并另存为 xlsx")
+    if b"schemas-microsoft-com:office:spreadsheet" in text:
+        refuse_workbook(what, "是 XML 表格（2003 版 XML），不是工作簿", "请在 Excel 中打开并另存为 xlsx")
+    if len(text) > 8 and b"\x00" not in head and _is_text(head):
+        refuse_workbook(
+            what,
+            "其实是文本（CSV 等），只是文件名像电子表格",
+            "请另存为 xlsx，或请数据中心将该资源的格式约定为 csv，",
+        )
+    refuse_workbook(what, "不是完整的电子表格，可能只上传了一部分", "请重新完整提供该文件", "delivery.half_a_file")
+
+
+def _is_text(head: bytes) -> bool:
+    if any(byte < 9 for byte in head):
+        return False
+    for encoding in ("utf-8", "gb18030"):
+        try:
+            head[: len(head) - 3 if len(head) > 4000 else len(head)].decode(encoding)
+        except UnicodeDecodeError as error:
+            if error.start < len(head) - 8:
+                continue
+        return True
+    return False
+
+
+def _detect_member(path: Path, what: str) -> str:
+    """The kind of a zip container, whose size is checked here."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError):
-        refuse_workbook(
-            what, "不是完整的 xlsx 文件，可能只上传了一部分", "请重新完整提供该文件", "delivery.half_a_file"
-        )
+            names = [e.filename for e in entries]
+            _check_container(path, entries, what)
+            is_ods = "mimetype" in names and archive.open("mimetype").read(200).startswith(_ODS)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError):
+        refuse_workbook(what, "不是完整的电子表格，可能只上传了一部分", "请重新完整提供该文件", "delivery.half_a_file")
+    lower = {n.lower() for n in names}
+    if is_ods:
+        return "ods"
+    if "xl/workbook.bin" in lower:
+        return "xlsb"
+    if not any(n.endswith("workbook.xml") for n in lower):
+        refuse_workbook(what, "是压缩文件，但不是电子表格", "请另存为 xlsx")
+    return "xlsx"
+
+
+def _check_container(path: Path, entries: list[zipfile.ZipInfo], what: str) -> None:
     total = sum(e.file_size for e in entries)
     packed = max(1, path.stat().st_size)
     if len(entries) > MAX_ENTRIES or total > MAX_UNPACKED or (total > 50 << 20 and total / packed > MAX_RATIO):
         refuse_workbook(what, f"解压后约 {total >> 20} MB，超出允许的大小", "请拆分或改用 CSV", "delivery.too_large")
-    if not any(e.filename.lower().endswith("workbook.xml") for e in entries):
-        refuse_workbook(what, "不是 xlsx 工作簿", "请另存为 xlsx")
+    if any(e.flag_bits & 1 for e in entries):
+        refuse_encrypted(what)
+    if len({e.filename for e in entries}) < len(entries):  # readers disagree on which of the two counts
+        refuse_damaged(what)
 
 
-def inspect_sheet(path: Path, sheet: str, what: str) -> SheetFacts:
-    """What the XML of a sheet shows. Raises DeliveryRefused for a damaged file and beyond the limits."""
+# --- members of a container ------------------------------------------------------------------------------
+
+
+def read_part(archive: zipfile.ZipFile, member: str, what: str) -> bytes:
+    """A small member, whole. What really comes out is counted, not what the header claims."""
+    with archive.open(member) as f:
+        data = f.read(MAX_PART + 1)
+    if len(data) > MAX_PART:
+        refuse_workbook(what, f"文件内的 {member} 过大", "请重新导出", "delivery.too_large")
+    return data
+
+
+def read_chunks(archive: zipfile.ZipFile, member: str, limit: int, what: str) -> Generator[bytes]:
+    """A large member in pieces, its check sum compared at the end; so a reader that follows finds what was seen here."""
+    size = 0
+    with archive.open(member) as f:
+        while data := f.read(_CHUNK):
+            size += len(data)
+            if size > limit:
+                refuse_workbook(what, f"文件内的 {member} 过大", "请拆分或改用 CSV", "delivery.too_large")
+            yield data
+
+
+# --- python-calamine -------------------------------------------------------------------------------------
+
+
+def list_sheets(workbook: Any) -> tuple[SheetName, ...]:
+    """The worksheets that calamine sees."""
+    import python_calamine as calamine
+
+    return tuple(
+        SheetName(m.name, m.visible == calamine.SheetVisibleEnum.Visible)
+        for m in workbook.sheets_metadata
+        if m.typ == calamine.SheetTypeEnum.WorkSheet
+    )
+
+
+def load_calamine(path: Path, suffix: str, what: str) -> Any:
+    """The workbook, opened by calamine. It goes by the name where there is one, so a misnamed file is given as bytes."""
+    import python_calamine as calamine
+
     try:
-        with zipfile.ZipFile(path) as archive:
-            member, recalculates = _locate(archive, sheet)
-            if member is None:
-                return SheetFacts(frozenset(), frozenset())
-            with archive.open(member) as f:
-                data = f.read(MAX_SHEET + 1)  # counts what really comes out, not what the header claims
-    except (zipfile.BadZipFile, OSError, EOFError, KeyError, ValueError, RuntimeError, NotImplementedError):
-        refuse_workbook(what, "文件已损坏，无法读取", "请重新导出完整的文件", "delivery.half_a_file")
-    except Exception as exc:
-        import zlib
-        from xml.etree.ElementTree import ParseError
-
-        from defusedxml.common import DefusedXmlException  # type: ignore[import-untyped]
-
-        if not isinstance(exc, (zlib.error, ParseError, DefusedXmlException)):
-            raise
-        refuse_workbook(what, "文件已损坏，无法读取", "请重新导出完整的文件", "delivery.half_a_file")
-    if len(data) > MAX_SHEET:
-        refuse_workbook(what, f"工作表“{sheet}”过大", "请拆分或改用 CSV", "delivery.too_large")
-    columns = {m for m, _ in _CELL.findall(data)}
-    rows = max((int(r) for r in _ROW.findall(data)), default=0)
-    rows = max(rows, max((int(r) for _, r in _CELL.findall(data)), default=0)) if rows * 3 < len(columns) else rows
-    width = max((_column_number(c) for c in columns), default=0) + 1
-    if rows * width > MAX_CELLS:
-        refuse_workbook(
-            what,
-            f"工作表“{sheet}”声称有 {rows} 行 × {width} 列，超出允许的 {MAX_CELLS} 个单元格",
-            "请删去表格之外的内容，或改用 CSV",
-            "delivery.too_large",
-        )
-    errors = frozenset(map(_position, _ERROR.findall(data))) if b't="e"' in data else frozenset()
-    return SheetFacts(errors, _find_uncalculated(data, recalculates))
+        if path.suffix.lower() == suffix:
+            return calamine.CalamineWorkbook.from_path(str(path))
+        with path.open("rb") as f:
+            return calamine.CalamineWorkbook.from_filelike(f)
+    except calamine.PasswordError:
+        refuse_encrypted(what)
+    except (calamine.CalamineError, OSError, ValueError):
+        refuse_damaged(what)
+    except BaseException as panic:
+        _refuse_panic(panic, what)
 
 
-def _find_uncalculated(data: bytes, recalculates: bool) -> frozenset[tuple[int, int]]:
-    """Formula cells whose stored value is none: absent, or the 0 of a writer that leaves calculating to Excel."""
-    if not re.search(rb"<(?:\w+:)?f[\s/>]", data):
-        return frozenset()
-    found = set()
-    for attributes, value in _FORMULA.findall(data):
-        if (not value or (recalculates and value == b"0")) and (m := _REFERENCE.search(attributes)):
-            found.add(_position(m.groups()))
-    return frozenset(found)
+def load_sheet(workbook: Any, name: str, facts: SheetFacts, what: str) -> OpenSheet:
+    """One sheet, parsed by calamine; its rows become Python values as they are asked for."""
+    import python_calamine as calamine
+
+    try:
+        sheet = workbook.get_sheet_by_name(name)
+        merged = facts.merged if facts.merged is not None else tuple(sheet.merged_cell_ranges or ())
+    except (calamine.CalamineError, OSError, ValueError):
+        refuse_workbook(what, f"工作表“{name}”已损坏，无法读取", "请重新导出完整的文件", "delivery.half_a_file")
+    except BaseException as panic:
+        _refuse_panic(panic, what)
+    return OpenSheet(name, facts, merged, _pad_left(sheet))
 
 
-def _locate(archive: zipfile.ZipFile, sheet: str) -> tuple[str | None, bool]:
-    """(the archive member of a sheet, whether the workbook asks to be calculated when it is opened)."""
-    from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
-
-    names = {n.lower(): n for n in archive.namelist()}
-    workbook = next(n for low, n in names.items() if low.endswith("workbook.xml"))
-    folder = workbook.rpartition("/")[0]
-    root = fromstring(archive.read(workbook))
-    relations = names.get(f"{folder}/_rels/workbook.xml.rels".lower().lstrip("/"))
-    targets = {}
-    if relations:
-        targets = {r.get("Id"): r.get("Target", "") for r in fromstring(archive.read(relations))}
-    recalculates = False
-    member = None
-    for element in root.iter():
-        tag = element.tag.rpartition("}")[2]
-        if tag == "calcPr":
-            recalculates = element.get("fullCalcOnLoad") in ("1", "true")
-        elif tag == "sheet" and element.get("name") == sheet:
-            relation = next((v for k, v in element.attrib.items() if k.endswith("}id")), None)
-            target = targets.get(relation, "")
-            full = target.lstrip("/") if target.startswith("/") else f"{folder}/{target}".lstrip("/")
-            member = names.get(full.lower())
-    return member, recalculates
+def _pad_left(sheet: Any) -> Iterator[list[Any]]:
+    """The rows from the first column of the sheet on: calamine begins with the first one that has a value."""
+    if sheet.start is None:
+        return iter(())
+    left = [""] * sheet.start[1]
+    rows: Iterator[list[Any]] = sheet.iter_rows()
+    return (left + row for row in rows) if left else rows
 
 
-def _column_number(letters: bytes) -> int:
-    number = 0
-    for byte in letters:
-        number = number * 26 + byte - 64
-    return number - 1
-
-
-def _position(reference: tuple[bytes, ...]) -> tuple[int, int]:
-    return int(reference[1]) - 1, _column_number(reference[0])
+def _refuse_panic(panic: BaseException, what: str) -> NoReturn:
+    """A panic of the Rust reader is no Exception; anything else of that kind is not ours to keep."""
+    if type(panic).__name__ != "PanicException":
+        raise panic
+    refuse_damaged(what)

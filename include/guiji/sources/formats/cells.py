@@ -1,0 +1,123 @@
+"""Typed cells of a spreadsheet as text, exactly once; what the spreadsheet has destroyed is named.
+
+A number in a text or identifier column has lost its digits beyond fifteen (精度已丢失, F-19) or its leading zeros
+(前导零丢失); a code that was turned into a date is gone. Such a cell has no text, only the rule it breaks.
+``cell_text`` says what holds for one cell; ``column_text`` says the same of a whole column, many times faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+from guiji.sources.formats.tokenizer import find_flaw
+from guiji.structure import LEADING_ZERO_LOST, PRECISION_LOST, TURNED_INTO_DATE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from guiji.catalog.models import FieldSpec
+
+#: a spreadsheet keeps fifteen digits
+LOST_FROM = 1e15
+_MIDNIGHT = time(0)
+
+
+def cell_text(value: object, field: FieldSpec | None) -> tuple[str | None, str | None]:
+    """(a cell's text, the rule it breaks): exactly what the cell says, None for an empty or destroyed one."""
+    if isinstance(value, str):
+        flaw = find_flaw([value]) if value else None
+        return (None, flaw) if flaw else (value or None, None)
+    if isinstance(value, bool):
+        return ("true" if value else "false"), None
+    if isinstance(value, int | float):
+        return _number_text(value, field)
+    if isinstance(value, datetime | date | time | timedelta):
+        if field is not None and (field.codes or field.identifier):
+            return None, TURNED_INTO_DATE
+        if isinstance(value, datetime):
+            whole = value.time() == _MIDNIGHT and (field is None or field.type != "timestamp")
+            return (value.date().isoformat() if whole else value.isoformat(sep=" ")), None
+        return (str(value) if isinstance(value, timedelta) else value.isoformat()), None
+    return (None if value is None else str(value)), None
+
+
+def title_text(value: object) -> str:
+    """A cell of a title, header or total line; a destroyed one is blank."""
+    return cell_text(value, None)[0] or ""
+
+
+def is_blank(value: object) -> bool:
+    """True for a cell without a value, or with blanks only."""
+    return value == "" or (isinstance(value, str) and not value.strip())
+
+
+def column_text(values: Sequence[Any], field: FieldSpec | None) -> tuple[pa.Array, dict[int, str]]:
+    """``cell_text`` of every cell of a column: (their texts, row -> the rule it breaks)."""
+    import pyarrow as pa
+
+    kinds = set(map(type, values))
+    fast: pa.Array | None = None
+    if kinds == {str}:
+        fast = _strings(values)
+    elif kinds == {float}:
+        fast = _numbers(values, field)
+    elif kinds == {bool}:
+        fast = pa.array(["true" if v else "false" for v in values], pa.string())
+    elif kinds == {date} and not (field is not None and (field.codes or field.identifier)):
+        fast = pa.array(values, pa.date32()).cast(pa.string())
+    if fast is not None:
+        return fast, {}
+    pairs = list(map(cell_text, values, repeat(field)))
+    return pa.array([text for text, _ in pairs], pa.string()), {i: wrong for i, (_, wrong) in enumerate(pairs) if wrong}
+
+
+def _strings(values: Sequence[str]) -> pa.Array | None:
+    """A column of nothing but sound texts; None where one of them is flawed."""
+    import pyarrow as pa
+
+    if find_flaw(list(values)):
+        return None
+    return pa.array([v or None for v in values] if "" in values else values, pa.string())
+
+
+def _numbers(values: Sequence[float], field: FieldSpec | None) -> pa.Array | None:
+    """A column of nothing but numbers that lost nothing; None where a cell needs a closer look."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if field is not None and field.type == "float64":
+        return pa.array(list(map(repr, values)), pa.string())
+    if field is not None and field.codes and field.length:
+        return None
+    numbers = np.array(values, np.float64)
+    if not bool((np.abs(numbers) < LOST_FROM).all()):  # false for NaN and infinity too
+        return None
+    whole = numbers.astype(np.int64)
+    if bool((whole == numbers).all()):
+        return pa.array(whole).cast(pa.string())
+    # the shortest text that says the same number; where it needs more than fifteen digits, the rest is noise
+    texts = pa.array(numbers).cast(pa.string())
+    noisy = pc.or_(pc.greater(pc.binary_length(texts), 15), pc.match_substring(texts, "e"))
+    if not pc.any(noisy).as_py():
+        return texts
+    rounded = [f"{v:.15g}" for v in numbers[noisy.to_numpy(zero_copy_only=False)].tolist()]
+    return (
+        None if any("e" in t for t in rounded) else pc.replace_with_mask(texts, noisy, pa.array(rounded, pa.string()))
+    )
+
+
+def _number_text(value: int | float, field: FieldSpec | None) -> tuple[str | None, str | None]:
+    if field is not None and field.type == "float64":
+        return repr(value), None
+    if abs(value) >= LOST_FROM:
+        return (None, PRECISION_LOST) if field is not None else (repr(value), None)
+    # fifteen digits are what a spreadsheet shows and keeps; the rest is binary noise
+    text = str(int(value)) if value == int(value) else format(Decimal(f"{value:.15g}"), "f")
+    if field is not None and field.codes and field.length and len(text) < field.length:
+        return None, LEADING_ZERO_LOST
+    return text, None

@@ -1,0 +1,234 @@
+"""xls (Excel 97 and 95): the records of the workbook stream ([MS-XLS]) are looked through before calamine builds sheets.
+
+Calamine builds all sheets when it opens the file, so all are looked through. A formula's result is stored beside it,
+also by programs that never calculate: they store 0 or nothing. Excel says that it calculated by the record RECALCID.
+Without it a 0 is doubtful and its row is set aside; where no formula of the sheet has another result, the sheet was
+never calculated. A 0 that another program wrote into a workbook which Excel had calculated before can't be told from
+a calculated one.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from guiji.sources.formats import workbook as limits
+from guiji.sources.formats.compound_file import Damaged, read_streams
+from guiji.sources.formats.workbook import (
+    Cell,
+    OpenSheet,
+    SheetFacts,
+    SheetName,
+    judge_zeros,
+    list_sheets,
+    load_calamine,
+    load_sheet,
+    refuse_damaged,
+    refuse_encrypted,
+    refuse_size,
+    refuse_text,
+    refuse_workbook,
+)
+
+MAX_FILE = 200 << 20
+_BOF, _EOF, _CONTINUE, _FILEPASS, _BOUNDSHEET, _SST, _RECALCID, _UNCALCED = (
+    0x809,
+    0x0A,
+    0x3C,
+    0x2F,
+    0x85,
+    0xFC,
+    0x1C1,
+    0x5E,
+)
+_DIMENSIONS, _FORMULA, _STRING, _MULRK, _LABELSST, _BOOLERR = 0x200, 0x06, 0x207, 0xBD, 0xFD, 0x205
+#: records that calamine takes as one cell: NUMBER, LABEL, BOOLERR, RK, LABELSST, FORMULA
+_CELLS = {0x203, 0x204, _BOOLERR, 0x27E, _LABELSST, _FORMULA}
+#: cells that calamine passes over, though they hold a value: RSTRING, and numbers of Excel 2 to 4
+_UNREAD = {0xD6, 0x02, 0x03, 0x04, 0x05, 0x07, 0x7E}
+
+
+@dataclass
+class _Seen:
+    rows: int = 0
+    width: int = 0
+    text: int = 0
+    errors: set[Cell] = field(default_factory=set)
+    zeros: set[Cell] = field(default_factory=set)  # formulas with the result 0 or the empty text
+    results: bool = False  # a formula has another result than none
+    pending: bool = False  # the sheet says that it was saved without calculating
+
+
+@dataclass(frozen=True)
+class _Xls:
+    what: str
+    reader: Any
+    facts: dict[str, SheetFacts]
+    sheets: tuple[SheetName, ...]
+    kind: str = "xls"
+
+    def open_sheet(self, name: str) -> OpenSheet:
+        return load_sheet(self.reader, name, self.facts[name], self.what)
+
+
+def open_xls(path: Path, what: str) -> _Xls:
+    """The workbook. Raises DeliveryRefused for an encrypted one, for a compound file that is no workbook, and beyond
+    the limits."""
+    if path.stat().st_size > MAX_FILE:
+        refuse_workbook(what, f"超过 {MAX_FILE >> 20} MB", "请拆分或改用 CSV", "delivery.too_large")
+    try:
+        streams = read_streams(path.read_bytes())
+        if "EncryptedPackage" in streams or "EncryptionInfo" in streams:
+            refuse_encrypted(what)
+        stream = streams.get("Workbook", streams.get("Book"))
+        if stream is None:
+            refuse_workbook(what, "不是电子表格（可能是 Word 等其他文件）", "请另存为 xlsx")
+        del streams
+        seen, calculated = _inspect(stream, what)
+    except (Damaged, struct.error, IndexError):
+        refuse_damaged(what)
+    total = sum(s.rows * s.width for s in seen)
+    if total > limits.MAX_CELLS:
+        widest = max(seen, key=lambda s: s.rows * s.width)
+        refuse_size(what, str(seen.index(widest) + 1), widest.rows, widest.width)
+    del stream
+    reader = load_calamine(path, ".xls", what)
+    # by position: both follow the records of the file, and names would have to be decoded twice
+    if len(reader.sheets_metadata) != len(seen):
+        refuse_damaged(what)
+    facts = {m.name: _make_facts(s, calculated) for m, s in zip(reader.sheets_metadata, seen, strict=True)}
+    return _Xls(what, reader, facts, list_sheets(reader))
+
+
+def _make_facts(seen: _Seen, calculated: bool) -> SheetFacts:
+    uncalculated, doubtful = judge_zeros(seen.zeros, seen.results, calculated)
+    if seen.pending:
+        uncalculated = frozenset(seen.zeros)
+    return SheetFacts(seen.rows * seen.width, frozenset(seen.errors), uncalculated, doubtful)
+
+
+def _records(stream: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
+    """(type, offset of the content, its length) from ``start`` to the first end-of-part record."""
+    unpack, at, end = struct.Struct("<HH").unpack_from, start, len(stream)
+    while at + 4 <= end:
+        kind, length = unpack(stream, at)
+        at += 4
+        if at + length > end:
+            raise Damaged("a record is cut off")
+        yield kind, at, length
+        if kind == _EOF:
+            return
+        at += length
+    raise Damaged("no end record")
+
+
+def _inspect(stream: bytes, what: str) -> tuple[list[_Seen], bool]:
+    positions: list[int] = []
+    calculated = False
+    strings: list[tuple[int, int]] = []
+    in_strings = False
+    for kind, at, length in _records(stream):
+        if kind == _FILEPASS:
+            refuse_encrypted(what)
+        elif kind == _BOUNDSHEET:
+            positions.append(struct.unpack_from("<I", stream, at)[0])
+        elif kind == _RECALCID:
+            calculated = any(stream[at + 4 : at + length])
+        if kind == _SST or (kind == _CONTINUE and in_strings):
+            strings.append((at, length))
+        in_strings = kind == _SST or (kind == _CONTINUE and in_strings)
+    lengths = _string_lengths(stream, strings) if strings else []
+    return [_inspect_sheet(stream, start, lengths, what) for start in positions], calculated
+
+
+def _inspect_sheet(stream: bytes, start: int, lengths: list[int], what: str) -> _Seen:
+    seen = _Seen()
+    place = struct.Struct("<HH").unpack_from
+    for kind, at, length in _records(stream, start):
+        if kind in _CELLS or kind == _MULRK:
+            row, column = place(stream, at)
+            last = place(stream, at + length - 4)[1] if kind == _MULRK else column
+            seen.rows, seen.width = max(seen.rows, row + 1), max(seen.width, last + 1)
+            if kind == _LABELSST:
+                index = struct.unpack_from("<I", stream, at + 6)[0]
+                seen.text += lengths[index] if index < len(lengths) else 0
+            elif kind == _BOOLERR and stream[at + 7]:
+                seen.errors.add((row, column))
+            elif kind == _FORMULA:
+                _see_formula(seen, stream, at, (row, column))
+        elif kind in (_STRING, 0x204):
+            seen.text += length
+        elif kind == _UNCALCED:
+            seen.pending = True
+        elif kind == _DIMENSIONS:
+            top, bottom, left, right = struct.unpack_from("<IIHH" if length >= 12 else "<HHHH", stream, at)
+            if bottom > 65536 or right > 256 or (bottom and top >= bottom) or (right and left >= right):
+                raise Damaged("dimensions")
+        elif kind in _UNREAD:
+            refuse_workbook(what, "含有旧版 Excel 的单元格，无法可靠读取", "请在 Excel 中打开并另存为 xlsx")
+    if seen.text > limits.MAX_TEXT:
+        refuse_text(what, "")
+    return seen
+
+
+def _see_formula(seen: _Seen, stream: bytes, at: int, cell: Cell) -> None:
+    result = stream[at + 6 : at + 14]
+    special = result[6:] == b"\xff\xff"
+    if special and result[0] == 2:
+        seen.errors.add(cell)
+    if (special and result[0] == 3) or (not any(result[:7]) and result[7] in (0, 0x80)):
+        seen.zeros.add(cell)
+    else:
+        seen.results = True
+
+
+def _string_lengths(stream: bytes, parts: list[tuple[int, int]]) -> list[int]:
+    """Bytes of each shared string. A string goes on in a CONTINUE record, which repeats its width in a byte of its own."""
+    part = 0
+    at, end = parts[0][0], parts[0][0] + parts[0][1]
+    (count,) = struct.unpack_from("<I", stream, at + 4)
+    if count > sum(n for _, n in parts) // 3 + 1:
+        raise Damaged("more strings than the file can hold")
+    at += 8
+
+    def next_part() -> None:
+        nonlocal part, at, end
+        part += 1
+        if part >= len(parts):
+            raise Damaged("a string is cut off")
+        at, end = parts[part][0], parts[part][0] + parts[part][1]
+
+    lengths = []
+    for _ in range(count):
+        if at >= end:
+            next_part()
+        characters, flags = struct.unpack_from("<HB", stream, at)
+        at += 3
+        runs = extra = 0
+        if flags & 8:
+            (runs,) = struct.unpack_from("<H", stream, at)
+            at += 2
+        if flags & 4:
+            (extra,) = struct.unpack_from("<I", stream, at)
+            at += 4
+        lengths.append(characters * 3)  # at most, as UTF-8
+        wide = flags & 1
+        while characters:
+            here = min(characters, (end - at) >> wide)
+            at += here << wide
+            characters -= here
+            if characters:
+                next_part()
+                wide = stream[at] & 1
+                at += 1
+        skip = runs * 4 + extra
+        while skip:
+            here = min(skip, end - at)
+            at += here
+            skip -= here
+            if skip:
+                next_part()
+    return lengths

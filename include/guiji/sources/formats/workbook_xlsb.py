@@ -1,0 +1,220 @@
+"""xlsb: the binary records of a sheet ([MS-XLSB]) are looked through before calamine builds the sheet.
+
+calamine passes over what it does not know; a cell of such a kind refuses the workbook, for it would read as blank.
+calamine knows no merged ranges here either, so they are taken from the records.
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from guiji.errors import DeliveryRefused
+from guiji.sources.formats import workbook as limits
+from guiji.sources.formats.workbook import (
+    Cell,
+    OpenSheet,
+    SheetFacts,
+    SheetName,
+    judge_zeros,
+    list_sheets,
+    load_calamine,
+    load_sheet,
+    read_chunks,
+    read_part,
+    refuse_damaged,
+    refuse_size,
+    refuse_text,
+    refuse_unreadable,
+    refuse_workbook,
+)
+
+_ROW, _BLANK, _RK, _ERROR, _BOOL, _REAL, _STRING, _SHARED = range(8)
+_FORMULA_STRING, _FORMULA_NUMBER, _FORMULA_BOOL, _FORMULA_ERROR = range(8, 12)
+#: short forms of cells, and rich text in a cell: calamine passes over them
+_UNREAD = {*range(12, 19), 62}
+_SST_ITEM, _END_SHEET_DATA, _BUNDLE, _CALC, _MERGE = 19, 146, 156, 157, 176
+_LONGEST_RECORD = 16 << 20
+
+
+@dataclass
+class _Seen:
+    rows: int = 0
+    width: int = 0
+    text: int = 0
+    errors: set[Cell] = field(default_factory=set)
+    zeros: set[Cell] = field(default_factory=set)
+    results: bool = False  # a formula has another result than 0
+    merged: list[tuple[Cell, Cell]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Xlsb:
+    path: Path
+    what: str
+    reader: Any
+    members: dict[str, str]
+    lengths: list[int]
+    calculated: bool
+    sheets: tuple[SheetName, ...]
+    kind: str = "xlsb"
+
+    def open_sheet(self, name: str) -> OpenSheet:
+        facts = _inspect(self.path, self.members.get(name), name, self.lengths, self.calculated, self.what)
+        return load_sheet(self.reader, name, facts, self.what)
+
+
+def open_xlsb(path: Path, what: str) -> _Xlsb:
+    """The workbook; what calamine reads when it opens one was read here first, under the limits."""
+    members: dict[str, str] = {}
+    lengths: list[int] = []
+    calculated = False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {n.lower(): n for n in archive.namelist()}
+            targets = _read_relations(archive, names, what)
+            for kind, data in _records([read_part(archive, names["xl/workbook.bin"], what)]):
+                if kind == _BUNDLE:
+                    name, relation = _read_bundle(data)
+                    members[name] = names.get(f"xl/{targets.get(relation, '')}".lower(), "")
+                elif kind == _CALC and len(data) >= 26:
+                    calculated = any(data[:4]) and not data[24] & 1  # an engine, and no full calculation asked for
+            if strings := names.get("xl/sharedstrings.bin"):
+                chunks = read_chunks(archive, strings, limits.MAX_STRINGS, what)
+                lengths = [len(data) * 3 // 2 for kind, data in _records(chunks) if kind == _SST_ITEM]
+            if styles := names.get("xl/styles.bin"):
+                read_part(archive, styles, what)
+    except DeliveryRefused:
+        raise
+    except Exception as exc:
+        refuse_unreadable(exc, what)
+    reader = load_calamine(path, ".xlsb", what)
+    return _Xlsb(path, what, reader, members, lengths, calculated, list_sheets(reader))
+
+
+def _inspect(path: Path, member: str | None, sheet: str, lengths: list[int], calculated: bool, what: str) -> SheetFacts:
+    """What the records of a sheet show. Raises DeliveryRefused for a damaged file and beyond the limits."""
+    if not member:
+        refuse_damaged(what)
+    seen = _Seen()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _see_sheet(seen, _records(read_chunks(archive, member, limits.MAX_SHEET, what)), lengths, sheet, what)
+    except DeliveryRefused:
+        raise
+    except Exception as exc:
+        refuse_unreadable(exc, what)
+    if seen.rows * seen.width > limits.MAX_CELLS:
+        refuse_size(what, sheet, seen.rows, seen.width)
+    if seen.text > limits.MAX_TEXT:
+        refuse_text(what, sheet)
+    zeros = judge_zeros(seen.zeros, seen.results, calculated)
+    return SheetFacts(seen.rows * seen.width, frozenset(seen.errors), *zeros, tuple(seen.merged))
+
+
+def _see_sheet(seen: _Seen, records: Iterable[tuple[int, bytes]], lengths: list[int], sheet: str, what: str) -> None:
+    row = 0
+    number = struct.Struct("<I").unpack_from
+    inside = True
+    for kind, data in records:
+        if kind == _MERGE:
+            top, bottom, left, right = struct.unpack_from("<4I", data)
+            seen.merged.append(((top, left), (bottom, right)))
+        elif kind == _END_SHEET_DATA:
+            inside = False
+        elif not inside:
+            continue
+        elif kind == _ROW:
+            (row,) = number(data)
+            if row >= 1 << 20:
+                raise ValueError("a row outside of any sheet")
+        elif kind in _UNREAD:
+            refuse_workbook(what, f"工作表“{sheet}”含有无法可靠读取的单元格", "请在 Excel 中打开并另存为 xlsx")
+        elif _BLANK < kind <= _FORMULA_ERROR:
+            (column,) = number(data)
+            if column >= 1 << 14:
+                raise ValueError("a cell outside of any sheet")
+            seen.rows, seen.width = max(seen.rows, row + 1), max(seen.width, column + 1)
+            if kind in (_ERROR, _FORMULA_ERROR):
+                seen.errors.add((row, column))
+            elif kind == _SHARED:
+                seen.text += lengths[number(data, 8)[0]]
+            elif kind in (_STRING, _FORMULA_STRING):
+                seen.text += len(data)
+            if kind == _FORMULA_NUMBER and struct.unpack_from("<d", data, 8)[0] == 0:
+                seen.zeros.add((row, column))
+            elif kind in (_FORMULA_STRING, _FORMULA_NUMBER, _FORMULA_BOOL):
+                seen.results = True
+
+
+# --- records ---------------------------------------------------------------------------------------------
+
+
+def _records(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """(type, content) of every record. Type and length are written in seven bits per byte, the low ones first."""
+    data = b""
+    at = 0
+    for chunk in chunks:
+        data = data[at:] + chunk
+        at = 0
+        while (found := _read_record(data, at)) is not None:
+            kind, start, length = found
+            yield kind, data[start : start + length]
+            at = start + length
+    if at < len(data):
+        raise ValueError("a record is cut off")
+
+
+def _read_record(data: bytes, at: int) -> tuple[int, int, int] | None:
+    """(type, offset of the content, its length) of the record at ``at``, None while it is not whole."""
+    end = len(data)
+    if at + 1 >= end:
+        return None
+    kind = data[at]
+    at += 1
+    if kind & 0x80:
+        kind = (kind & 0x7F) | (data[at] & 0x7F) << 7
+        at += 1
+    length = shift = 0
+    while True:
+        if at >= end:
+            return None
+        byte = data[at]
+        at += 1
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        if not byte & 0x80 or shift == 28:
+            break
+    if length > _LONGEST_RECORD:
+        raise ValueError("a record is too long")
+    return (kind, at, length) if at + length <= end else None
+
+
+def _read_bundle(data: bytes) -> tuple[str, str]:
+    """(name, relation) of a sheet."""
+    relation, at = _read_text(data, 8)
+    name, _ = _read_text(data, at)
+    return name, relation
+
+
+def _read_text(data: bytes, at: int) -> tuple[str, int]:
+    (length,) = struct.unpack_from("<I", data, at)
+    if length == 0xFFFFFFFF:
+        return "", at + 4
+    stop = at + 4 + 2 * length
+    if stop > len(data):
+        raise ValueError("a text is cut off")
+    return data[at + 4 : stop].decode("utf-16-le"), stop
+
+
+def _read_relations(archive: zipfile.ZipFile, names: dict[str, str], what: str) -> dict[str, str]:
+    from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
+
+    member = names.get("xl/_rels/workbook.bin.rels")
+    if member is None:
+        return {}
+    return {r.get("Id", ""): r.get("Target", "") for r in fromstring(read_part(archive, member, what))}
