@@ -1,0 +1,105 @@
+"""What the first and last lines of an SQL backup say: whose it is, in which encoding, and whether it is whole."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from pathlib import Path
+
+from guiji.errors import DeliveryRefused
+from guiji.sources.formats.encoding import detect_encoding, half_a_file
+
+_POSTGRES = re.compile(rb"^-- PostgreSQL database|^SET standard_conforming_strings|^COPY [^\n]+ FROM stdin;", re.M)
+_MYSQL = re.compile(
+    rb"^-- M(?:ySQL|ariaDB) dump|^/\*M?!\d{5}|phpMyAdmin|Navicat M|HeidiSQL|^(?:CREATE TABLE|INSERT INTO) (?:IF NOT EXISTS )?`",
+    re.M,
+)
+_BEGINNINGS = (
+    (re.compile(rb"^-- PostgreSQL database (?:cluster )?dump\s*$", re.M), b"dump complete"),
+    (re.compile(rb"^-- M(?:ySQL|ariaDB) dump ", re.M), b"-- Dump completed"),
+)
+_CHARSETS = (
+    re.compile(rb"\bSET\s+NAMES\s+'?(\w+)", re.I),
+    re.compile(rb"\bSET\s+client_encoding\s*(?:=|TO)\s*'?(\w+)", re.I),
+)
+_UTF8 = {"utf8", "utf8mb3", "utf8mb4", "unicode", "sql_ascii", "latin1", "binary"}
+_GB18030 = {"gbk", "gb18030", "gb2312", "euc_cn"}
+#: the bytes were written as they lay there: nothing is said about what they mean
+_SILENT = {"sql_ascii", "latin1", "binary"}
+
+
+def find_dialect(head: bytes, declared: str, what: str) -> str:
+    """``postgresql`` or ``mysql``. A backslash means something else in each, so that a guess would change values."""
+    if head.startswith(b"PGDMP"):
+        raise DeliveryRefused(
+            f"{what}：是 pg_dump 的自定义格式，不是文本格式。现有数据继续有效；请用 pg_dump -Fp 重新导出后提供。",
+            rule_id="delivery.structure",
+        )
+    if declared != "auto":
+        return declared
+    first = [begins.search(head[:4096]) for begins, _ in _BEGINNINGS]
+    postgres, mysql = first if any(first) else (_POSTGRES.search(head), _MYSQL.search(head))
+    if bool(postgres) == bool(mysql):
+        raise DeliveryRefused(
+            f"{what}：看不出是哪种数据库的备份。现有数据继续有效；请用 pg_dump 或 mysqldump 的默认设置重新导出，"
+            "或由数据工程师在资源目录中写明 dialect。",
+            rule_id="delivery.structure",
+        )
+    return "postgresql" if postgres else "mysql"
+
+
+def check_end(path: Path, head: bytes, what: str) -> None:
+    """Raises DeliveryRefused when a backup that says where it begins does not say that it is complete."""
+    for begins, ends in _BEGINNINGS:
+        if begins.search(head[:4096]):
+            with path.open("rb") as f:
+                f.seek(max(0, path.stat().st_size - 4096))
+                if ends not in f.read():
+                    raise half_a_file(what)
+
+
+def find_script_encoding(path: Path, head: bytes, declared: str, dialect: str, what: str) -> str:
+    """``utf-8`` or ``gb18030``: what the catalog declares, else what the script says, else what the bytes prove."""
+    m = _CHARSETS[dialect == "postgresql"].search(head)
+    said = m[1].decode().lower() if m else ""
+    if declared != "auto":
+        said = declared
+    elif said in _SILENT or not said:
+        found = detect_encoding(path, "auto", what)
+        if found == "utf-16":
+            raise _refuse(what, "utf-16")
+        return found
+    if said == "utf-8" or said in _UTF8:
+        return "utf-8"
+    if said not in _GB18030:
+        raise _refuse(what, said)
+    # single cells that can't be decoded are found later; text of another encoding that can be, would not be
+    if _is_utf8(path):
+        raise DeliveryRefused(
+            f"{what}：约定或写明的编码是 {said}，实际是 UTF-8，可能被其他软件另存过。现有数据继续有效；请用备份工具重新导出后提供。",
+            rule_id="delivery.encoding",
+        )
+    return "gb18030"
+
+
+def _is_utf8(path: Path) -> bool:
+    """True when the file is UTF-8 to its end with more Chinese than accident explains."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    chinese = 0
+    with path.open("rb") as f:
+        try:
+            while chunk := f.read(1 << 20):
+                text = decoder.decode(chunk)
+                if chinese < 16 and not text.isascii():
+                    chinese += sum("\u4e00" <= c <= "\u9fff" for c in text)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return chinese >= 16
+
+
+def _refuse(what: str, said: str) -> DeliveryRefused:
+    return DeliveryRefused(
+        f"{what}：编码 {said} 不在支持范围内。现有数据继续有效；请以 UTF-8 或 GB18030 编码重新导出后提供。",
+        rule_id="delivery.encoding",
+    )
