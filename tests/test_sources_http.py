@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
+import email.utils
+import gzip
+import json
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
-from delivering import make_resource, open_at, plain_settings, rows_of
+from delivering import open_at, plain_settings, rows_of
+from interfaces import as_rows, connect, fails, interface, paging, records
 
-from guiji.catalog.models import Resource
-from guiji.connections import Connection
-from guiji.errors import DeliveryRefused, GuijiError, SourceRefused, SourceUnavailable
+from guiji.errors import DeliveryRefused, SourceRefused, SourceUnavailable
 from guiji.settings import Settings
-from guiji.sources import http, probe
+from guiji.sources import probe
+from guiji.sources.http_client import read_retry_after
+from guiji.sources.http_pages import find_next_link
 
 
 @pytest.fixture
@@ -27,47 +31,20 @@ def _connected(http_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     connect(http_server, monkeypatch)
 
 
-def connect(server: Any, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    values = {f.name: getattr(server, f.name) for f in dataclasses.fields(Connection)} | {"conn_id": "api"} | changes
-    values["extra"] = {"timeout": 1, "attempts": 3} | changes.get("extra", {})
-    monkeypatch.setenv("AIRFLOW_CONN_API", Connection(**values).to_json())
-
-
-def interface(style: str = "page", *, total: bool = True, size: int = 2, **more: Any) -> Resource:
-    source = {
-        "kind": "http", "connection": "api", "path": "/things", "records": "data.records", "code": "code", "ok": ["0"],
-        "message": "message", "token_header": "X-Token",
-        "paging": {"style": style, "parameter": style, "size": size, "next": "data.next"},
-    }  # fmt: skip
-    if total:
-        source["total"] = "data.total"
-    fields = more.pop("fields", ["id", "name"])
-    return make_resource(source | more.pop("source", {}), fields, **more)
-
-
-def records(count: int) -> list[dict[str, Any]]:
-    return [{"id": f"{i:03d}", "name": f"人{i}"} for i in range(count)]
-
-
-def fails(
-    server: Any, place: Settings, tmp_path: Path, kind: type[GuijiError], resource: Resource | None = None
-) -> GuijiError:
-    with pytest.raises(kind) as caught:
-        rows_of(open_at(resource or interface(), place, tmp_path))
-    assert type(caught.value) is kind
-    return caught.value
-
-
-@pytest.mark.parametrize("style", ["page", "offset", "cursor", "none"])
+@pytest.mark.parametrize(
+    "style", ["page", "offset", "offset without overlap", "cursor", "link", "link in body", "none"]
+)
 @pytest.mark.parametrize("total", [True, False])
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
 def test_pages_at_0_1_n_and_n_plus_1(
     http_server: Any, place: Settings, tmp_path: Path, style: str, total: bool, count: int
 ) -> None:
     http_server.data["/things"] = records(count)
+    http_server.linked.update({"/things"} if style.startswith("link") else ())
     delivery = open_at(interface(style, total=total), place, tmp_path)
     assert delivery.columns == ("id", "name")
-    assert rows_of(delivery) == [(f"{i:03d}", f"人{i}") for i in range(count)]
+    assert rows_of(delivery) == as_rows(records(count))
+    assert delivery.report.declared_rows == (count if total else None)
 
 
 def test_rows_carry_page_and_position(http_server: Any, place: Settings, tmp_path: Path) -> None:
@@ -80,23 +57,14 @@ def test_rows_carry_page_and_position(http_server: Any, place: Settings, tmp_pat
     ]
 
 
-def test_a_server_that_caps_the_page_size_loses_nothing(http_server: Any, place: Settings, tmp_path: Path) -> None:
-    everything = records(7)
-    http_server.data["/things"] = everything
-    source = {"paging": {"style": "offset", "parameter": "offset", "size": 500, "size_parameter": "ignored"}}
-
-    resource = interface(total=False, source=source)
-    original = http._ask
-
-    def capped(reading: Any, parameters: dict[str, str]) -> Any:
-        page = original(reading, {**parameters, "size": "3"})
-        return page
-
-    http._ask = capped  # the server of the demo knows no cap of its own
-    try:
-        assert len(rows_of(open_at(resource, place, tmp_path))) == 7
-    finally:
-        http._ask = original
+@pytest.mark.parametrize("style", ["page", "offset", "cursor", "link"])
+def test_a_server_that_caps_the_page_size_loses_nothing(
+    http_server: Any, place: Settings, tmp_path: Path, style: str
+) -> None:
+    http_server.data["/things"] = records(7)
+    http_server.caps["/things"] = 3
+    http_server.linked.update({"/things"} if style == "link" else ())
+    assert rows_of(open_at(interface(style, total=False, size=500), place, tmp_path)) == as_rows(records(7))
 
 
 # --- F-47 ---------------------------------------------------------------------------------------------
@@ -161,12 +129,9 @@ def test_too_many_pages_are_refused(http_server: Any, place: Settings, tmp_path:
     assert error.rule_id == "delivery.paging"  # type: ignore[attr-defined]
 
 
-def test_an_answer_beyond_the_cap_is_refused(
-    http_server: Any, place: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    http_server.data["/things"] = records(5)
-    monkeypatch.setattr(http, "MAX_BODY", 50)
-    error = fails(http_server, place, tmp_path, DeliveryRefused)
+def test_an_answer_beyond_the_cap_is_refused(http_server: Any, place: Settings, tmp_path: Path) -> None:
+    http_server.data["/things"] = [{"id": "x" * (1 << 20), "name": ""}]
+    error = fails(http_server, place, tmp_path, DeliveryRefused, interface(source={"max_page_mb": 1}))
     assert error.rule_id == "delivery.too_large"  # type: ignore[attr-defined]
 
 
@@ -233,3 +198,307 @@ def test_windows_and_watermarks_become_parameters(http_server: Any, place: Setti
     rows_of(again)
     assert "since=2026-10-02T07%3A59%3A00%2B08%3A00" in http_server.requests[-1]
     assert again.report.cursor_max == "2026-10-02 08:00:00"
+
+
+# --- changes meanwhile --------------------------------------------------------------------------------
+
+
+def changing(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> Any:
+    """Records that are ``after`` from the second question on."""
+    asked: list[int] = []
+
+    def answer(query: Any) -> list[dict[str, Any]]:
+        asked.append(1)
+        return before if len(asked) == 1 else after
+
+    return answer
+
+
+INSERTED = [{"id": "new", "name": "新"}, *records(5)]
+DELETED = records(5)[1:]
+BALANCED = [*records(5)[1:], {"id": "new", "name": "新"}]
+
+
+@pytest.mark.parametrize("style", ["page", "offset", "offset without overlap"])
+@pytest.mark.parametrize("after", [INSERTED, DELETED], ids=["inserted", "deleted"])
+def test_f47_a_total_shows_rows_inserted_or_deleted_between_pages(
+    http_server: Any, place: Settings, tmp_path: Path, style: str, after: list[dict[str, Any]]
+) -> None:
+    http_server.data["/things"] = changing(records(5), after)
+    assert "changed while it was read" in str(fails(http_server, place, tmp_path, SourceUnavailable, interface(style)))
+
+
+@pytest.mark.parametrize("total", [True, False])
+@pytest.mark.parametrize("after", [INSERTED, DELETED, BALANCED], ids=["inserted", "deleted", "both"])
+def test_f47_overlapping_pages_show_changes_that_a_total_may_not(
+    http_server: Any, place: Settings, tmp_path: Path, total: bool, after: list[dict[str, Any]]
+) -> None:
+    http_server.data["/things"] = changing(records(5), after)
+    resource = interface("offset", total=total, size=3)
+    assert "changed while it was read" in str(fails(http_server, place, tmp_path, SourceUnavailable, resource))
+
+
+def test_f47_page_numbers_without_a_total_are_said_to_be_blind(
+    http_server: Any, place: Settings, tmp_path: Path
+) -> None:
+    def notes(after: list[dict[str, Any]], **more: Any) -> list[str]:
+        http_server.data["/things"] = changing(records(5), after)
+        delivery = open_at(interface(**more), place, tmp_path)
+        rows_of(delivery)
+        return delivery.report.notes
+
+    blind = "接口 /things：按页码分页且没有总条数，读取期间源数据的增删无法发现；建议接口提供总条数或改用游标分页"
+    twice = "接口 /things：有 1 条记录在相邻两页中重复出现，读取期间源数据可能有增删，建议核对总数"
+    assert notes(records(5), total=False) == [blind]
+    assert notes(INSERTED, total=False) == [twice, blind]
+    assert notes(records(5), total=True) == []
+    assert notes(records(5), total=False, size=500) == []
+    assert notes(records(5), total=False, style="offset") == []
+
+
+@pytest.mark.parametrize("style", ["cursor", "link"])
+def test_f47_a_way_that_leads_back_is_refused(http_server: Any, place: Settings, tmp_path: Path, style: str) -> None:
+    http_server.linked.add("/things")
+    http_server.answers["/things"] = lambda query: {
+        "code": "0",
+        "data": {"records": [], "next": {"a": "b"}.get(query.get("cursor", ""), "a")},
+    }
+    source = {"paging": {**paging(style), "next": "data.next"}}
+    if style == "link":
+        http_server.answers["/things"] = lambda query: {
+            "code": "0",
+            "data": {"records": [], "next": "?cursor=" + {"a": "b"}.get(query.get("cursor", ""), "a")},
+        }
+    error = fails(http_server, place, tmp_path, DeliveryRefused, interface(total=False, source=source))
+    assert error.rule_id == "delivery.paging"  # type: ignore[attr-defined]
+    assert len(http_server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://192.0.2.1/things?page=2",
+        "//192.0.2.1/things",
+        "https://127.0.0.1/things",
+        "http://127.0.0.1:1/things",
+        "http://u:p@127.0.0.1/things",
+        "ftp://127.0.0.1/things",
+        "file:///etc/passwd",
+        "http://[::1",
+        "http://127.0.0.1\\@192.0.2.1/",
+    ],
+)
+@pytest.mark.parametrize("place_of_link", ["header", "body"])
+def test_f47_a_link_to_another_server_is_never_followed(
+    http_server: Any, place: Settings, tmp_path: Path, target: str, place_of_link: str
+) -> None:
+    body = json.dumps({"code": "0", "data": {"records": records(2), "next_url": target}}).encode()
+    http_server.raw["/things"] = (200, {"Link": f"<{target}>; rel=next"}, body)
+    resource = interface("link" if place_of_link == "header" else "link in body", total=False)
+    error = fails(http_server, place, tmp_path, DeliveryRefused, resource)
+    assert error.rule_id == "delivery.paging"  # type: ignore[attr-defined]
+    assert len(http_server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "target"),
+    [
+        ('<https://a/?p=2>; rel="next"', "https://a/?p=2"),
+        ("<https://a/?p=2>;rel=next", "https://a/?p=2"),
+        ('</x?a=1,2>; rel="prev", </x?a=3,4>; title="a, \\"b\\"; rel=x"; REL="last Next"', "/x?a=3,4"),
+        ('<a>; rel="prev"; rel="next"', None),
+        ('<a>; rel="nextpage"', None),
+        ('<a>; anchor="#x"; rel="next"', None),
+        ('<a>; rel="next', None),
+        ("a; rel=next", None),
+        ("", None),
+    ],
+)
+def test_next_links_are_read_as_rfc_8288_has_them(header: str, target: str | None) -> None:
+    assert find_next_link(header) == target
+
+
+# --- forms of answers ---------------------------------------------------------------------------------
+
+
+def test_post_sends_a_body_and_pages_in_it(http_server: Any, place: Settings, tmp_path: Path) -> None:
+    http_server.data["/things"] = records(3)
+    source = {"method": "post", "body": {"query": {"from": "{window_start}", "n": 1}}, "parameters": {"v": "2"}}
+    assert rows_of(open_at(interface(source=source), place, tmp_path)) == as_rows(records(3))
+    query = {"query": {"from": "2026-10-01T00:00:00+08:00", "n": 1}}
+    assert [(r.method, r.query, json.loads(r.body)) for r in http_server.received] == [
+        ("POST", (("v", "2"),), {**query, "page": page, "size": 2}) for page in (1, 2)
+    ]
+
+
+def test_post_can_page_in_the_query_or_deep_in_the_body(http_server: Any, place: Settings, tmp_path: Path) -> None:
+    http_server.answers["/things"] = lambda _: {"code": "0", "data": {"records": records(1), "total": 1}}
+    source = {"method": "post", "paging": {**paging("page"), "place": "query"}}
+    rows_of(open_at(interface(source=source), place, tmp_path))
+    source = {"method": "post", "paging": {**paging("page"), "parameter": "p.no", "size_parameter": "p.rows"}}
+    rows_of(open_at(interface(source={**source, "body": {"p": {"sort": "id"}}}), place, tmp_path))
+    assert [(r.query, json.loads(r.body)) for r in http_server.received] == [
+        ((("page", "1"), ("size", "2")), {}),
+        ((), {"p": {"sort": "id", "no": 1, "rows": 2}}),
+    ]
+
+
+@pytest.mark.parametrize("declared", ["auto", "gb18030"])
+def test_f37_answers_in_gbk_are_read(http_server: Any, place: Settings, tmp_path: Path, declared: str) -> None:
+    expected = [{"id": "1", "name": "张三丰"}, {"id": "2", "name": "䶮𠮷"}]
+    http_server.data["/things"] = expected
+    http_server.encodings["/things"] = "gb18030"
+    assert rows_of(open_at(interface(source={"encoding": declared}), place, tmp_path)) == as_rows(expected)
+
+
+def test_f37_one_word_that_is_utf8_by_accident_is_what_the_server_says_it_is(
+    http_server: Any, place: Settings, tmp_path: Path
+) -> None:
+    body = json.dumps({"code": "0", "data": {"records": [{"id": "1", "name": "猫"}], "total": 1}}, ensure_ascii=False)
+    http_server.raw["/things"] = (200, {"Content-Type": "application/json; charset=GBK"}, body.encode("gbk"))
+    assert rows_of(open_at(interface(), place, tmp_path)) == [("1", "猫")]
+    http_server.raw["/things"] = (200, {}, body.encode("gbk"))
+    assert rows_of(open_at(interface(source={"encoding": "gb18030"}), place, tmp_path)) == [("1", "猫")]
+
+
+def test_f37_utf8_with_a_damaged_character_costs_that_record_only(
+    http_server: Any, place: Settings, tmp_path: Path
+) -> None:
+    body = json.dumps({"code": "0", "data": {"records": records(9), "total": 9}}, ensure_ascii=False).encode()
+    damaged = body.replace("人4".encode(), "人".encode()[:2] + b"4")
+    http_server.raw["/things"] = (200, {}, damaged)
+    rows = [r for b in open_at(interface(), place, tmp_path).batches for r in b.to_pylist()]
+    assert [(r["id"], r["name"]) for r in rows if r["_broken"] is None] == [
+        r for r in as_rows(records(9)) if r[0] != "004"
+    ]
+    assert [(r["id"], r["_broken"]) for r in rows if r["_broken"]] == [("004", "structure.garbled")]
+
+
+@pytest.mark.parametrize("declared", ["utf-8", "gb18030"])
+def test_f37_answers_in_another_encoding_than_declared_are_refused(
+    http_server: Any, place: Settings, tmp_path: Path, declared: str
+) -> None:
+    http_server.data["/things"] = records(30)
+    http_server.encodings["/things"] = "gb18030" if declared == "utf-8" else "utf-8"
+    resource = interface(size=50, source={"encoding": declared})
+    error = fails(http_server, place, tmp_path, DeliveryRefused, resource)
+    assert error.rule_id == "delivery.encoding"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"code": "0"},
+        {"code": "0", "data": {"rows": []}},
+        {"code": "0", "data": {"records": {"id": "1"}}},
+        {"code": "0", "data": {"records": records(1)}},
+        {"code": "0", "data": {"records": records(1), "total": "viele"}},
+        {"code": "0", "data": [1]},
+        [],
+    ],
+    ids=["no data", "no records", "an object", "no total", "no number", "no object", "a list"],
+)
+def test_f11_an_answer_of_another_shape_is_no_empty_delivery(
+    http_server: Any, place: Settings, tmp_path: Path, answer: object
+) -> None:
+    http_server.answers["/things"] = lambda _: answer
+    fails(http_server, place, tmp_path, SourceUnavailable if answer == [] else DeliveryRefused)
+
+
+def test_f47_a_page_without_records_in_the_middle_is_no_end(http_server: Any, place: Settings, tmp_path: Path) -> None:
+    http_server.answers["/things"] = lambda query: (
+        {"code": "0", "data": {"records": records(2)}} if query["page"] == "1" else {"code": "0", "data": {}}
+    )
+    fails(http_server, place, tmp_path, DeliveryRefused, interface(total=False))
+
+
+@pytest.mark.parametrize("kind", ["small_length", "dribble"])
+def test_f47_a_body_of_another_length_or_without_end_is_unavailable(
+    http_server: Any, place: Settings, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(http_server, monkeypatch, extra={"page_timeout": 0.5, "attempts": 2, "timeout": 1})
+    http_server.data["/things"] = records(2)
+    http_server.faults.kind, http_server.faults.seconds = kind, 0.1
+    before = time.monotonic()
+    assert "2 tries" in str(fails(http_server, place, tmp_path, SourceUnavailable))
+    assert time.monotonic() - before < 4
+
+
+def test_f47_a_packed_body_never_unpacks_beyond_the_cap(http_server: Any, place: Settings, tmp_path: Path) -> None:
+    bomb = gzip.compress(b'{"code": "0", "data": "' + b" " * (50 << 20))
+    http_server.raw["/things"] = (200, {"Content-Encoding": "gzip"}, bomb)
+    tracemalloc.start()
+    try:
+        error = fails(http_server, place, tmp_path, DeliveryRefused, interface(source={"max_page_mb": 1}))
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert error.rule_id == "delivery.too_large"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("packed", [b"", b"\x1f\x8b", b"nothing of the kind", gzip.compress(b"{}") + b"more"])
+def test_f47_a_damaged_packing_is_unavailable(http_server: Any, place: Settings, tmp_path: Path, packed: bytes) -> None:
+    http_server.raw["/things"] = (200, {"Content-Encoding": "gzip"}, packed)
+    fails(http_server, place, tmp_path, SourceUnavailable)
+
+
+def test_f47_answers_beyond_the_cap_of_a_delivery_are_refused(
+    http_server: Any, place: Settings, tmp_path: Path
+) -> None:
+    http_server.data["/things"] = [{"id": f"{i}" * 300_000, "name": ""} for i in range(8)]
+    error = fails(http_server, place, tmp_path, DeliveryRefused, interface(source={"max_mb": 1}))
+    assert error.rule_id == "delivery.too_large"  # type: ignore[attr-defined]
+    assert len(http_server.requests) == 2
+
+
+# --- pace ---------------------------------------------------------------------------------------------
+
+
+def test_f47_retry_after_may_be_a_moment_by_the_servers_clock(
+    http_server: Any, place: Settings, tmp_path: Path
+) -> None:
+    http_server.data["/things"] = records(1)
+    moment = email.utils.formatdate(time.time() + 2, usegmt=True)
+    http_server.faults.kind, http_server.faults.status, http_server.faults.times = "status", 503, 1
+    http_server.faults.retry_after = moment
+    before = time.monotonic()
+    assert rows_of(open_at(interface(), place, tmp_path)) == as_rows(records(1))
+    assert 0.9 <= time.monotonic() - before < 4
+
+
+@pytest.mark.parametrize(
+    ("value", "date", "seconds"),
+    [
+        ("7", None, 7.0),
+        ("Fri, 02 Oct 2026 00:01:00 GMT", "Fri, 02 Oct 2026 00:00:00 GMT", 60.0),
+        ("Fri, 02 Oct 2026 00:00:00 GMT", "Fri, 02 Oct 2026 00:01:00 GMT", 0.0),
+        ("morgen", None, None),
+        ("-5", None, None),
+        ("", None, None),
+        (None, None, None),
+    ],
+)
+def test_retry_after_in_both_its_forms(value: str | None, date: str | None, seconds: float | None) -> None:
+    assert read_retry_after(value, date) == seconds
+
+
+def test_f47_a_server_that_asks_for_an_hour_is_unavailable_at_once(
+    http_server: Any, place: Settings, tmp_path: Path
+) -> None:
+    http_server.data["/things"] = records(1)
+    http_server.faults.kind, http_server.faults.status, http_server.faults.retry_after = "status", 429, 3600
+    assert "asks to wait 3600 s" in str(fails(http_server, place, tmp_path, SourceUnavailable))
+    assert len(http_server.requests) == 1
+
+
+def test_the_departments_rate_is_kept_retries_included(http_server: Any, place: Settings, tmp_path: Path) -> None:
+    moments: list[float] = []
+
+    def answer(query: Any) -> list[dict[str, Any]]:
+        moments.append(time.monotonic())
+        return records(7)
+
+    http_server.data["/things"] = answer
+    assert len(rows_of(open_at(interface(source={"max_per_minute": 300}), place, tmp_path))) == 7
+    assert len(moments) == 4
+    assert moments[-1] - moments[0] >= 0.58

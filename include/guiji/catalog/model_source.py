@@ -238,7 +238,7 @@ class HttpSource(Model):
     """http: an interface that answers JSON"""
     connection: str
     """connection id; its host, port, login and password are used"""
-    path: Annotated[str, StringConstraints(pattern=r"^(/?[^/\\:?#\s][^\\?#\s]*|/)$")]
+    path: Annotated[str, StringConstraints(pattern=r"^(/|(/[^/\\?#\s]+|[^/\\:?#\s]+)(/[^/\\?#\s]+)*/?)$")]
     """path below the connection's host"""
     method: Literal["get", "post"] = "get"
     """post sends ``body`` as JSON"""

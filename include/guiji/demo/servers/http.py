@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from guiji.connections import Connection
 
@@ -27,12 +28,13 @@ class HttpFaults:
     ``kind``: ``status`` (answers ``status``, with ``retry_after`` where set), ``business`` (200 with business code 500),
     ``loop`` (always the first page), ``truncated`` (a gzip body cut in half), ``html`` (200 with a login page),
     ``short`` (the last record of the page is missing), ``stall`` (sleeps ``seconds``), ``cut`` (closes half-way),
-    ``empty`` (200 with an empty body).
+    ``empty`` (200 with an empty body), ``small_length`` (Content-Length says less than there is), ``dribble`` (a byte
+    every ``seconds``, headers first).
     """
 
     kind: str | None = None
     status: int = 500
-    retry_after: int | None = None
+    retry_after: int | str | None = None
     seconds: float = 3600.0
     times: int | None = None
     #: spoils only answers to this page, offset or cursor, as text
@@ -50,21 +52,43 @@ class HttpFaults:
 
 
 @dataclass(frozen=True)
+class Request:
+    """One request as it came; header names in lower case."""
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...]
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
 class HttpServer(Connection):
     """The running interface: ``GET path?page=1&size=500`` (or ``offset``, or ``cursor``) answers
-    ``{"code": "0", "message": "ok", "data": {"records": […], "total": n, "next": …}}``."""
+    ``{"code": "0", "message": "ok", "data": {"records": […], "total": n, "next": …}}``. The same words in the JSON
+    body of a POST do the same. A path of ``linked`` gives its first page without them, and the URL of the next one
+    in a Link header and as ``data.next_url``."""
 
     #: path -> records; may be changed while the server runs
     data: dict[str, Records] = field(default_factory=dict)
     #: path -> the whole answer as a function of the query, for interfaces with an envelope of their own
     answers: dict[str, Callable[[Mapping[str, str]], object]] = field(default_factory=dict)
     faults: HttpFaults = field(default_factory=HttpFaults)
+    #: path -> (status, headers, body), sent as it is
+    raw: dict[str, tuple[int, Mapping[str, str], bytes]] = field(default_factory=dict)
+    linked: set[str] = field(default_factory=set)
+    #: no page is larger, whatever is asked for
+    caps: dict[str, int] = field(default_factory=dict)
+    #: path -> encoding of its answers, where it is not UTF-8
+    encodings: dict[str, str] = field(default_factory=dict)
     #: path and query of every request, in order
     requests: list[str] = field(default_factory=list)
+    #: the same requests whole
+    received: list[Request] = field(default_factory=list)
 
     @property
     def base_url(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in (self.host or "") else f"{self.host}:{self.port}"
 
 
 @contextlib.contextmanager
@@ -74,9 +98,11 @@ def serve_http(
     token: str | None = "guiji-token",  # noqa: S107 - a loopback server of the demo
     token_header: str = "X-Token",  # noqa: S107
     conn_id: str = "http_demo",
+    host: str = "127.0.0.1",
     port: int = 0,
+    admit: Callable[[Request], bool] | None = None,
 ) -> Iterator[HttpServer]:
-    """Serves ``data``. Without the right token an answer is HTTP 401."""
+    """Serves ``data``. Without the right token an answer is HTTP 401; ``admit`` decides in its place."""
     state = HttpServer(conn_id, "http", data=dict(data or {}))
 
     class Handler(BaseHTTPRequestHandler):
@@ -88,15 +114,26 @@ def serve_http(
         def do_GET(self) -> None:
             state.requests.append(self.path)
             parts = urlsplit(self.path)
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            pairs = tuple(parse_qsl(parts.query, keep_blank_values=True))
+            state.received.append(request := Request(self.command, parts.path, pairs, headers, body))
             query = {k: v[-1] for k, v in parse_qs(parts.query, keep_blank_values=True).items()}
-            if token is not None and self.headers.get(token_header) != token:
+            if body:
+                query |= {k: str(v) for k, v in json.loads(body).items()}
+            if not (admit(request) if admit else token is None or self.headers.get(token_header) == token):
                 return self._send(401, {"code": "401", "message": "token 无效", "data": None})
+            if parts.path in state.raw:
+                status, extra, content = state.raw[parts.path]
+                return self._send_bytes(status, content, "application/json", extra)
             if parts.path in state.answers:
                 return self._send(200, state.answers[parts.path](query))
             if parts.path not in state.data:
                 return self._send(404, {"code": "404", "message": "接口不存在", "data": None})
             fault = state.faults.take(query.get("page") or query.get("offset") or query.get("cursor") or "")
             self._answer(parts.path, query, fault)
+
+        do_POST = do_GET
 
         def _answer(self, path: str, query: dict[str, str], fault: str | None) -> None:
             faults = state.faults
@@ -113,13 +150,26 @@ def serve_http(
                 return self._send_bytes(200, b"", "application/json")
             found = state.data[path]
             records = list(found(query) if callable(found) else found)
+            headers = {}
+            if path in state.linked:
+                query = {"cursor": "0", **query}
+            if path in state.caps:
+                query = {**query, "size": str(min(int(query.get("size") or 500), state.caps[path]))}
             body = {"code": "0", "message": "ok", "data": _page(records, {} if fault == "loop" else query)}
             if fault == "loop":
                 body["data"]["records"] = records[: int(query.get("size", "500"))]  # type: ignore[index]
                 body["data"]["next"] = "1"  # type: ignore[index]
             if fault == "short":
                 body["data"]["records"] = body["data"]["records"][:-1]  # type: ignore[index]
-            text = json.dumps(body, ensure_ascii=False).encode()
+            if path in state.linked and (following := body["data"].get("next")) is not None:  # type: ignore[attr-defined]
+                url = f"http://{state.base_url}{path}?{urlencode({**query, 'cursor': following})}"
+                headers["Link"] = f'<{path}?cursor=0>; rel="first", <{url}>; title="a, b"; rel="next"'
+                body["data"]["next_url"] = url  # type: ignore[index]
+            text = json.dumps(body, ensure_ascii=False).encode(state.encodings.get(path, "utf-8"))
+            if fault == "dribble":
+                return self._dribble(text, faults.seconds)
+            if fault == "small_length":
+                return self._send_bytes(200, text, "application/json", length=len(text) // 2)
             if fault == "truncated":
                 packed = gzip.compress(text)
                 return self._send_bytes(
@@ -134,33 +184,49 @@ def serve_http(
                 self.close_connection = True
                 return None
             if "gzip" in self.headers.get("Accept-Encoding", ""):
-                return self._send_bytes(200, gzip.compress(text), "application/json", {"Content-Encoding": "gzip"})
-            return self._send_bytes(200, text, "application/json")
+                headers["Content-Encoding"], text = "gzip", gzip.compress(text)
+            return self._send_bytes(200, text, "application/json", headers)
+
+        def _dribble(self, text: bytes, seconds: float) -> None:
+            with contextlib.suppress(OSError):
+                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(text)}\r\n\r\n".encode()
+                for byte in head + text:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(seconds)
 
         def _send(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> None:
             self._send_bytes(status, json.dumps(body, ensure_ascii=False).encode(), "application/json", headers)
 
-        def _send_bytes(self, status: int, body: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
+        def _send_bytes(
+            self,
+            status: int,
+            body: bytes,
+            kind: str,
+            headers: Mapping[str, str] | None = None,
+            length: int | None = None,
+        ) -> None:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
+                if "Content-Type" not in (headers or {}):
+                    self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body) if length is None else length))
                 for name, value in (headers or {}).items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
 
     class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         daemon_threads = True
         block_on_close = False  # a stalling answer must not hold up the end
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             pass  # a client that goes away is what some tests are about
 
-    server = Server(("127.0.0.1", port), Handler)
+    server = Server((host, port), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="http", daemon=True)
     thread.start()
-    object.__setattr__(state, "host", "127.0.0.1")
+    object.__setattr__(state, "host", host)
     object.__setattr__(state, "port", server.server_address[1])
     object.__setattr__(state, "password", token)
     try:

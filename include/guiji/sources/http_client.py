@@ -1,0 +1,368 @@
+"""One question to a department's interface and its answer: whole, decoded, with a business code that means success.
+
+What may become better is tried again a few times (429 and 503 with Retry-After, 5xx, a broken connection, a body that
+breaks off); what may not is raised at once. No answer is larger than declared, none takes longer than
+``extra.page_timeout``, and nothing that the other side says leads us to another server: redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+import secrets
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from guiji.errors import DeliveryRefused, GuijiError, SourceRefused, SourceUnavailable
+from guiji.masking import scrub
+from guiji.sources.formats.encoding import normalise_private_use
+from guiji.sources.formats.json import find_path, parse_json
+from guiji.sources.http_signature import Unsigned, sign
+from guiji.sources.tls import find_certificate_error, make_tls_context, refuse_certificate
+
+if TYPE_CHECKING:
+    import httpx
+
+    from guiji.catalog.models import HttpSource
+    from guiji.connections import Connection
+
+TIMEOUT = 30.0  # seconds without a byte; the connection's extra.timeout overrides it
+PAGE_TIMEOUT = 600.0  # seconds for one whole answer; extra.page_timeout
+ATTEMPTS = 5  # extra.attempts
+LONGEST_WAIT = 120.0  # seconds; a server that asks for more is unavailable for this run
+_MB = 1 << 20
+_GB = re.compile(r"charset\s*=\s*\"?\s*gb", re.IGNORECASE)
+_CJK = re.compile("[\u4e00-\u9fff]")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One question. ``link``: URL of a page that the interface itself named, on the same server."""
+
+    query: tuple[tuple[str, str], ...] = ()
+    body: Mapping[str, Any] = field(default_factory=dict)
+    link: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``url`` is where it came from, ``link`` the text of its Link headers, ``size`` the unpacked bytes of its body."""
+
+    document: Any
+    url: str
+    link: str
+    size: int
+
+
+class TryAgain(Exception):
+    """An answer that may be better next time. ``wait``: seconds that the server asks for."""
+
+    def __init__(self, why: str, wait: float | None = None) -> None:
+        super().__init__(why)
+        self.wait = wait
+
+
+class Interface:
+    """A department's interface and how we log in; owns its connection until ``close``."""
+
+    def __init__(self, resource_id: str, source: HttpSource, connection: Connection) -> None:
+        import httpx
+
+        # they write every URL and every header that comes, and with them whatever a department puts there
+        for name in ("httpx", "httpcore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self.source = source
+        self.connection = connection
+        self.what = f"接口 {source.path}"
+        headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": f"guiji ({resource_id})"}
+        auth = None
+        if source.token_header:
+            headers[source.token_header] = source.token_prefix + (connection.password or "")
+        elif connection.login and source.signature is None:
+            auth = (connection.login, connection.password or "")
+        self._client = httpx.Client(
+            base_url=make_base_url(connection),
+            headers=httpx.Headers(headers, encoding="utf-8"),
+            auth=auth,
+            timeout=float(connection.extra.get("timeout", TIMEOUT)),
+            verify=make_tls_context(connection),
+            limits=httpx.Limits(max_connections=1),
+            follow_redirects=False,
+        )
+        self._stream: Any = None  # of the one connection, to be able to cut it
+        self._not_before = 0.0
+
+    @property
+    def base_url(self) -> httpx.URL:
+        return self._client.base_url
+
+    def close(self) -> None:
+        self._client.close()
+
+    def ask(self, call: Call) -> Answer:
+        """The answer, tried a few times. Raises SourceRefused, SourceUnavailable, DeliveryRefused."""
+        import httpx
+
+        attempts = int(self.connection.extra.get("attempts", ATTEMPTS))
+        for attempt in range(1, attempts + 1):
+            try:
+                return self._ask_once(call)
+            except (TryAgain, httpx.TransportError) as exc:
+                if (flaw := find_certificate_error(exc)) is not None:
+                    raise refuse_certificate(self.connection, flaw) from None
+                asked = exc.wait if isinstance(exc, TryAgain) else None
+                if attempt == attempts or (asked or 0) > LONGEST_WAIT:
+                    raise self._give_up(exc, attempt, asked) from None
+            time.sleep(asked if asked is not None else min(0.5 * 2 ** (attempt - 1), LONGEST_WAIT))
+        raise AssertionError
+
+    def _give_up(self, exc: Exception, attempts: int, asked: float | None) -> SourceUnavailable:
+        why = str(exc) if isinstance(exc, TryAgain) else type(exc).__name__
+        if asked and asked > LONGEST_WAIT:
+            why += f"; it asks to wait {asked:.0f} s"
+        return SourceUnavailable(
+            f"Connection {self.connection.conn_id}: {self.source.path} gave no good answer in {attempts} tries ({why}). "
+            "Nothing was staged; it will be tried again, check that the interface is up.",
+            connection=self.connection.conn_id,
+        )
+
+    def _ask_once(self, call: Call) -> Answer:
+        self._keep_pace()
+        request = self._build(call)
+        with self._cut_when_late(), self._open(request) as response:
+            self._check_status(response)
+            body = self._read_body(response)
+        text = self._decode(body, response.headers.get("Content-Type", ""))
+        try:
+            document = parse_json(text)
+        except (ValueError, RecursionError):
+            # an HTML login page, an empty body or half an answer
+            raise TryAgain("the body is not JSON") from None
+        self._check_code(document)
+        link = ", ".join(response.headers.get_list("Link"))
+        return Answer(document, str(request.url), link, len(body))
+
+    def _keep_pace(self) -> None:
+        """Waits until the department's rate allows another request; retries count as well."""
+        if self.source.max_per_minute is None:
+            return
+        time.sleep(max(0.0, self._not_before - time.monotonic()))
+        self._not_before = time.monotonic() + 60 / self.source.max_per_minute
+
+    def _build(self, call: Call) -> httpx.Request:
+        import httpx
+
+        url = httpx.URL(call.link) if call.link else self.base_url.join("/" + self.source.path.lstrip("/"))
+        query = list(call.query)
+        headers: dict[str, str] = {}
+        content = b""
+        if self.source.method == "post":
+            content = json.dumps(call.body, ensure_ascii=False).encode()
+            headers["Content-Type"] = "application/json; charset=utf-8"
+        if (spec := self.source.signature) is not None:
+            if spec.place == "query":  # a link repeats what its page was asked with
+                old = (spec.key, spec.timestamp, spec.nonce, spec.signature)
+                url = url.copy_with(params=[(k, v) for k, v in url.params.multi_items() if k not in old])
+            signed = sign(
+                spec,
+                Unsigned(self.source.method, url.path, [*url.params.multi_items(), *query], content),
+                self.connection.login or "",
+                self.connection.password or "",
+                time.time(),
+                secrets.token_hex(16),
+            )
+            if spec.place == "query":
+                query += signed
+            else:
+                headers |= dict(signed)
+        return self._client.build_request(
+            self.source.method.upper(),
+            url.copy_with(params=[*url.params.multi_items(), *query]) if query else url,
+            content=content or None,
+            headers=httpx.Headers(headers, encoding="utf-8"),
+            extensions={"trace": self._trace},
+        )
+
+    def _trace(self, event: str, info: Mapping[str, Any]) -> None:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._stream = info["return_value"]
+
+    @contextlib.contextmanager
+    def _cut_when_late(self) -> Iterator[None]:
+        """Cuts the line of an answer that takes too long although bytes keep dribbling in."""
+        late = threading.Event()
+
+        def cut() -> None:
+            late.set()
+            line = self._stream.get_extra_info("socket") if self._stream is not None else None
+            if line is not None:
+                with contextlib.suppress(OSError):
+                    line.shutdown(socket.SHUT_RDWR)
+
+        seconds = float(self.connection.extra.get("page_timeout", PAGE_TIMEOUT))
+        timer = threading.Timer(seconds, cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except GuijiError:
+            raise
+        except Exception:
+            if late.is_set():
+                raise TryAgain(f"the answer took longer than {seconds:g} s") from None
+            raise
+        finally:
+            timer.cancel()
+
+    @contextlib.contextmanager
+    def _open(self, request: httpx.Request) -> Iterator[httpx.Response]:
+        response = self._client.send(request, stream=True)
+        try:
+            yield response
+        finally:
+            response.close()
+
+    def _read_body(self, response: httpx.Response) -> bytes:
+        """The unpacked body. Raises TryAgain when the packed one breaks off, DeliveryRefused beyond the cap."""
+        limit = self.source.max_page_mb * _MB
+        packing = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if packing not in ("identity", "", "gzip", "x-gzip", "deflate"):
+            raise SourceRefused(
+                f"Connection {self.connection.conn_id}: {self.source.path} answers packed as {packing[:20]!r}, which was "
+                "not asked for. Nothing was read; ask the department to answer in gzip or plainly.",
+                connection=self.connection.conn_id,
+            )
+        unpack = zlib.decompressobj(wbits=47) if packing not in ("identity", "") else None
+        body = bytearray()
+        for chunk in response.iter_raw():
+            try:
+                body += unpack.decompress(chunk, limit + 1 - len(body)) if unpack else chunk
+            except zlib.error:
+                raise TryAgain("the packed body is damaged") from None
+            if len(body) > limit:
+                raise DeliveryRefused(
+                    f"{self.what}：一次返回超过 {self.source.max_page_mb} MB。现有数据继续有效；"
+                    "请减小每页条数后重新提供（上限由 max_page_mb 声明）。",
+                    rule_id="delivery.too_large",
+                )
+        if unpack is not None and (not unpack.eof or unpack.unused_data):
+            raise TryAgain("the packed body breaks off")
+        return bytes(body)
+
+    def _decode(self, body: bytes, content_type: str) -> str:
+        """The body's text. UTF-8 with a few damaged characters keeps their marks: those records are set aside."""
+        declared = self.source.encoding
+        gb18030 = declared == "gb18030" or (declared == "auto" and bool(_GB.search(content_type)))
+        text = body.decode("utf-8", "replace")
+        damaged = text.count("\ufffd")
+        if not damaged and not (gb18030 and len(_CJK.findall(text)) < 16):
+            if declared == "gb18030":  # valid UTF-8 with that much Chinese in it is no accident
+                raise self._wrong_encoding(declared)
+            return text
+        if not gb18030 and damaged and sum(not c.isascii() for c in text) > 4 * damaged:
+            return text
+        if declared == "utf-8":
+            raise self._wrong_encoding(declared)
+        try:
+            return normalise_private_use(body.decode("gb18030"))
+        except UnicodeDecodeError:
+            raise self._wrong_encoding("utf-8 或 gb18030" if declared == "auto" else declared) from None
+
+    def _wrong_encoding(self, wanted: str) -> DeliveryRefused:
+        return DeliveryRefused(
+            f"{self.what}：返回内容的编码不是 {wanted}，无法正确读出文字。现有数据继续有效；请更正编码后重新提供。",
+            rule_id="delivery.encoding",
+        )
+
+    def _check_status(self, response: httpx.Response) -> None:
+        status = response.status_code
+        conn_id, path = self.connection.conn_id, self.source.path
+        if status in (401, 403):
+            raise SourceRefused(
+                f"Connection {conn_id}: {path} answers {status}. Nothing was read, trying again changes nothing; mend "
+                f"the token or login of connection {conn_id}.",
+                connection=conn_id,
+            )
+        if status in (408, 425, 429) or status >= 500:
+            wait = read_retry_after(response.headers.get("Retry-After"), response.headers.get("Date"))
+            raise TryAgain(f"HTTP {status}", wait)
+        if 300 <= status < 400:
+            raise SourceRefused(
+                f"Connection {conn_id}: {path} answers {status} and leads to {self._name_target(response)}; redirects "
+                "are not followed, for they would carry our login elsewhere. Nothing was read; write the right host in "
+                "the connection and the right path in the catalog.",
+                connection=conn_id,
+            )
+        if status != 200:
+            raise SourceRefused(
+                f"Connection {conn_id}: {path} answers {status}. Nothing was read; check path and parameters in the "
+                "catalog.",
+                connection=conn_id,
+            )
+
+    @staticmethod
+    def _name_target(response: httpx.Response) -> str:
+        import httpx
+
+        try:
+            target = httpx.URL(response.headers.get("Location", ""))
+        except httpx.InvalidURL:
+            return "an address that is none"
+        return target.host[:100] if target.host else f"path {target.path[:100]}"
+
+    def _check_code(self, document: Any) -> None:
+        if not self.source.code:
+            return
+        code = find_path(document, self.source.code)
+        if code is not None and str(code) in self.source.ok:
+            return
+        message = find_path(document, self.source.message) if self.source.message else None
+        said = scrub(str(message))[:200] if message is not None else ""
+        shown = scrub(str(code))[:40]
+        if str(code) in ("401", "403"):
+            raise SourceRefused(
+                f"Connection {self.connection.conn_id}: {self.source.path} answers code {shown} {said}. Nothing was "
+                f"read; mend the token or login of connection {self.connection.conn_id}.",
+                connection=self.connection.conn_id,
+            )
+        raise TryAgain(f"business code {shown} {said}".strip())
+
+
+def make_base_url(connection: Connection) -> str:
+    """Scheme, host and port of the connection."""
+    host = connection.host or "127.0.0.1"
+    if "://" not in host:
+        scheme = connection.extra.get("scheme") or (
+            connection.schema if connection.schema in ("http", "https") else connection.conn_type
+        )
+        bracketed = f"[{host}]" if ":" in host else host
+        host = f"{scheme if scheme in ('http', 'https') else 'http'}://{bracketed}"
+    return f"{host}:{connection.port}" if connection.port else host
+
+
+def read_retry_after(value: str | None, date: str | None) -> float | None:
+    """Seconds to wait: given as such, or as a moment by the server's own clock (``date``), or else by ours."""
+    if not value:
+        return None
+    if value.strip().isascii() and value.strip().isdigit():
+        return float(value)
+    with contextlib.suppress(ValueError, TypeError):
+        until = parsedate_to_datetime(value)
+        now = datetime.now(UTC)
+        with contextlib.suppress(ValueError, TypeError):
+            now = parsedate_to_datetime(date or "")
+        return max(0.0, (_aware(until) - _aware(now)).total_seconds())
+    return None
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
