@@ -93,3 +93,53 @@ def catalog_new(
         f"{draft.questions} questions to look at (# ？). `./guiji catalog check` says what is still open.",
         file=sys.stderr,
     )
+
+
+@catalog_app.command("import")
+def catalog_import(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="a department's catalog sheet")],
+    department: Annotated[str | None, typer.Option(metavar="ID", help="whose resources these are")] = None,
+    sheet: Annotated[str | None, typer.Option(help="the sheet of a workbook that has several")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="where to write; the catalog where absent")] = None,
+) -> None:
+    """Turn a catalog sheet (编制指南) into resource files; what the catalog has already is compared, not written over."""
+    from guiji.authoring.catalog_import import import_sheet
+
+    done = import_sheet(Settings.from_env(), file, department, sheet=sheet, out=out)
+    for path in done.written:
+        print(path)
+    for resource_id, differences in done.differing.items():
+        print(f"{resource_id} is in the catalog and left as it is; the sheet says otherwise:")
+        for difference in differences:
+            print(f"  {difference}")
+    for said in done.left_out:
+        print(f"left out, another department's: {said}")
+    if done.skipped_lines:
+        print(f"lines that are no 信息项, left out: {', '.join(map(str, done.skipped_lines))}")
+    print(
+        f"{len(done.written)} files written, {len(done.unchanged)} resources as in the catalog, {len(done.differing)} "
+        "that differ. `./guiji catalog check` says what is still open.",
+        file=sys.stderr,
+    )
+    raise SystemExit(1 if done.differing else 0)
+
+
+@catalog_app.command("export")
+def catalog_export(
+    file: Annotated[Path, typer.Argument(metavar="OUT.xlsx", dir_okay=False)],
+    department: Annotated[str | None, typer.Option(metavar="ID", help="this department's resources only")] = None,
+) -> None:
+    """Write the catalog as a department's catalog sheet (编制指南), ready to print and to send."""
+    from guiji.authoring.catalog_import import list_resources
+    from guiji.authoring.sheet_out import write_sheet
+    from guiji.catalog import load_catalog
+
+    settings = Settings.from_env()
+    catalog = load_catalog(settings.catalog)
+    resources = list_resources(catalog, department)
+    name = catalog.departments[department].name if department else ""
+    lines = write_sheet(resources, file, f"{name}政务信息资源目录", settings.now().date())
+    print(f"{file}: {len(resources)} resources, {lines} lines")
+    left_out = [i for i in catalog.broken_resources if department is None or i.startswith(f"{department}.")]
+    if left_out:
+        print(f"left out, not usable yet (`./guiji catalog check`): {', '.join(left_out)}", file=sys.stderr)
