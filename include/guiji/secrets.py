@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import hmac
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -48,6 +49,18 @@ def unseal(settings: Settings, sealed: bytes) -> bytes:
 def hmac_key(settings: Settings, text: str) -> str:
     """A keyed hash (64 hex digits) that recognises ``text`` without telling it."""
     return hmac.new(_subkey(_key(settings), b"guiji hmac"), text.encode(), hashlib.sha256).hexdigest()
+
+
+def make_hasher(settings: Settings) -> Callable[[str], str]:
+    """``hmac_key`` for many texts: the key is looked up once."""
+    start = hmac.new(_subkey(_key(settings), b"guiji hmac"), digestmod=hashlib.sha256)
+
+    def hash_text(text: str) -> str:
+        mine = start.copy()
+        mine.update(text.encode())
+        return mine.hexdigest()
+
+    return hash_text
 
 
 def key_path(settings: Settings) -> Path:

@@ -16,9 +16,10 @@ from psycopg import sql
 
 from guiji import ledger
 from guiji.errors import UsageError
+from guiji.library.conflicts import record_conflicts
 from guiji.library.feeds import Feed, feed_sql
 from guiji.library.link import follow_links, usable
-from guiji.library.provenance import list_ordinals, record_conflicts, register_feeds
+from guiji.library.provenance import list_ordinals, register_feeds
 from guiji.library.survivorship import chosen_sql, contested, fingerprint, handed_on, losers_sql, tied_sql
 from guiji.library.tables import columns_sql, ensure_library_tables, library_table, pg_type
 from guiji.library.transact import lock_table, retry, translate_errors, tune

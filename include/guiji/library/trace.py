@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     Conn = Connection[dict[str, Any]]
 
 
-
 @dataclass(frozen=True)
 class TraceLoser:
     """A department whose value was not taken and differs."""

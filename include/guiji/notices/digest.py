@@ -79,6 +79,8 @@ def build_digest(
 
 
 def _is_settled(event: Event, facts: Facts) -> bool:
+    if event.kind == "conflict":
+        return (event.resource_id, event.payload.get("library")) not in facts.conflicts
     if event.kind not in ("reminder", "escalated"):
         return False
     ticket = facts.tickets_by_id.get(int(event.payload.get("ticket_id", 0)))
@@ -115,6 +117,8 @@ def _identity(catalog: Catalog, event: Event) -> tuple[object, ...]:
         return (event.kind, event.event_id)
     if event.kind in ("reminder", "escalated", "missed", "bounced"):
         return (event.kind, event.event_id)
+    if event.kind == "conflict":
+        return (event.kind, event.resource_id, event.payload.get("library"))
     return (event.kind, event.department_id, event.resource_id)
 
 
@@ -179,6 +183,10 @@ def _subject(name: str, blocks: Sequence[Block], due_at: datetime | None, overdu
         return f"【连接异常】{name}：{count} 项数据资源的前置机或接口无法访问"
     if kinds <= {"missed", "unavailable", "refused_us", "recovered"}:
         return f"【逾期未交付】{name}：{count} 项数据资源没有收到数据"
+    if kinds <= {"conflict", "recovered"}:
+        return f"【多源比对】{name}：{count} 项数据资源与其他部门的数据不一致"
+    if kinds <= {"drift", "recovered"}:
+        return f"【列有变化】{name}：{count} 项数据资源交付的列与上次不同"
     return f"【整改通知】{name}：{count} 项数据资源需要处理{deadline}"
 
 

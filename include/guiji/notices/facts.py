@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from guiji.masking import scrub
 from guiji.notices import words
+from guiji.notices.conflicts import Conflicts, load_conflicts
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -47,6 +48,7 @@ class Facts:
     published: Mapping[str, Sequence[Mapping[str, Any]]]  # resource -> newest published batches
     windows: Mapping[str, Sequence[Mapping[str, Any]]]
     refused_mail: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    conflicts: Conflicts = field(default_factory=dict)
 
     def say_serving(self, resource_id: str | None, batch_id: str | None) -> str:
         """What goes on serving meanwhile."""
@@ -90,6 +92,7 @@ def load_facts(conn: Connection[dict[str, Any]], events: Sequence[Event]) -> Fac
         published=_load_published(conn, resource_ids),
         windows=_load_windows(conn, resource_ids),
         refused_mail=_load_refused_mail(conn, [str(e.payload["mail_id"]) for e in events if "mail_id" in e.payload]),
+        conflicts=load_conflicts(conn, events),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from guiji.causes import say_cause
 from guiji.masking import scrub
 from guiji.notices import words
+from guiji.notices.conflicts import say_conflicts
 from guiji.notices.facts import Facts, Ticket
 from guiji.notices.model import Event, Fault, Item, Sample
 from guiji.structure import STRUCTURE
@@ -45,6 +46,11 @@ def build_item(catalog: Catalog, event: Event, times: int, ended: Mapping[int, i
         changes = _tell_missed(event, facts)
     elif event.kind == "bounced":
         changes = {"what": "；".join(facts.refused_mail.get(str(event.payload.get("mail_id")), ()))}
+    elif event.kind == "conflict":
+        library = str(event.payload.get("library") or "")
+        changes = {"what": say_conflicts(catalog, library, facts.conflicts.get((item.resource_id, library), ()))}
+    elif event.kind == "drift":
+        changes = _tell_drift(event, facts)
     elif event.kind == "recovered":
         changes = _tell_recovery(event, ended, facts)
     else:
@@ -132,6 +138,13 @@ def _tell_recovery(event: Event, ended: Mapping[int, int], facts: Facts) -> dict
         told["read"] = batch["rows_read"]
         told["accepted"] = batch["rows_new"] + batch["rows_changed"] + batch["rows_unchanged"]
         told["at"] = batch["published_at"] or event.created_at
+    return told
+
+
+def _tell_drift(event: Event, facts: Facts) -> dict[str, Any]:
+    told: dict[str, Any] = {"what": scrub(str(event.payload.get("difference") or ""))}
+    if batch := facts.batches.get(event.batch_id or ""):
+        told["window"] = words.say_window(batch["window_start"], batch["window_end"])
     return told
 
 
