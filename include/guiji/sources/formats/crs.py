@@ -106,6 +106,9 @@ def compare_systems(declared: str, stated: str, what: str) -> str | None:
 
     Raises DeliveryRefused when it is another one.
     """
+    # the names of GeoJSON of 2008; CRS84 is WGS 84 with longitude first
+    stated = re.sub(r"(?i)^urn:ogc:def:crs:(EPSG|OGC):[\d.]*:", r"\1:", stated.strip())
+    stated = "EPSG:4326" if stated.upper() == "OGC:CRS84" else stated
     wanted = known_system(declared)
     found = known_system(stated) or parse_wkt(stated)
     if _code(stated) and _code(stated) == _code(declared):

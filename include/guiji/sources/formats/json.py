@@ -103,14 +103,17 @@ def read_json(path: Path, origin: str, expected: Expected, fmt: Format, report: 
             f"{what}：含有无法识别的字节。现有数据继续有效；请另存为 UTF-8 编码后重新提供。",
             rule_id="delivery.encoding",
         ) from exc
-    records = _find_records(normalise_private_use(text), fmt.type == "geojson", what)
-    geometry = next((n for n, f in expected.fields.items() if f.type == "geometry"), None)
+    shape = next(((n, f) for n, f in expected.fields.items() if f.type == "geometry"), None)
+    geometry = shape[0] if shape else None
+    records = _find_records(
+        normalise_private_use(text), fmt.type == "geojson", what, shape[1].crs if shape else None, report
+    )
     if fmt.type == "geojson":
         records = [_flatten_feature(r, geometry) for r in records]
     return batches_of_records(records, origin, expected, report, what)
 
 
-def _find_records(text: str, geojson: bool, what: str) -> list[Any]:
+def _find_records(text: str, geojson: bool, what: str, crs: str | None, report: ReadReport) -> list[Any]:
     try:
         document = parse_json(text)
     except (ValueError, RecursionError) as whole:
@@ -122,6 +125,12 @@ def _find_records(text: str, geojson: bool, what: str) -> list[Any]:
                 f"{what}：不是有效的 JSON。现有数据继续有效；请重新导出后提供。", rule_id="delivery.structure"
             ) from whole
         document = records
+    if geojson and crs is not None and isinstance(document, dict) and (stated := document.get("crs")) is not None:
+        from guiji.sources.formats.crs import compare_systems
+
+        name = find_path(stated, "properties.name")
+        if note := compare_systems(crs, str(name), what):
+            report.notes.append(note)
     if geojson:
         document = document.get("features") if isinstance(document, dict) else None
     elif isinstance(document, dict):
