@@ -63,7 +63,7 @@ def column_text(values: Sequence[Any], field: FieldSpec | None) -> tuple[pa.Arra
     fast: pa.Array | None = None
     if kinds == {str}:
         fast = _strings(values)
-    elif kinds == {float}:
+    elif kinds and kinds <= {int, float}:
         fast = _numbers(values, field)
     elif kinds == {bool}:
         fast = pa.array(["true" if v else "false" for v in values], pa.string())
@@ -84,7 +84,7 @@ def _strings(values: Sequence[str]) -> pa.Array | None:
     return pa.array([v or None for v in values] if "" in values else values, pa.string())
 
 
-def _numbers(values: Sequence[float], field: FieldSpec | None) -> pa.Array | None:
+def _numbers(values: Sequence[int | float], field: FieldSpec | None) -> pa.Array | None:
     """A column of nothing but numbers that lost nothing; None where a cell needs a closer look."""
     import numpy as np
     import pyarrow as pa

@@ -33,6 +33,7 @@ from guiji.sources.formats.workbook import (
 
 _LONGEST, _WIDEST = 1_048_576, 16_384
 _DURATION = re.compile(r"(-?)P(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:[.,](\d+))?S)?")
+_WHITE = re.compile(r"[ \t\r\n]+")
 _ERRORS = re.compile(r"#(?:N/A|REF!|NAME\?|VALUE!|DIV/0!|NUM!|NULL!)|(?:Err|错误)[:：]\d{3}")
 
 
@@ -170,15 +171,18 @@ class _Reader:
             self.in_text = True
         elif self.in_text:
             if name == "text:s":
-                self.characters(" " * _repeat(attributes, "text:c", 32_767))
+                self.paragraphs[-1] += " " * _repeat(attributes, "text:c", 32_767)
             elif name == "text:tab":
-                self.characters("\t")
+                self.paragraphs[-1] += "\t"
             elif name == "text:line-break":
-                self.characters("\n")
+                self.paragraphs[-1] += "\n"
 
     def characters(self, data: str) -> None:
         if self.in_text and not self.aside:
-            self.paragraphs[-1] += data
+            # white space as it is written counts as one blank, and as none where a paragraph begins (ODF 6.1.2)
+            said = _WHITE.sub(" ", data)
+            before = self.paragraphs[-1]
+            self.paragraphs[-1] += said[1:] if said[0] == " " and before[-1:] in ("", " ") else said
 
     def end(self, name: str) -> None:
         if self.in_cell:
