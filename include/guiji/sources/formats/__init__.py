@@ -26,6 +26,7 @@ READERS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("xlsx", "xls", "xlsb", "ods"), ("excel", "read_excel")),
     "json": ("json", "read_json"),
     "geojson": ("json", "read_json"),
+    "xml": ("xml", "read_xml"),
     "dbf": ("dbf", "read_dbf"),
     "sql": ("sql_dump", "read_sql_dump"),
     "shapefile": ("shapefile", "read_shapefile"),

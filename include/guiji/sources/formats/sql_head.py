@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from pathlib import Path
 
 from guiji.errors import DeliveryRefused
+from guiji.sources.formats.charset import decide_charset
 from guiji.sources.formats.encoding import detect_encoding, half_a_file
 
 _POSTGRES = re.compile(rb"^-- PostgreSQL database|^SET standard_conforming_strings|^COPY [^\n]+ FROM stdin;", re.M)
@@ -22,8 +22,6 @@ _CHARSETS = (
     re.compile(rb"\bSET\s+NAMES\s+'?(\w+)", re.I),
     re.compile(rb"\bSET\s+client_encoding\s*(?:=|TO)\s*'?(\w+)", re.I),
 )
-_UTF8 = {"utf8", "utf8mb3", "utf8mb4", "unicode", "sql_ascii", "latin1", "binary"}
-_GB18030 = {"gbk", "gb18030", "gb2312", "euc_cn"}
 #: the bytes were written as they lay there: nothing is said about what they mean
 _SILENT = {"sql_ascii", "latin1", "binary"}
 
@@ -67,39 +65,7 @@ def find_script_encoding(path: Path, head: bytes, declared: str, dialect: str, w
     elif said in _SILENT or not said:
         found = detect_encoding(path, "auto", what)
         if found == "utf-16":
-            raise _refuse(what, "utf-16")
-        return found
-    if said == "utf-8" or said in _UTF8:
-        return "utf-8"
-    if said not in _GB18030:
-        raise _refuse(what, said)
-    # single cells that can't be decoded are found later; text of another encoding that can be, would not be
-    if _is_utf8(path):
-        raise DeliveryRefused(
-            f"{what}：约定或写明的编码是 {said}，实际是 UTF-8，可能被其他软件另存过。现有数据继续有效；请用备份工具重新导出后提供。",
-            rule_id="delivery.encoding",
-        )
-    return "gb18030"
-
-
-def _is_utf8(path: Path) -> bool:
-    """True when the file is UTF-8 to its end with more Chinese than accident explains."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    chinese = 0
-    with path.open("rb") as f:
-        try:
-            while chunk := f.read(1 << 20):
-                text = decoder.decode(chunk)
-                if chinese < 16 and not text.isascii():
-                    chinese += sum("\u4e00" <= c <= "\u9fff" for c in text)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return False
-    return chinese >= 16
-
-
-def _refuse(what: str, said: str) -> DeliveryRefused:
-    return DeliveryRefused(
-        f"{what}：编码 {said} 不在支持范围内。现有数据继续有效；请以 UTF-8 或 GB18030 编码重新导出后提供。",
-        rule_id="delivery.encoding",
-    )
+            said = found
+        else:
+            return found
+    return decide_charset(path, said, what)
