@@ -133,6 +133,7 @@ def _open(
 ) -> Delivery | str:
     """The delivery, or the id of the batch that has taken this window's newest file already."""
     from guiji.sources import open_delivery
+    from guiji.staging import chunk_directory
 
     started_at = settings.now()
     try:
@@ -146,6 +147,7 @@ def _open(
             known_files=ledger.known_files(conn, resource.id),
             scratch=scratch,
             explicit=explicit,
+            resume=chunk_directory(settings, resource.id),
         )
     except NothingDelivered as error:
         known = ledger.get_batch(conn, str(error.context.get("known_batch") or ""))
@@ -408,6 +410,7 @@ def _record_failure(
     """
     status = "refused" if isinstance(error, DeliveryRefused) else "failed"
     cause = error.rule_id if isinstance(error, DeliveryRefused) else error.cause
+    delivered = error.context.get("delivered")
     try:
         conn.rollback()
         error.context["record"] = ledger.finish_batch(
@@ -421,6 +424,7 @@ def _record_failure(
             error.responsible,
             cause,
             started_at=started_at,
+            delivered=delivered if isinstance(delivered, list) else (),
         )
     except Exception:
         log.exception("the failure of batch %s of %s could not be recorded", batch_id, resource.id)

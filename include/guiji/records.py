@@ -67,6 +67,7 @@ class ReadReport:
     cursor_max: str | None = None  # exact source text of the largest cursor that may be kept (F-04, F-07)
     notes: list[str] = field(default_factory=list)
     declared_rows: int | None = None  # what the source says it holds, where it says so
+    delivered: list[tuple[str, str]] = field(default_factory=list)  # (column, type) as delivered; no type: empty text
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,13 @@ class StagedBatch:
     staged_at: datetime
     redelivered_of: str | None = None
     notes: tuple[str, ...] = ()
+    delivered_columns: tuple[str, ...] = ()  # as the delivery named and ordered them
+    delivered_types: tuple[str, ...] = ()  # theirs, empty texts where the form of supply has none
+
+    @property
+    def delivered(self) -> list[tuple[str, str]]:
+        """(column, type) as delivered; empty where the source does not say."""
+        return list(zip(self.delivered_columns, self.delivered_types, strict=True))
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,11 @@ def batch_directory(settings: Settings, resource_id: str, batch_id: str) -> Path
     return staging_root(settings) / resource_id / batch_id
 
 
+def chunk_directory(settings: Settings, resource_id: str) -> Path:
+    """Where a long extraction keeps the ranges it has finished, until all of it is staged: a day at most."""
+    return staging_root(settings) / resource_id / ".chunks"
+
+
 def find_staged(settings: Settings, resource_id: str, batch_id: str) -> StagedBatch | None:
     """The package of a batch, None when it was not staged (or was swept)."""
     directory = batch_directory(settings, resource_id, batch_id)
@@ -120,6 +125,8 @@ def stage_batch(
             staged_at=settings.now(),
             redelivered_of=delivery.redelivered_of,
             notes=tuple(delivery.report.notes),
+            delivered_columns=tuple(name for name, _ in delivery.report.delivered),
+            delivered_types=tuple(kind for _, kind in delivery.report.delivered),
         )
         _check_declared(resource, delivery, rows)
         failpoint(settings, "stage.before_manifest")
@@ -164,6 +171,9 @@ def sweep(settings: Settings, keep_days: float, keep: Collection[str] = ()) -> l
     oldest = time.time() - keep_days * 86400
     for resource in sorted(p for p in root.glob("*") if p.is_dir()):
         _sweep_dead(resource, oldest)
+        with contextlib.suppress(FileNotFoundError):
+            if (chunks := resource / ".chunks").stat().st_mtime < time.time() - 86_400:
+                shutil.rmtree(chunks, ignore_errors=True)
         for package in sorted(resource.iterdir()):
             if _BATCH_ID.fullmatch(package.name) and package.name not in keep and package.stat().st_mtime < oldest:
                 # renamed first: nobody may find half a package

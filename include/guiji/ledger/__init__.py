@@ -26,6 +26,7 @@ from guiji.ledger.leases import (
     stale_runs,
     transaction,
 )
+from guiji.ledger.schemas import Columns, describe_change, get_difference, record_schema
 from guiji.masking import scrub
 from guiji.records import BatchRecord, DeliveredFile, StagedBatch, Window
 from guiji.tickets import close_tickets, open_tickets
@@ -99,6 +100,7 @@ def begin_batch(conn: Conn, resource: Resource, staged: StagedBatch, started_at:
                 "directory": staged.directory,
             },
         )
+        record_schema(conn, resource, staged.batch_id, staged.delivered, staged.staged_at)
 
 
 def get_batch(conn: Conn, batch_id: str) -> BatchRecord | None:
@@ -130,8 +132,11 @@ def finish_batch(
     cause: str,
     *,
     started_at: datetime | None = None,
+    delivered: Columns = (),
 ) -> BatchRecord:
     """Writes how a batch ended that was not published (refused, failed, superseded), and commits.
+
+    ``delivered`` are the columns of a delivery that was refused for them; what differs from the batch before is told.
 
     A refused delivery opens a ticket and tells the department; a source that is down or refuses us tells the
     keeper of the front-end, once per window and cause. A batch that is published or held stays as it is.
@@ -143,6 +148,8 @@ def finish_batch(
     now = settings.now()
     reason = scrub(reason)
     with transaction(conn):
+        if delivered and (said := describe_change(conn, resource.id, delivered)[1]):
+            reason = f"{reason}{scrub(said)}"
         row = conn.execute(
             """/* guiji ledger finish_batch */
             INSERT INTO ops.batch (batch_id, resource_id, department_id, window_start, window_end, status, started_at,
@@ -173,6 +180,7 @@ def finish_batch(
             ).fetchone()
             assert row is not None
             return BatchRecord.from_row(row)
+        record_schema(conn, resource, batch_id, delivered, now)
         _tell(conn, settings, resource, window, batch_id, status, reason, responsible, cause)
         if status != "superseded":
             conn.execute(
@@ -376,6 +384,7 @@ __all__ = [
     "find_cache",
     "finish_batch",
     "get_batch",
+    "get_difference",
     "get_watermark",
     "known_files",
     "latest_batch",

@@ -100,11 +100,43 @@ def count_matches(expected: Expected, layout: Layout, cells: Sequence[str]) -> i
     return len({spelled[n] for c in cells if (n := normalise_name(c)) in spelled} & looked_for)
 
 
+def note_delivered(report: ReadReport, names: Sequence[str], types: Sequence[str] = ()) -> None:
+    """Keeps the columns as they were delivered, for the schema fingerprint of the batch. Of several files in one
+    delivery each column counts once, in the order in which it first came."""
+    there = {name for name, _ in report.delivered}
+    kinds = types or [""] * len(names)
+    for name, kind in zip((n.strip() for n in names), kinds, strict=True):
+        if name and name not in there:
+            there.add(name)
+            report.delivered.append((name, kind))
+
+
 def match_header(
+    expected: Expected,
+    layout: Layout,
+    names: Sequence[str],
+    report: ReadReport,
+    what: str,
+    types: Sequence[str] = (),
+) -> HeaderMatch:
+    """Where each declared column stands in ``names``; ``types`` are theirs where the form of supply has types.
+
+    Raises DeliveryRefused for a column set that the contract does not allow, for a column that is there twice, and for
+    a garbled header; the error carries the columns as delivered."""
+    # the columns that an unpivot turns into rows change with every period: they count as the one that is declared
+    wide = re.compile(layout.unpivot.columns) if layout.unpivot else None
+    shown = [wide.pattern if wide and wide.fullmatch(n.strip()) else n for n in names]
+    note_delivered(report, shown, types)
+    try:
+        return _match_header(expected, layout, names, report, what)
+    except DeliveryRefused as error:
+        error.context.setdefault("delivered", list(report.delivered))
+        raise
+
+
+def _match_header(
     expected: Expected, layout: Layout, names: Sequence[str], report: ReadReport, what: str
 ) -> HeaderMatch:
-    """Where each declared column stands in ``names``. Raises DeliveryRefused for a column set that the contract
-    does not allow, for a column that is there twice, and for a garbled header."""
     refuse_garbled(names, what)
     looked_for, required = header_columns(expected, layout)
     spelled = {normalise_name(c): c for c in looked_for} | expected.spellings

@@ -1,8 +1,8 @@
 """Tables of front-end processor databases, read without harm to them: one read-only snapshot, the declared columns
 only, a statement timeout, a comment that says who asks (F-72).
 
-PostgreSQL and what speaks its protocol comes through ADBC (``database_postgres``), every other database through
-SQLAlchemy's drivers as text (``database_rows``). Incremental reads ask for ``cursor >= watermark - lag`` or no cursor
+PostgreSQL and what speaks its protocol comes through ADBC (``database_postgres``), every other database as its own
+text (``database_rows``, ``dialects``). A long extraction may be read in ranges that resume (``database_chunks``). Incremental reads ask for ``cursor >= watermark - lag`` or no cursor
 at all (F-02, F-05, F-06); the new watermark is the largest cursor in the same snapshot that is not in the future
 (F-03, F-07), as exact text (F-04).
 """
@@ -10,16 +10,26 @@ at all (F-02, F-05, F-06); the new watermark is the largest cursor in the same s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from guiji.errors import CatalogError, DeliveryRefused, GuijiError, SourceRefused, SourceUnavailable
 from guiji.masking import scrub
 from guiji.records import Delivery, ReadReport, Window
-from guiji.sources.columns import Expected, check_missing, check_undeclared, expected_columns, normalise_name
+from guiji.settings import failpoint
+from guiji.sources.columns import (
+    Expected,
+    check_missing,
+    check_undeclared,
+    expected_columns,
+    normalise_name,
+    note_delivered,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +37,11 @@ if TYPE_CHECKING:
     from guiji.catalog.models import DatabaseSource, Resource
     from guiji.connections import Connection
     from guiji.settings import Settings
+
+
+def _no_failpoint(_: str) -> None:
+    return None
+
 
 POSTGRES = ("postgres", "postgresql", "kingbase", "opengauss", "gaussdb")
 _REFUSED_WORDS = (
@@ -58,6 +73,9 @@ class Reading:
     now: datetime
     watermark: str | None
     window: Window | None  # only where just this window is to be read again
+    span: Window | None = None  # the window of this run
+    resume: Path | None = None  # where finished chunks are kept
+    failpoint: Callable[[str], None] = _no_failpoint
 
     @property
     def what(self) -> str:
@@ -86,9 +104,13 @@ def open_table(
     window: Window,
     watermark: str | None,
     explicit: bool,
+    resume: Path,
 ) -> Delivery:
-    """A pull of one table. Raises DeliveryRefused for its column set, SourceRefused, SourceUnavailable."""
+    """A pull of one table; ``resume`` is where the finished ranges of a long extraction are kept.
+
+    Raises DeliveryRefused for its column set, SourceRefused, SourceUnavailable."""
     reading = _prepare(resource, settings, window if explicit else None, watermark)
+    reading = replace(reading, span=window, resume=resume, failpoint=partial(failpoint, settings))
     if is_postgres(reading.connection):
         from guiji.sources.database_postgres import read_postgres
 
@@ -166,6 +188,7 @@ def match_columns(reading: Reading, there: Mapping[str, str]) -> dict[str, str]:
             rule_id="delivery.missing_table",
             connection=reading.connection.conn_id,
         )
+    note_delivered(reading.report, list(there), list(there.values()))
     exact = {c: c for c in there if c in expected.fields}
     match = dict(exact)
     undeclared = []
@@ -175,7 +198,7 @@ def match_columns(reading: Reading, there: Mapping[str, str]) -> dict[str, str]:
         source = expected.spellings.get(normalise_name(column))
         if source is not None and source not in match:
             match[source] = column
-        elif column != reading.source.cursor:
+        elif column not in (reading.source.cursor, reading.source.chunk_key):
             undeclared.append(column)
     missing = [c for c in expected.columns if c not in match]
     if reading.is_incremental and reading.source.cursor not in there:
@@ -183,8 +206,18 @@ def match_columns(reading: Reading, there: Mapping[str, str]) -> dict[str, str]:
             f"{reading.what}：缺少增量字段“{reading.source.cursor}”。现有数据继续有效；请恢复该列后重新提供。",
             rule_id="delivery.missing_column",
         )
-    check_missing(expected, [c for c in missing if c in expected.required], undeclared, reading.what)
-    check_undeclared(expected, undeclared, missing, reading.report, reading.what)
+    key = reading.source.chunk_key
+    if key is not None and key not in there:
+        raise DeliveryRefused(
+            f"{reading.what}：缺少分段字段“{key}”。现有数据继续有效；请恢复该列（或更新资源目录）后重新提供。",
+            rule_id="delivery.missing_column",
+        )
+    try:
+        check_missing(expected, [c for c in missing if c in expected.required], undeclared, reading.what)
+        check_undeclared(expected, undeclared, missing, reading.report, reading.what)
+    except DeliveryRefused as error:
+        error.context["delivered"] = list(reading.report.delivered)
+        raise
     if missing:
         reading.report.notes.append(f"{reading.what}：未提供可选列 {'、'.join(missing)}")
     return match

@@ -45,6 +45,7 @@ KINDS = {
     "unavailable": "前置机不可用",
     "refused_us": "拒绝访问",
     "recovered": "恢复正常",
+    "drift": "列有变化",
     "missed": "未按时报送",
     "reminder": "催办",
     "stale": "运行中断",

@@ -21,7 +21,16 @@ from guiji.sources.columns import Expected, count_matches
 from guiji.sources.formats.ahead import read_ahead
 from guiji.sources.formats.csv_plain import read_proven, read_unquoted
 from guiji.sources.formats.csv_scan import Scan, scan_block
-from guiji.sources.formats.encoding import UNDECODABLE, Block, detect_encoding, half_a_file, read_blocks
+from guiji.sources.formats.encoding import (
+    UNDECODABLE,
+    Block,
+    RawBlock,
+    decode_block,
+    detect_encoding,
+    half_a_file,
+    read_raw_blocks,
+    refuse_undecodable,
+)
 from guiji.sources.formats.layout import (
     HEADER_WITHIN,
     Table,
@@ -57,6 +66,7 @@ class _Reading:
     """One file being read."""
 
     dialect: Dialect
+    encoding: str
     table: Table
     report: ReadReport
     origin: str
@@ -64,7 +74,7 @@ class _Reading:
     line: int  # number of the next line
     in_footnotes: bool = False
     rows_after_footnote: int = 0
-    undecodable: list[str] = field(default_factory=list)
+    undecodable: dict[int, str] = field(default_factory=dict)
 
 
 def read_csv(path: Path, origin: str, expected: Expected, fmt: Format, report: ReadReport) -> Iterator[pa.RecordBatch]:
@@ -72,23 +82,43 @@ def read_csv(path: Path, origin: str, expected: Expected, fmt: Format, report: R
     half a file), before or while it is read."""
     what = f"文件 {origin}"
     encoding = detect_encoding(path, fmt.encoding, what)
-    blocks = read_blocks(path, encoding, what)
-    first = next(blocks)
-    table, first, line = _open_table(first, expected, fmt, report, what)
-    reading = _Reading(_dialect(fmt), table, report, origin, what, line)
-    return _read_all(reading, first, blocks)
+    raws = read_raw_blocks(path, encoding, what)
+    first = decode_block(next(raws), encoding, what)
+    table, rest, line = _open_table(first, expected, fmt, report, what)
+    reading = _Reading(_dialect(fmt), encoding, table, report, origin, what, line)
+    return _read_all(reading, rest, raws)
 
 
-def _read_all(reading: _Reading, first: Block, blocks: Generator[Block]) -> Iterator[pa.RecordBatch]:
+def _read_all(reading: _Reading, first: Block, raws: Generator[RawBlock]) -> Iterator[pa.RecordBatch]:
+    import numpy as np
+
     rest = b""
-    with closing(read_ahead(blocks)) as others:
-        for block in itertools.chain([first], others):
-            reading.undecodable.extend(block.undecodable)
-            batch, rest = _read_block(reading, rest + block.data, block)
+    lines = 0
+    with closing(read_ahead(_prepare(reading, raws))) as prepared:
+        for raw, ready in itertools.chain([(RawBlock(b""), first)], prepared):
+            if isinstance(ready, list) and not rest and not reading.in_footnotes:
+                batch, n = _number_lines(reading, ready, np.arange(len(ready[0]))), len(ready[0])
+                batch = _finish_batch(reading, batch)
+                reading.line += n
+            else:
+                block = decode_block(raw, reading.encoding, reading.what) if isinstance(ready, list) else ready
+                reading.undecodable |= block.undecodable
+                lines += block.data.count(b"\n") + 1
+                refuse_undecodable(lines, len(reading.undecodable), reading.encoding, reading.what)
+                batch, rest = _read_block(reading, rest + block.data, block)
             if batch is not None and batch.num_rows:
                 yield shape_batch(reading.table, batch)
     if reading.rows_after_footnote:
         reading.report.notes.append(f"{reading.what}：脚注之后还有 {reading.rows_after_footnote} 行像数据的行，未采集")
+
+
+def _prepare(reading: _Reading, raws: Generator[RawBlock]) -> Generator[tuple[RawBlock, list[pa.Array] | Block]]:
+    """Each block with its columns where all of its lines are plain rows, else decoded. Runs ahead of the reader."""
+    positions = _read_positions(reading.table)
+    with closing(raws):
+        for raw in raws:
+            columns = read_unquoted(raw.data, reading.encoding, reading.table.width, positions, reading.dialect)
+            yield raw, decode_block(raw, reading.encoding, reading.what) if columns is None else columns
 
 
 def _open_table(
@@ -171,7 +201,6 @@ def _next_record(data: bytes, offset: int, dialect: Dialect) -> tuple[str, int, 
 
 def _read_block(reading: _Reading, data: bytes, block: Block) -> tuple[pa.RecordBatch | None, bytes]:
     """The rows of a block in file order, and the bytes to be read with the next block."""
-    import numpy as np
 
     if not data:
         return None, b""
@@ -180,22 +209,18 @@ def _read_block(reading: _Reading, data: bytes, block: Block) -> tuple[pa.Record
     if reading.in_footnotes:
         _skip_footnotes(reading, data.split(b"\n")[:-1])
         return None, b""
-    positions = _read_positions(reading.table)
-    columns = read_unquoted(data, reading.table.width, positions, reading.dialect)
-    if columns is not None:
-        batch = _number_lines(reading, columns, np.arange(len(columns[0])))
-        n, rest = len(columns[0]), b""
-    else:
-        batch, n, rest = _read_mixed(reading, data, positions, block)
-    batch = _drop_unnamed_and_totals(reading, batch)
-    batch = _cut_footnotes(reading, batch)
+    batch, n, rest = _read_mixed(reading, data, block)
+    batch = _finish_batch(reading, batch)
     reading.line += n
     return batch, rest
 
 
-def _read_mixed(
-    reading: _Reading, data: bytes, positions: Sequence[int], block: Block
-) -> tuple[pa.RecordBatch, int, bytes]:
+def _finish_batch(reading: _Reading, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows of a batch of lines: without totals, footnotes and what is below them."""
+    return _cut_footnotes(reading, _drop_unnamed_and_totals(reading, batch))
+
+
+def _read_mixed(reading: _Reading, data: bytes, block: Block) -> tuple[pa.RecordBatch, int, bytes]:
     """(the rows of a block in which not every line is beyond doubt, lines read, bytes left for the next block)."""
     import numpy as np
 
@@ -210,6 +235,7 @@ def _read_mixed(
     names = _read_names(reading.table)
     batch = make_batch(names, rows, reading.origin)
     if plain.any():
+        positions = _read_positions(reading.table)
         columns = read_proven(data, scan, plain, reading.table.width, positions, reading.dialect)
         if columns is None:  # the proof and the reader must agree, else nothing of this file is safe
             raise DeliveryRefused(

@@ -2,50 +2,93 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from guiji.sources.formats.csv_scan import LOST_BYTES, Scan
+from guiji.sources.formats.encoding import PRIVATE_LEAD
 from guiji.sources.formats.tokenizer import Dialect
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-_BOM = b"\xef\xbb\xbf"
+_BOM = "\ufeff".encode()
+_BOM_GB18030 = "\ufeff".encode("gb18030")
 
 
-def read_unquoted(data: bytes, width: int, positions: Sequence[int], dialect: Dialect) -> list[pa.Array] | None:
-    """The columns ``positions`` of a block that shows no mark of anything but plain rows; None where it shows one.
+def read_unquoted(
+    raw: bytes, encoding: str, width: int, positions: Sequence[int], dialect: Dialect
+) -> list[pa.Array] | None:
+    """The columns ``positions`` of raw lines that show no mark of anything but plain rows; None where they show one.
 
     Without a quote, an escape and a lone carriage return, a row is a line and a cell what stands between two
     delimiters: Arrow splits them so and refuses every line that has not ``width`` cells. Whatever it refuses, and
-    whatever may be a blank line, a comment or lost text, is left to the slower proof by ``scan_block``.
+    whatever may be a blank line, a comment or lost text, is left to the slower proof by ``scan_block``. GB18030 is
+    split before it is decoded, so that columns of digits need no decoding: sound for marks that are no trail byte.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    marks = [dialect.delimiter, *(mark for mark in (dialect.quote, dialect.escape, dialect.comment) if mark)]
+    is_gb18030 = encoding == "gb18030"
+    if not raw or (is_gb18030 and any(0x30 <= ord(m) <= 0x39 or 0x40 <= ord(m) <= 0x7E for m in marks)):
+        return None
     special = [mark.encode() for mark in (dialect.quote, dialect.escape) if mark]
-    if any(mark in data for mark in (b"\x00", *special, *LOST_BYTES)) or data.startswith(_BOM):
+    if any(mark in raw for mark in (b"\x00", *special)) or raw.startswith((_BOM, _BOM_GB18030)):
         return None
-    if dialect.comment and (data.startswith(mark := dialect.comment.encode()) or b"\n" + mark in data):
+    if not is_gb18030 and (PRIVATE_LEAD in raw or any(mark in raw for mark in LOST_BYTES)):
         return None
-    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+    if dialect.comment and (raw.startswith(mark := dialect.comment.encode()) or b"\n" + mark in raw):
         return None
+    if b"\r" in raw and raw.count(b"\r") != raw.count(b"\r\n"):
+        return None
+    if not raw.endswith(b"\n"):
+        raw += b"\n"
     try:
-        table = _parse(data, width, positions, dialect.delimiter, quote="")
+        table = _parse(raw, width, positions, dialect.delimiter, quote="", binary=is_gb18030, check=not is_gb18030)
     except pa.ArrowInvalid:
         return None
-    if table.num_rows != data.count(b"\n"):
+    if table.num_rows != raw.count(b"\n"):
         return None
-    columns = [table[str(p)].chunk(0) for p in positions]
+    found = {p: table[str(p)].chunk(0) for p in sorted(set(positions))}
     empty: Any = None  # rows without any text so far
-    for column in columns:
+    for column in found.values():
         this = pc.equal(pc.binary_length(column), 0)
         empty = this if empty is None else pc.and_(empty, this)
         if not empty.true_count:
-            return columns
-    return None
+            break
+    else:
+        return None
+    if is_gb18030:
+        for p, column in found.items():
+            decoded = _decode(column)
+            if decoded is None:
+                return None
+            found[p] = decoded
+    return [found[p] for p in positions]
+
+
+def _decode(column: pa.BinaryArray) -> pa.StringArray | None:
+    """A column of GB18030 cells without line breaks as text; None where a cell can't be decoded or holds lost text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    size = int(pc.sum(pc.binary_length(column)).as_py() or 0)
+    data = column.buffers()[2]
+    if data is None or size == 0 or memoryview(data)[:size].tobytes().isascii():
+        return column.view(pa.string())
+    offsets = pa.array([0, len(column)], pa.int32())
+    joined = pc.binary_join(pa.ListArray.from_arrays(offsets, column), b"\n")[0].as_buffer()
+    try:
+        text = codecs.decode(joined, "gb18030").encode()
+    except UnicodeDecodeError:
+        return None
+    if PRIVATE_LEAD in text or any(mark in text for mark in LOST_BYTES):
+        return None
+    cells: pa.ListArray = pc.split_pattern(pa.array([text], pa.binary()).view(pa.string()), "\n")
+    return cells.flatten() if len(cells.flatten()) == len(column) else None
 
 
 def read_proven(
@@ -63,7 +106,16 @@ def read_proven(
     return [table[str(p)].chunk(0) for p in positions]
 
 
-def _parse(data: bytes, width: int, positions: Sequence[int], delimiter: str, quote: str) -> pa.Table:
+def _parse(
+    data: bytes,
+    width: int,
+    positions: Sequence[int],
+    delimiter: str,
+    quote: str,
+    *,
+    binary: bool = False,
+    check: bool = False,
+) -> pa.Table:
     """All text, one chunk; nothing is inferred, nothing is null. Raises ArrowInvalid for a line of another width."""
     import pyarrow as pa
     import pyarrow.csv as pa_csv
@@ -80,11 +132,11 @@ def _parse(data: bytes, width: int, positions: Sequence[int], delimiter: str, qu
             ignore_empty_lines=False,
         ),
         pa_csv.ConvertOptions(
-            column_types={c: pa.string() for c in cells},
+            column_types=dict.fromkeys(cells, pa.binary() if binary else pa.string()),
             include_columns=[str(p) for p in sorted(set(positions))],
             strings_can_be_null=False,
             quoted_strings_can_be_null=False,
-            check_utf8=False,
+            check_utf8=check,
         ),
     )
     return table.combine_chunks()

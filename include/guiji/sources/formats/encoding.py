@@ -20,6 +20,8 @@ LONGEST_LINE = 16 << 20
 SAMPLE = 4 << 20
 #: begins what stands for a line that could not be decoded (its number among those follows); no sound line has a NUL
 UNDECODABLE = b"\x00\x00#"
+#: first byte in UTF-8 of U+E000…U+EFFF, and of nothing else
+PRIVATE_LEAD = b"\xee"
 
 # GB18030-2022 gives these codes standard code points; CPython still yields the private ones of 2005 (F-38)
 _PRIVATE = {
@@ -30,14 +32,24 @@ _PRIVATE = {
 }  # fmt: skip
 
 
-@dataclass
-class Block:
-    """Whole lines of UTF-8; ``undecodable`` holds what stands where a line is ``UNDECODABLE``."""
+@dataclass(frozen=True)
+class RawBlock:
+    """Whole lines of the file as they are, the BOM apart; UTF-16 is UTF-8 already."""
 
     data: bytes
-    undecodable: list[str] = field(default_factory=list)
+    number: int = 0
     final: bool = False
     #: the last line of the file has no line end
+    unended: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole lines of UTF-8; ``undecodable`` holds by number what stands where a line is ``UNDECODABLE``."""
+
+    data: bytes
+    undecodable: dict[int, str] = field(default_factory=dict)
+    final: bool = False
     unended: bool = False
 
 
@@ -47,20 +59,44 @@ def normalise_private_use(text: str) -> str:
 
 
 def detect_encoding(path: Path, declared: str, what: str) -> str:
-    """``utf-8``, ``gb18030`` or ``utf-16``. Raises DeliveryRefused when the file is in none of them, or
-    when it contradicts what is declared."""
+    """``utf-8``, ``gb18030``, ``utf-16``, ``utf-16-le`` or ``utf-16-be``. Raises DeliveryRefused when the file is in none
+    of them, when it contradicts what is declared, and when it is text that was already garbled when it was written."""
     with path.open("rb") as f:
         head = f.read(SAMPLE)
         if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return _agree("utf-16", declared, what)
+            little = head.startswith(codecs.BOM_UTF16_LE)
+            same = declared == ("utf-16-le" if little else "utf-16-be")
+            return _agree("utf-16", "utf-16" if same else declared, what)
+        if declared.startswith("utf-16-") and b"\x00" in head[:4096]:
+            return declared
         if head.startswith(codecs.BOM_UTF8):
             return _agree("utf-8", declared, what)
         sample = _first_unclear(f, head)
-    if sample is None:
-        # valid UTF-8 to the end. Text that a GB18030 writer produced is that only by accident, in very short files
-        if declared == "gb18030" and _count_cjk(head) >= 16:
-            return _agree("utf-8", declared, what)
-        return "utf-8" if declared == "auto" else declared
+    if declared.startswith("utf-16"):
+        raise _wrong_encoding(what, declared)
+    found = _judge_valid_utf8(head, declared, what) if sample is None else _judge_sample(sample, declared, what)
+    _refuse_mojibake(head, found, what)
+    return found
+
+
+def _judge_valid_utf8(head: bytes, declared: str, what: str) -> str:
+    """The encoding of a file that is valid UTF-8 to its end. A few words in GB18030 may be that by accident (联通), but
+    no Chinese comes of it; and what is Chinese in UTF-8 is not by accident."""
+    text = head.decode("utf-8", "ignore")
+    chinese = _count_cjk(text)
+    if declared == "gb18030" and chinese:
+        return _agree("utf-8", declared, what)
+    if declared == "auto" and not chinese and not head.isascii() and _is_gb2312(head):
+        raise DeliveryRefused(
+            f"{what}：文件中的文字太少，无法判断编码是 UTF-8 还是 GB18030。现有数据继续有效；"
+            "请另存为带 BOM 的 UTF-8 后重新提供，或在资源目录中登记编码。",
+            rule_id="delivery.encoding",
+        )
+    return "utf-8" if declared == "auto" else declared
+
+
+def _judge_sample(sample: bytes, declared: str, what: str) -> str:
+    """The encoding of a file that is not all UTF-8, by whole lines around the first byte that is not."""
     utf8, gb18030 = _share_valid(sample, "utf-8"), _share_valid(sample, "gb18030")
     if declared != "auto":
         if (utf8 if declared == "utf-8" else gb18030) < 0.5:
@@ -71,6 +107,42 @@ def detect_encoding(path: Path, declared: str, what: str) -> str:
     if gb18030 >= 0.9:
         return "gb18030"
     raise _wrong_encoding(what, declared)
+
+
+def _is_gb2312(head: bytes) -> bool:
+    """True when every byte beyond ASCII belongs to a pair of the GB2312 Chinese characters."""
+    try:
+        text = head.decode("gb2312", "strict")
+    except UnicodeDecodeError:
+        return False
+    return all(c.isascii() or "\u4e00" <= c <= "\u9fff" for c in text)
+
+
+def _refuse_mojibake(head: bytes, encoding: str, what: str) -> None:
+    """Raises DeliveryRefused for text that was decoded wrongly before it was written: UTF-8 read as GB18030 or Latin-1.
+
+    Judged over the file, never over one cell: a short name can look like this by accident, half of all lines can't."""
+    suspicious = lines = 0
+    for line in head.split(b"\n")[:-1][:2000]:
+        if line.isascii():
+            continue
+        text = line.decode(encoding, "ignore")
+        lines += 1
+        foreign = "".join(c for c in text if not c.isascii())
+        suspicious += any(_looks_read_as(foreign, wrong) for wrong in ("gb18030", "cp1252", "latin-1"))
+    if suspicious > 2 and suspicious * 2 > lines:
+        raise DeliveryRefused(
+            f"{what}：文字是乱码（在导出或转换时已按错误的编码读过一次）。现有数据继续有效；"
+            "请从业务系统重新导出，保存为 UTF-8 或 GB18030 后重新提供。",
+            rule_id="delivery.garbled",
+        )
+
+
+def _looks_read_as(text: str, wrong: str) -> bool:
+    """True when ``text`` in the encoding ``wrong`` is nearly all Chinese in UTF-8."""
+    raw = text.encode(wrong, "ignore")
+    chinese = _count_cjk(raw.decode("utf-8", "ignore"))
+    return chinese >= 4 and chinese * 3 >= 0.8 * len(raw)
 
 
 def _agree(found: str, declared: str, what: str) -> str:
@@ -122,26 +194,54 @@ def _share_valid(sample: bytes, encoding: str) -> float:
     return good / seen if seen else 1.0
 
 
-def _count_cjk(head: bytes) -> int:
-    return sum(1 for c in head.decode("utf-8", "ignore")[:100_000] if "\u4e00" <= c <= "\u9fff")
+def _count_cjk(text: str) -> int:
+    return sum(1 for c in text[:100_000] if "\u4e00" <= c <= "\u9fff")
 
 
-def read_blocks(path: Path, encoding: str, what: str, size: int = BLOCK) -> Generator[Block]:
-    """The file's lines as UTF-8, without BOM, private code points normalised; the last block is ``final``.
+def read_blocks(path: Path, encoding: str, what: str, size: int | None = None) -> Generator[Block]:
+    """The file's lines as UTF-8, about ``size`` bytes at a time; see ``read_raw_blocks`` and ``decode_block``."""
+    for raw in read_raw_blocks(path, encoding, what, size):
+        yield decode_block(raw, encoding, what)
 
-    Raises DeliveryRefused for a character cut in two at the end of the file, and when lines beyond a few
-    can't be decoded.
-    """
-    bad = lines = 0
-    for raw, final, unended in _read_raw(path, encoding, what, size):
-        data, undecodable = _transcode(raw, encoding, bad)
-        if undecodable and final and unended and data.rpartition(b"\n")[2].startswith(UNDECODABLE):
-            raise half_a_file(what)
-        bad += len(undecodable)
-        lines += data.count(b"\n") + 1
-        if bad > max(20, lines // 20):
-            raise _wrong_encoding(what, encoding)
-        yield Block(data, undecodable, final, unended)
+
+def read_raw_blocks(path: Path, encoding: str, what: str, size: int | None = None) -> Generator[RawBlock]:
+    """The file's whole lines in order; the last block is ``final``. Lines end with ``\\n`` even where the file ends
+    them with a carriage return alone, as old Macintosh programs do. Raises DeliveryRefused for a line without end."""
+    for number, (data, final, unended) in enumerate(_end_lines(_read_raw(path, encoding, what, size or BLOCK), what)):
+        yield RawBlock(data, number, final, unended)
+
+
+def decode_block(raw: RawBlock, encoding: str, what: str) -> Block:
+    """The lines as UTF-8, private code points normalised, undecodable lines replaced by ``UNDECODABLE`` and a number.
+
+    Raises DeliveryRefused for a character cut in two at the end of the file."""
+    data, undecodable = _transcode(raw.data, encoding, raw.number << 32)
+    if undecodable and raw.final and raw.unended and data.rpartition(b"\n")[2].startswith(UNDECODABLE):
+        raise half_a_file(what)
+    return Block(data, undecodable, raw.final, raw.unended)
+
+
+def refuse_undecodable(lines: int, undecodable: int, encoding: str, what: str) -> None:
+    """Raises DeliveryRefused when more than a few of the lines can't be decoded."""
+    if undecodable > max(20, lines // 20):
+        raise _wrong_encoding(what, encoding)
+
+
+def _end_lines(chunks: Iterator[tuple[bytes, bool, bool]], what: str) -> Iterator[tuple[bytes, bool, bool]]:
+    """The chunks with ``\\n`` at their line ends. Both kinds in one file are no line ends that can be told from text."""
+    returns: bool | None = None  # a carriage return ends the lines
+    for data, final, unended in chunks:
+        if returns is None:
+            returns = b"\n" not in data and b"\r" in data
+        if returns and b"\n" in data:
+            raise DeliveryRefused(
+                f"{what}：换行方式前后不一（CR 与 LF 混用），无法判断行从哪里断开。现有数据继续有效；请统一换行后重新提供。",
+                rule_id="delivery.structure",
+            )
+        if returns:
+            yield data.replace(b"\r", b"\n"), final, unended and not data.endswith(b"\r")
+        else:
+            yield data, final, unended
 
 
 def half_a_file(what: str) -> DeliveryRefused:
@@ -154,43 +254,53 @@ def half_a_file(what: str) -> DeliveryRefused:
 
 def _read_raw(path: Path, encoding: str, what: str, size: int) -> Iterator[tuple[bytes, bool, bool]]:
     """(bytes of whole lines, last block, last line without line end)."""
-    if encoding == "utf-16":
-        yield from _read_utf16(path, what, size)
+    if encoding.startswith("utf-16"):
+        yield from _read_utf16(path, encoding, what, size)
         return
     with path.open("rb") as f:
         rest = f.read(3)
         rest = b"" if rest == codecs.BOM_UTF8 else rest
+        line_end = b"\n"
         while chunk := f.read(size):
-            end = chunk.rfind(b"\n") + 1
+            data = rest + chunk
+            if line_end == b"\n" and b"\n" not in data and b"\r" in data[:-1]:
+                line_end = b"\r"
+            end = data.rfind(line_end) + 1
+            # the carriage return at the end of a chunk may be half of a line end
+            if line_end == b"\r" and end == len(data):
+                end = data.rfind(line_end, 0, -1) + 1
             if not end:
-                rest += chunk
+                rest = data
                 if len(rest) > LONGEST_LINE:
                     raise DeliveryRefused(
                         f"{what}：一行超过 {LONGEST_LINE >> 20} MB，不是约定的文本表格。现有数据继续有效；请检查换行后重新提供。",
                         rule_id="delivery.structure",
                     )
                 continue
-            yield rest + chunk[:end], False, False
-            rest = chunk[end:]
+            yield data[:end], False, False
+            rest = data[end:]
         yield rest, True, bool(rest) and not rest.endswith(b"\n")
 
 
-def _read_utf16(path: Path, what: str, size: int) -> Iterator[tuple[bytes, bool, bool]]:
+def _read_utf16(path: Path, encoding: str, what: str, size: int) -> Iterator[tuple[bytes, bool, bool]]:
     try:
-        with path.open(encoding="utf-16", errors="strict", newline="\n") as f:
+        with path.open(encoding=encoding, errors="strict", newline="") as f:
             rest = ""
             while chunk := f.read(size // 2):
-                whole, line_end, rest = (rest + chunk).rpartition("\n")
-                if line_end:
-                    yield (whole + line_end).encode(), False, False
-            yield rest.encode(), True, bool(rest)
+                text = rest + chunk
+                line_end = "\n" if "\n" in text else "\r"
+                whole, end, rest = text[:-1].rpartition(line_end)  # the last character may be half of a line end
+                rest += text[-1]
+                if end:
+                    yield (whole + end).encode(), False, False
+            yield rest.encode(), True, bool(rest) and not rest.endswith("\n")
     except UnicodeError as exc:
-        raise _wrong_encoding(what, "auto") from exc
+        raise _wrong_encoding(what, encoding) from exc
 
 
-def _transcode(raw: bytes, encoding: str, first: int) -> tuple[bytes, list[str]]:
+def _transcode(raw: bytes, encoding: str, first: int) -> tuple[bytes, dict[int, str]]:
     """UTF-8 of ``raw``; a line that can't be decoded becomes ``UNDECODABLE`` and its number, from ``first`` on."""
-    undecodable: list[str] = []
+    undecodable: dict[int, str] = {}
     if encoding == "gb18030":
         try:
             data = raw.decode("gb18030").encode()
@@ -202,17 +312,18 @@ def _transcode(raw: bytes, encoding: str, first: int) -> tuple[bytes, list[str]]
             raw.decode("utf-8")
         except UnicodeDecodeError:
             data = _set_aside(raw, "utf-8", undecodable, first)
-    if b"\xee" in data:  # lead byte of U+E000…U+EFFF, and of nothing else
+    if PRIVATE_LEAD in data:
         data = normalise_private_use(data.decode()).encode()
     return data, undecodable
 
 
-def _set_aside(raw: bytes, encoding: str, undecodable: list[str], first: int) -> bytes:
+def _set_aside(raw: bytes, encoding: str, undecodable: dict[int, str], first: int) -> bytes:
     lines = []
     for line in raw.split(b"\n"):
         try:
             lines.append(line.decode(encoding).encode())
         except UnicodeDecodeError:
-            lines.append(UNDECODABLE + b"%d" % (first + len(undecodable)))
-            undecodable.append(line.rstrip(b"\r").decode(encoding, "backslashreplace"))
+            number = first + len(undecodable)
+            lines.append(UNDECODABLE + b"%d" % number)
+            undecodable[number] = line.rstrip(b"\r").decode(encoding, "backslashreplace")
     return b"\n".join(lines)
