@@ -142,11 +142,14 @@ def resolve(library: Annotated[str, typer.Argument(metavar="LIBRARY")]) -> None:
 def check(
     resource_id: ResourceArgument,
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="the file before delivery")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.xlsx|FILE.html", help="the verdict as a workbook or a page, too")
+    ] = None,
 ) -> None:
     """A department's check of a file before it delivers it; nothing is published."""
     from guiji.precheck import check_file
 
-    raise SystemExit(check_file(Settings.from_env(), resource_id, file))
+    raise SystemExit(check_file(Settings.from_env(), resource_id, file, out))
 
 
 @app.command()

@@ -1,0 +1,245 @@
+"""The check of one file as one record: what was read, which rules failed, which lines, and what would happen."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guiji.errors import DeliveryRefused
+from guiji.records import CheckedBatch, RuleResult, StagedBatch, Window
+from guiji.settings import Settings
+
+if TYPE_CHECKING:
+    from guiji.catalog.models import Format, Resource
+
+#: findings that are kept in a verdict; the counts are of all
+KEPT = 100_000
+VERDICTS = {"rejected": "不合格", "suspicious": "存疑", "mended": "已自动更正", "unjudged": "无法判断"}
+_SKIPPED = {
+    "title": "标题行", "metadata": "说明行", "blank": "空行", "footnote": "脚注行", "total": "合计行",
+    "redelivered": "重复提供的文件",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One place: the line in the file, what is the matter with it, and the masked value."""
+
+    place: str  # file or sheet
+    line: int
+    row_no: int
+    rule_id: str
+    rule: str
+    verdict: str  # rejected | suspicious | mended | unjudged
+    value: str
+    mend: str
+
+    @property
+    def word(self) -> str:
+        return VERDICTS.get(self.verdict, self.verdict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the pipeline would say of a file. ``outcome``: passed, warning, held or refused."""
+
+    resource_id: str
+    resource: str
+    department: str
+    file: str
+    size: int
+    sha256: str
+    checked_at: datetime
+    outcome: str
+    reasons: tuple[str, ...]
+    rows_read: int = 0
+    rows_good: int = 0
+    rows_rejected: int = 0
+    rows_duplicate: int = 0
+    rules: tuple[RuleResult, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    #: findings beyond those that are kept
+    more_findings: bool = False
+    skipped: Mapping[str, int] = field(default_factory=dict)  # reason in Chinese -> lines
+    notes: tuple[str, ...] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)  # physical name -> title
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.outcome in ("held", "refused") else 0
+
+    @property
+    def failed(self) -> list[RuleResult]:
+        """The rules that something broke, those that reject first, the most broken first."""
+        found = [r for r in self.rules if r.failed or r.suspicious]
+        return sorted(found, key=lambda r: (r.severity != "reject", -(r.failed + r.suspicious), r.rule_id))
+
+    @property
+    def conclusion(self) -> str:
+        """One line: what would happen to the file."""
+        if self.outcome == "refused":
+            return "不能接收：整个文件将被退回，请更正后重新检查。"
+        if self.outcome == "held":
+            return "整批将被暂停，请更正后再报送。"
+        if self.rows_rejected:
+            return "可以报送，但不合格的行不会入库，请更正后补报。"
+        return "可以报送。"
+
+    def lines_of(self, rule_id: str, most: int = 12) -> str:
+        """Where a rule was broken, as ``第 3、5–9 行``."""
+        lines = sorted(
+            {f.line for f in self.findings if f.rule_id == rule_id and f.verdict in ("rejected", "suspicious")}
+        )
+        return join_lines(lines, most)
+
+
+def join_lines(lines: list[int], most: int) -> str:
+    """Line numbers with runs drawn together; ``…`` where there are more than ``most`` pieces."""
+    runs: list[list[int]] = []
+    for n in lines:
+        if runs and n == runs[-1][1] + 1:
+            runs[-1][1] = n
+        else:
+            runs.append([n, n])
+    shown = [str(a) if a == b else f"{a}–{b}" for a, b in runs[:most]]
+    return "、".join(shown) + (" …" if len(runs) > most else "")
+
+
+def judge_file(settings: Settings, resource_id: str, file: Path) -> Verdict:
+    """What the pipeline would say of ``file`` for the resource. Raises CatalogError, UsageError, NothingDelivered."""
+    from guiji.catalog import load_resource
+    from guiji.freshness import current_window
+    from guiji.quality import check_batch, demand_rows, judge_batch
+    from guiji.sources import open_delivery
+    from guiji.staging import stage_batch
+
+    resource = load_resource(settings.catalog, resource_id)
+    verdict = _describe(resource, file, settings.now())
+    local_resource = read_from(resource, file.absolute())
+    with tempfile.TemporaryDirectory(prefix="guiji-check-") as folder:
+        local = replace(settings, staging=folder, home=Path(folder))
+        window: Window = current_window(local_resource, settings.now())
+        try:
+            delivery = open_delivery(
+                local_resource, local, window, watermark=None, known_files=(), scratch=Path(folder) / "scratch"
+            )
+            staged = stage_batch(local_resource, local, window, delivery, "0" * 16)
+            demand_rows(local_resource, staged.rows)
+            checked = check_batch(local_resource, local, staged, carry_cache=None)
+            quality = judge_batch(local_resource, local, staged, checked, previous_rows=None)
+        except DeliveryRefused as error:
+            return replace(verdict, outcome="refused", reasons=(str(error),))
+        return _complete(verdict, staged, checked, quality.outcome, quality.reasons)
+
+
+def _describe(resource: Resource, file: Path, now: datetime) -> Verdict:
+    import hashlib
+
+    with file.open("rb") as f:
+        digest = hashlib.file_digest(f, "sha256").hexdigest()
+    return Verdict(
+        resource_id=resource.id,
+        resource=resource.model.name,
+        department=resource.department.name,
+        file=file.name,
+        size=file.stat().st_size,
+        sha256=digest,
+        checked_at=now,
+        outcome="passed",
+        reasons=(),
+        skipped={},
+        notes=tuple(_name_notes(resource, file)),
+        fields={f.name: f.title for f in resource.model.fields},
+    )
+
+
+def _name_notes(resource: Resource, file: Path) -> list[str]:
+    """Whether the file would be taken at all under its name."""
+    source = resource.model.source
+    pattern = getattr(source, "pattern", None)
+    if pattern is None:
+        return [] if source.kind == "http" else ["该资源由前置机数据库供给；这里检查的是从中导出的文件"]
+    if re.fullmatch(pattern, file.name) is None:
+        return [f"文件名“{file.name}”不符合约定的命名（{pattern}），以此名称报送将不会被收取，请改名"]
+    return []
+
+
+def read_from(resource: Resource, file: Path) -> Resource:
+    """The same resource, supplied by this one file."""
+    from guiji.catalog.models import Completeness, FilesSource
+
+    source = FilesSource(
+        kind="files",
+        directory=str(file.parent),
+        pattern=re.escape(file.name),
+        complete=Completeness(seconds=0),
+        format=_choose_format(resource, file),
+    )
+    return resource.model_copy(update={"model": resource.model.model_copy(update={"source": source})})
+
+
+def _choose_format(resource: Resource, file: Path) -> Format:
+    """The resource's own file format; by the file's ending where the resource is supplied by table or interface."""
+    from guiji.authoring.discover import choose_type
+    from guiji.catalog.models import Format
+    from guiji.errors import UsageError
+
+    declared = getattr(resource.model.source, "format", None)
+    if isinstance(declared, Format):
+        return declared
+    try:
+        return Format.model_validate({"type": choose_type(file)})
+    except UsageError:
+        return Format()
+
+
+def _complete(
+    verdict: Verdict, staged: StagedBatch, checked: CheckedBatch, outcome: str, reasons: tuple[str, ...]
+) -> Verdict:
+    findings = tuple(_read_findings(checked))
+    return replace(
+        verdict,
+        outcome=outcome,
+        reasons=reasons,
+        rows_read=checked.rows_read,
+        rows_good=checked.rows_accepted,
+        rows_rejected=checked.rows_rejected,
+        rows_duplicate=checked.rows_duplicate,
+        rules=checked.rules,
+        findings=findings,
+        more_findings=bool(checked.capped) or len(findings) >= KEPT,
+        skipped={_SKIPPED.get(reason, reason): n for reason, n in staged.skipped.items() if n},
+        notes=(*verdict.notes, *staged.notes),
+    )
+
+
+def _read_findings(checked: CheckedBatch) -> list[Finding]:
+    """In the order of the file."""
+    import pyarrow.parquet as pq
+
+    rules = {r.rule_id: r for r in checked.rules}
+    table = pq.read_table(checked.findings)
+    if table.num_rows:
+        table = table.sort_by([("_row_no", "ascending"), ("rule_id", "ascending")])
+    found = []
+    row: dict[str, Any]
+    for row in table.slice(0, KEPT).to_pylist():
+        rule = rules.get(row["rule_id"])
+        found.append(
+            Finding(
+                place=str(row["_origin"] or "").partition("#")[2],
+                line=int(row["_line"]),
+                row_no=int(row["_row_no"]),
+                rule_id=row["rule_id"],
+                rule=rule.title if rule else row["rule_id"],
+                verdict=row["verdict"],
+                value=row["value_masked"] or "",
+                mend=rule.mend if rule else "",
+            )
+        )
+    return found
