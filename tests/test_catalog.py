@@ -223,7 +223,7 @@ def test_a_sound_catalog_has_no_problem(root: Path) -> None:
             "  table: t_hjrk",
             "  tabel: t_hjrk",
             "gaj/household.yml:14: unknown key 'tabel'. "
-            "Allowed: kind, connection, schema, table, filter, cursor, lag_seconds, chunk_rows. Did you mean 'table'?",
+            "Allowed: kind, connection, schema, table, filter, cursor, lag_seconds, chunk_rows, chunk_key, chunk_key_rows. Did you mean 'table'?",
         ),
         ("system: 人口系统\n", "", "gaj/household.yml:1: key 'system' is missing."),
         (

@@ -3,9 +3,9 @@
 ``open_delivery`` finds the delivery, compares its columns with the declared ones in both directions (``columns``) and
 gives record batches of bounded size; nothing is kept here, what was read before is told by the caller.
 
-    database           tables: ``database_postgres`` (ADBC), ``database_rows`` (SQLAlchemy drivers, as text)
-    remote             what files share: candidates, completeness, download, ledger; ``files``, ``sftp``, ``ftp``
-    http               paged interfaces
+    database           tables: ``database_postgres`` (ADBC), ``database_rows`` (all others, as text), ``dialects``
+    remote             what files share: candidates, completeness, download, archive; ``files``, ``sftp``, ``ftp``
+    http               paged interfaces: ``http_client``, ``http_pages``, ``http_signature``
     formats/           csv, xlsx, json, geojson; where the table stands in the file
 
 A row that can't be read beyond doubt is set aside with its line and reason (``guiji.structure``); a delivery whose
@@ -34,29 +34,27 @@ def open_delivery(
     known_files: Sequence[DeliveredFile],
     scratch: Path,
     explicit: bool = False,
+    resume: Path | None = None,
 ) -> Delivery:
     """The delivery of ``resource``, opened for reading once.
 
     ``explicit``: just this window is to be read again (a backfill): incremental tables are read within it and leave
-    the watermark alone, of dated files those in it are taken even if they are known. Raises NothingDelivered,
+    the watermark alone, of dated files those in it are taken even if they are known. ``resume``: a folder that outlives
+    this run, for what an extraction in ranges has finished. Raises NothingDelivered,
     SourceUnavailable, SourceRefused, DeliveryRefused; the last also while batches are read.
     """
     kind = resource.model.source.kind
     if kind == "database":
         from guiji.sources.database import open_table
 
-        return open_table(resource, settings, window, watermark, explicit)
+        return open_table(resource, settings, window, watermark, explicit, resume or scratch / "chunks")
     if kind == "http":
         from guiji.sources.http import open_interface
 
         return open_interface(resource, settings, window, watermark, explicit)
-    if kind == "sftp":
-        from guiji.sources.sftp import open_sftp_files as open_files
-    elif kind == "ftp":
-        from guiji.sources.ftp import open_ftp_files as open_files
-    else:
-        from guiji.sources.files import open_folder as open_files
-    return open_files(resource, settings, window, known_files=known_files, scratch=scratch, explicit=explicit)
+    from guiji.sources.remote import open_folder
+
+    return open_folder(resource, settings, window, known_files=known_files, scratch=scratch, explicit=explicit)
 
 
 def probe(resource: Resource, settings: Settings) -> None:
@@ -73,15 +71,19 @@ def probe(resource: Resource, settings: Settings) -> None:
         from guiji.sources.http import probe_interface
 
         probe_interface(resource, settings)
-    elif kind == "sftp":
-        from guiji.sources.sftp import probe_sftp
-
-        probe_sftp(resource, settings)
-    elif kind == "ftp":
-        from guiji.sources.ftp import probe_ftp
-
-        probe_ftp(resource, settings)
     else:
-        from guiji.sources.files import probe_folder
+        from guiji.sources.remote import probe_folder
 
         probe_folder(resource, settings)
+
+
+def archive_delivered(resource: Resource, settings: Settings, known_files: Sequence[DeliveredFile]) -> list[str]:
+    """Moves published files to the archive that the catalog declares; returns what could not be moved, in Chinese.
+
+    Raises SourceUnavailable, SourceRefused; a later call makes up for it.
+    """
+    if getattr(resource.model.source, "archive", None) is None:
+        return []
+    from guiji.sources.remote import archive_published
+
+    return archive_published(resource, settings, known_files)

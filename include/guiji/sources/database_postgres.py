@@ -8,7 +8,8 @@ read with ``current_setting``: COPY takes no parameters, and no value is ever wr
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -21,6 +22,7 @@ from guiji.sources.database import (
     render_filter,
     translate_error,
 )
+from guiji.sources.database_chunks import read_in_chunks
 from guiji.sources.frames import system_fields
 from guiji.structure import OUT_OF_RANGE
 
@@ -78,13 +80,74 @@ def read_postgres(reading: Reading, *, limit_zero: bool = False) -> tuple[tuple[
         condition = _set_bounds(reading, cursor, there)
         names = tuple(c for c in reading.expected.columns if c in match)
         select = ", ".join(_select(match[c], there[match[c]]) + f" AS {_quote(c)}" for c in names)
-        text = f"{reading.comment} SELECT {select} FROM {_table(reading)}{condition}{' LIMIT 0' if limit_zero else ''}"
-        cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
-        cursor.execute(text)
-        reader = cursor.fetch_record_batch()
+        query = _TableQuery(reading, cursor, there, select, condition)
+        if limit_zero:
+            batches = query.read_nothing()
+        else:
+            batches = read_in_chunks(reading, query, names) if reading.source.chunk_key else query.read_range()
         close = stack.pop_all().close
-        return names, BatchStream(_stream(reading, reader), close)
+        return names, BatchStream(batches, close)
     raise AssertionError
+
+
+@dataclass(frozen=True)
+class _TableQuery:
+    """What is read of one table; a whole, or the rows of one range of its chunk key (``database_chunks.Ranges``)."""
+
+    reading: Reading
+    cursor: Any
+    there: dict[str, str]
+    select: str
+    conditions: tuple[str, ...]
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        """The chunk key and the type that its bounds have."""
+        assert self.reading.source.chunk_key is not None
+        return _quote(self.reading.source.chunk_key), _bound_type(self.there[self.reading.source.chunk_key])
+
+    @property
+    def layout(self) -> str:
+        return repr((self.select, self.conditions, self._key))
+
+    def find_bound(self, low: str | None, rows: int) -> str | None:
+        key, kind = self._key
+        conditions = [*self.conditions, f"{key} IS NOT NULL"]
+        if low is not None:
+            _set(self.reading, self.cursor, "above", low)
+            conditions.append(f"{key} > current_setting('guiji.above')::{kind}")
+        self.cursor.execute(
+            f"{self.reading.comment} SELECT {key}::text FROM {_table(self.reading)}{_where(conditions)} "
+            f"ORDER BY {key} LIMIT 1 OFFSET {rows - 1:d}"
+        )
+        found = self.cursor.fetchall()
+        return str(found[0][0]) if found else None
+
+    def read_nothing(self) -> Iterator[pa.RecordBatch]:
+        """Runs the query for no row: that it can be run is what a probe asks."""
+        return self._read(self.conditions, " LIMIT 0", 1)
+
+    def read_range(
+        self, low: str | None = None, high: str | None = None, position: int = 1
+    ) -> Iterator[pa.RecordBatch]:
+        parts = []
+        for name, operator, value in (("above", ">", low), ("until", "<=", high)):
+            if value is not None:
+                key, kind = self._key
+                _set(self.reading, self.cursor, name, value)
+                parts.append(f"{key} {operator} current_setting('guiji.{name}')::{kind}")
+        condition = " AND ".join(parts)
+        if parts and high is None:
+            condition = f"({condition} OR {self._key[0]} IS NULL)"
+        return self._read((*self.conditions, *([condition] if parts else ())), "", position)
+
+    def _read(self, conditions: Sequence[str], limit: str, position: int) -> Iterator[pa.RecordBatch]:
+        text = f"{self.reading.comment} SELECT {self.select} FROM {_table(self.reading)}{_where(conditions)}{limit}"
+        with _translated(self.reading):
+            self.cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
+            self.cursor.execute(text)
+            reader = self.cursor.fetch_record_batch()
+        return _stream(self.reading, reader, position)
 
 
 @contextlib.contextmanager
@@ -114,25 +177,34 @@ def _select(column: str, kind: str) -> str:
     return _quote(column) if kind in _EXACT else f"{_quote(column)}::text"
 
 
+def _bound_type(kind: str) -> str:
+    """The type that a bound of this column has: ``character`` would cut it to one character."""
+    return "bpchar" if kind == "character" else kind
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
 def _list_columns(reading: Reading, cursor: Any) -> dict[str, str]:
     """Columns of the table with their types, in order; empty when there is no such table."""
-    cursor.execute(
+    cursor.execute(  # in words that PostgreSQL 9.2 knows, of which openGauss is made
         f"{reading.comment} SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute a "
-        "WHERE a.attrelid = to_regclass(quote_ident($1) || '.' || quote_ident($2)) AND a.attnum > 0 "
-        "AND NOT a.attisdropped ORDER BY a.attnum",
+        "JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         (reading.source.schema_ or "public", reading.source.table),
     )
     return dict(cursor.fetchall())
 
 
-def _set_bounds(reading: Reading, cursor: Any, there: dict[str, str]) -> str:
-    """The WHERE of the read; finds the new watermark in the same snapshot."""
+def _set_bounds(reading: Reading, cursor: Any, there: dict[str, str]) -> tuple[str, ...]:
+    """The conditions of the read; finds the new watermark in the same snapshot."""
     conditions = []
     if filtered := render_filter(reading, there, "postgres"):
         conditions.append(filtered)
     if reading.is_incremental:
         assert reading.source.cursor is not None
-        column, kind = _quote(reading.source.cursor), there[reading.source.cursor]
+        column, kind = _quote(reading.source.cursor), _bound_type(there[reading.source.cursor])
         timed = kind.startswith("timestamp") or kind == "date"
         low = high = None
         if reading.window is not None and timed:
@@ -152,14 +224,14 @@ def _set_bounds(reading: Reading, cursor: Any, there: dict[str, str]) -> str:
             conditions.append(f"({at_least} AND {column} < current_setting('guiji.high')::{kind})")
         elif low is not None:
             conditions.append(f"({at_least} OR {column} IS NULL)")
-    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return tuple(conditions)
 
 
 def _find_watermark(reading: Reading, cursor: Any, conditions: list[str], column: str, kind: str, timed: bool) -> None:
     past = f"{column} <= current_setting('guiji.now')::{kind}" if timed else "true"
     cursor.execute(
-        f"{reading.comment} SELECT (max({column}) FILTER (WHERE {past}))::text, "
-        f"count(*) FILTER (WHERE NOT ({past})) FROM {_table(reading)} WHERE {' AND '.join(conditions)}"
+        f"{reading.comment} SELECT max(CASE WHEN {past} THEN {column} END)::text, "
+        f"count(CASE WHEN NOT ({past}) THEN 1 END) FROM {_table(reading)} WHERE {' AND '.join(conditions)}"
     )
     newest, future = cursor.fetchone()
     if newest is not None:
@@ -177,13 +249,12 @@ def _set(reading: Reading, cursor: Any, name: str, value: str) -> None:
     cursor.fetchall()
 
 
-def _stream(reading: Reading, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+def _stream(reading: Reading, reader: pa.RecordBatchReader, position: int) -> Iterator[pa.RecordBatch]:
     import numpy as np
     import pyarrow as pa
 
     origin = f"{reading.source.schema_ or 'public'}.{reading.source.table}"
     schema = pa.schema([pa.field(f.name, f.type) for f in reader.schema] + system_fields())
-    position = 1
     yield _empty(schema)  # nothing read is a result with the right types
     while True:
         with _translated(reading):

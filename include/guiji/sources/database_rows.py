@@ -1,60 +1,68 @@
-"""Every database that SQLAlchemy has a driver for, read as text through a server-side cursor.
+"""Every database but PostgreSQL: one read-only snapshot, the declared columns, every value as the database's own text.
 
 Text is exact: decimals keep their digits, MySQL's zero dates stay ``0000-00-00`` to be counted (F-25), text of
-digits stays text (F-26). MariaDB/MySQL and SQLite are run for real in the tests; others by the connection's
-``extra.sqlalchemy_url`` scheme and are not run here.
+digits stays text (F-26). How databases differ is said in ``dialects``; MySQL's rows have a fast way of their own
+(``database_mysql``), all others come through their driver's cursor.
 """
 
 # ruff: noqa: S608 - identifiers go through the dialect's quoter, values are bound
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from guiji.errors import GuijiError, UsageError
+from guiji.errors import GuijiError
 from guiji.sources.database import BatchStream, Reading, local_text, match_columns, render_filter, translate_error
-from guiji.sources.frames import text_schema
+from guiji.sources.database_chunks import read_in_chunks
+from guiji.sources.dialects import get_dialect
+from guiji.sources.dialects.base import MARK, Dialect, Statement, TableThere
+from guiji.sources.frames import add_system_columns, text_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import Engine
-    from sqlalchemy.engine import URL
 
-_DRIVERS = {"mysql": "mysql+pymysql", "mariadb": "mysql+pymysql", "sqlite": "sqlite"}
+_DRIVERS = ("pymysql", "sqlite3", "oracledb", "pymssql", "dmPython")
 
 
 def read_rows(reading: Reading, *, limit_zero: bool = False) -> tuple[tuple[str, ...], BatchStream]:
     """(source names, batches) of one table; the column set is checked before this returns."""
+    dialect = get_dialect(reading.connection)
     stack = contextlib.ExitStack()
-    with _translated(reading), stack:
+    with translated(reading), stack:
         engine = _make_engine(reading)
         stack.callback(engine.dispose)
-        conn = stack.enter_context(contextlib.closing(engine.raw_connection()))
-        cursor = stack.enter_context(contextlib.closing(_open_cursor(engine, conn)))
-        there = _list_columns(engine, reading)
-        match = match_columns(reading, there)
-        _begin(engine, reading, cursor)
-        quote = engine.dialect.identifier_preparer.quote_identifier
-        table = quote(reading.source.table)
-        if reading.source.schema_:
-            table = f"{quote(reading.source.schema_)}.{table}"
-        condition, values = _set_bounds(engine, reading, cursor, there, table)
+        session = RowSession(dialect, reading, engine, _connect(engine, dialect, reading))
+        stack.callback(session.close)
+        dialect.prepare_connection(session.connection, reading)
+        for statement in dialect.prepare(reading):
+            session.run(statement)
+        for statement in dialect.try_prepare(reading):
+            with contextlib.suppress(Exception):
+                session.run(statement)
+        table = _find_table(engine, dialect, reading, session)
+        match = match_columns(reading, table.columns)
+        for statement in dialect.begin(reading):
+            session.run(statement)
         names = tuple(c for c in reading.expected.columns if c in match)
-        select = ", ".join(quote(match[c]) for c in names)
+        query = TableQuery(session, table, names, tuple(match[c] for c in names))
         if limit_zero:
-            condition = " WHERE 1 = 0"
-            values = []
-        _execute(engine, cursor, f"{reading.comment} SELECT {select} FROM {table}{condition}", values)
+            batches = query.read_nothing()
+        else:
+            query.set_bounds()
+            batches = read_in_chunks(reading, query, names) if reading.source.chunk_key else query.read_range()
         close = stack.pop_all().close
-        return names, BatchStream(_stream(reading, cursor, names), close)
+        return names, BatchStream(batches, close)
     raise AssertionError
 
 
 @contextlib.contextmanager
-def _translated(reading: Reading) -> Iterator[None]:
+def translated(reading: Reading) -> Iterator[None]:
+    """What a driver raises, in our tree."""
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
@@ -64,203 +72,289 @@ def _translated(reading: Reading) -> Iterator[None]:
     except SQLAlchemyError as exc:
         raise translate_error(reading, getattr(exc, "orig", None) or exc) from None
     except Exception as exc:
-        if type(exc).__module__.split(".")[0] in (
-            "pymysql",
-            "sqlite3",
-            "oracledb",
-            "pymssql",
-            "dmPython",
-        ) or isinstance(exc, OSError):
+        if type(exc).__module__.split(".")[0] in _DRIVERS or isinstance(exc, OSError):
             raise translate_error(reading, exc) from None
         raise
 
 
-def _make_url(reading: Reading) -> URL:
-    from sqlalchemy.engine import URL, make_url
-
-    connection = reading.connection
-    if "sqlalchemy_url" in connection.extra:
-        url = make_url(str(connection.extra["sqlalchemy_url"]))
-        return url.set(password=connection.password) if connection.password and not url.password else url
-    driver = _DRIVERS.get(connection.conn_type.lower())
-    if driver is None:
-        raise UsageError(
-            f"Connection {connection.conn_id} has type {connection.conn_type!r}, for which no driver is built in. "
-            "Nothing was read; install its SQLAlchemy driver and give extra.sqlalchemy_url."
-        )
-    if driver == "sqlite":
-        path = connection.schema or connection.host or ""
-        return URL.create("sqlite", database=f"file:{path}?mode=ro", query={"uri": "true"})
-    return URL.create(
-        driver,
-        connection.login,
-        connection.password,
-        connection.host or "127.0.0.1",
-        connection.port,
-        connection.schema,
-    )
-
-
 def _make_engine(reading: Reading) -> Engine:
     import sqlalchemy as sa
+    from sqlalchemy.engine import make_url
 
-    url = _make_url(reading)
-    arguments: dict[str, Any] = {}
-    if url.get_dialect().name == "mysql":
-        from pymysql import converters
-        from pymysql.constants import FIELD_TYPE
-
-        # encoders only: without decoders every value stays the text that the server sent
-        conv = {k: v for k, v in converters.conversions.items() if not isinstance(k, int)}
-        assert FIELD_TYPE.DECIMAL not in conv
-        arguments = {"conv": conv, "charset": "utf8mb4", "connect_timeout": 15, "read_timeout": reading.timeout_seconds}
-        if "ssl_ca" in reading.connection.extra:
-            arguments["ssl_ca"] = reading.connection.extra["ssl_ca"]
-    return sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=arguments)
-
-
-def _open_cursor(engine: Engine, conn: Any) -> Any:
-    if engine.dialect.name == "mysql":
-        from pymysql.cursors import SSCursor
-
-        return conn.driver_connection.cursor(SSCursor)
-    return conn.cursor()
-
-
-def _begin(engine: Engine, reading: Reading, cursor: Any) -> None:
-    """One consistent read-only snapshot with a statement timeout, where the database has them."""
-    if engine.dialect.name == "mysql":
-        offset = reading.now.astimezone(reading.zone).strftime("%z")
-        cursor.execute("SET SESSION time_zone = %s", (f"{offset[:3]}:{offset[3:]}",))
-        with contextlib.suppress(Exception):  # MariaDB
-            cursor.execute("SET SESSION max_statement_time = %s", (reading.timeout_seconds,))
-        with contextlib.suppress(Exception):  # MySQL
-            cursor.execute("SET SESSION max_execution_time = %s", (reading.timeout_seconds * 1000,))
-        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
-    elif engine.dialect.name == "sqlite":
-        cursor.execute("BEGIN")
-
-
-def _list_columns(engine: Engine, reading: Reading) -> dict[str, str]:
-    import sqlalchemy as sa
-    from sqlalchemy.exc import NoSuchTableError
-
-    if engine.dialect.name == "mysql":
-        return _list_mysql_columns(engine, reading)
-    try:
-        found = sa.inspect(engine).get_columns(reading.source.table, schema=reading.source.schema_)
-    except NoSuchTableError:
-        return {}
-    return {str(c["name"]): str(c["type"]) for c in found}
-
-
-def _list_mysql_columns(engine: Engine, reading: Reading) -> dict[str, str]:
-    with contextlib.closing(engine.raw_connection()) as conn, contextlib.closing(conn.cursor()) as cursor:
-        cursor.execute(
-            f"{reading.comment} SELECT column_name, data_type FROM information_schema.columns "
-            "WHERE table_schema = COALESCE(%s, DATABASE()) AND table_name = %s ORDER BY ordinal_position",
-            (reading.source.schema_, reading.source.table),
-        )
-        return {str(name): str(kind) for name, kind in cursor.fetchall()}
-
-
-def _execute(engine: Engine, cursor: Any, text: str, values: list[str]) -> None:
-    """Runs ``text`` with ``?`` marks in the driver's own parameter style; without values nothing is interpolated."""
-    if not values:
-        cursor.execute(text)
-        return
-    style = engine.dialect.paramstyle
-    if style in ("format", "pyformat"):
-        cursor.execute(text.replace("%", "%%").replace("\x00", "%s"), values)
-    elif style == "qmark":
-        cursor.execute(text.replace("\x00", "?"), values)
+    connection, dialect = reading.connection, get_dialect(reading.connection)
+    if "sqlalchemy_url" in connection.extra:
+        url = make_url(str(connection.extra["sqlalchemy_url"]))
+        if connection.password and not url.password:
+            url = url.set(password=connection.password)
     else:
-        parts = text.split("\x00")
-        joined = "".join(p + (f":{i + 1}" if i + 1 < len(parts) else "") for i, p in enumerate(parts))
-        cursor.execute(joined, values)
+        url = dialect.make_url(connection)
+    return sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=dialect.connect_arguments(reading))
 
 
-def _set_bounds(
-    engine: Engine, reading: Reading, cursor: Any, there: dict[str, str], table: str
-) -> tuple[str, list[str]]:
-    """The WHERE (parameters as NUL marks) and its values; finds the new watermark in the same snapshot."""
-    conditions: list[str] = []
-    values: list[str] = []
-    if filtered := render_filter(reading, there, engine.dialect.name):
-        conditions.append(filtered)
-    if reading.is_incremental:
+def _connect(engine: Engine, dialect: Dialect, reading: Reading) -> Any:
+    """The driver's own connection: nobody else uses it, and no pool shall tidy it up."""
+    positional, named = engine.dialect.create_connect_args(engine.url)
+    return engine.dialect.connect(*positional, **{**named, **dialect.connect_arguments(reading)})
+
+
+@dataclass
+class RowSession:
+    """One connection and its cursors; closes them."""
+
+    dialect: Dialect
+    reading: Reading
+    engine: Engine
+    connection: Any
+    _cursors: list[Any] = field(default_factory=list)
+
+    def run(self, statement: Statement, cursor: Any = None) -> Any:
+        """A cursor on which the statement ran; MARKs become the driver's own parameter style."""
+        text, values = statement
+        if cursor is None:
+            cursor = self.connection.cursor()
+            self._cursors.append(cursor)
+        if not values:
+            cursor.execute(text)
+            return cursor
+        cursor.execute(write_marks(text, self.engine.dialect.paramstyle), list(values))
+        return cursor
+
+    def fetch(self, statement: Statement) -> list[tuple[Any, ...]]:
+        cursor = self.run(statement)
+        rows = [tuple(row) for row in cursor.fetchall()]
+        self._drop(cursor)
+        return rows
+
+    def _drop(self, cursor: Any) -> None:
+        self._cursors.remove(cursor)
+        cursor.close()
+
+    def close(self) -> None:
+        for one in (*self._cursors, self.connection):
+            with contextlib.suppress(Exception):  # it may be gone already
+                one.close()
+
+
+def write_marks(text: str, paramstyle: str) -> str:
+    """``text`` with its MARKs in a driver's parameter style."""
+    if paramstyle in ("format", "pyformat"):
+        return text.replace("%", "%%").replace(MARK, "%s")
+    if paramstyle == "qmark":
+        return text.replace(MARK, "?")
+    parts = text.split(MARK)
+    return "".join(f"{part}:{i}" for i, part in enumerate(parts[:-1], 1)) + parts[-1]
+
+
+def _find_table(engine: Engine, dialect: Dialect, reading: Reading, session: RowSession) -> TableThere:
+    """The table as the database spells it: the declared spelling where it is there, else the only one that differs in
+    letter case."""
+    source = reading.source
+    if dialect.columns_query is None:
+        import sqlalchemy as sa
+        from sqlalchemy.exc import NoSuchTableError
+
+        try:
+            listed = sa.inspect(engine).get_columns(source.table, schema=source.schema_)
+        except NoSuchTableError:
+            listed = []
+        return TableThere(source.schema_, source.table, {str(c["name"]): str(c["type"]) for c in listed})
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for schema, name, column, kind in session.fetch(dialect.columns_query(reading)):
+        found.setdefault((str(schema), str(name)), {})[str(column)] = str(kind)
+    exact = [place for place in found if place[1] == source.table and source.schema_ in (None, place[0])]
+    places = exact or list(found)
+    if len(places) != 1:
+        return TableThere(source.schema_, source.table, {})
+    return TableThere(source.schema_ and places[0][0], places[0][1], found[places[0]])
+
+
+@dataclass
+class TableQuery:
+    """What is read of one table; a whole, or the rows of one range of its chunk key (``database_chunks.Ranges``)."""
+
+    session: RowSession
+    there: TableThere
+    names: tuple[str, ...]  # source names
+    columns: tuple[str, ...]  # of the table, beside them
+    conditions: list[str] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+
+    @property
+    def reading(self) -> Reading:
+        return self.session.reading
+
+    @property
+    def dialect(self) -> Dialect:
+        return self.session.dialect
+
+    @property
+    def table(self) -> str:
+        quote = self.dialect.quote
+        name = quote(self.there.name)
+        return f"{quote(self.there.schema)}.{name}" if self.there.schema else name
+
+    @property
+    def origin(self) -> str:
+        source = self.reading.source
+        return f"{source.schema_}.{source.table}" if source.schema_ else source.table
+
+    def kind_of(self, column: str) -> str:
+        return self.there.columns[column]
+
+    def set_bounds(self) -> None:
+        """The WHERE of the read; finds the new watermark in the same snapshot."""
+        reading, dialect = self.reading, self.dialect
+        if filtered := render_filter(reading, dict(self.there.columns), dialect.grammar):
+            self.conditions.append(filtered)
+        if not reading.is_incremental:
+            return
         assert reading.source.cursor is not None
-        column = engine.dialect.identifier_preparer.quote_identifier(reading.source.cursor)
-        timed = any(w in there[reading.source.cursor].lower() for w in ("time", "date"))
+        kind = self.kind_of(reading.source.cursor)
+        column, bound = dialect.quote(reading.source.cursor), dialect.bind(kind)
+        timed = dialect.is_timed(kind)
         if reading.window is not None and timed:
-            conditions.append(f"{column} >= \x00 AND {column} < \x00")
-            values += [local_text(m, reading.zone) for m in (reading.window.start, reading.window.end)]
+            self.conditions.append(f"{column} >= {bound} AND {column} < {bound}")
+            self.values += [_moment(reading, m, kind) for m in (reading.window.start, reading.window.end)]
+            return
+        low = _low(reading, timed)
+        at_least = [] if low is None else [f"{column} >= {bound}"]
+        values = [] if low is None else [low]
+        self._find_watermark(column, kind, [*self.conditions, *at_least], values)
+        self.conditions += [f"({c} OR {column} IS NULL)" for c in at_least]
+        self.values += values
+
+    def _find_watermark(self, column: str, kind: str, conditions: list[str], values: list[str]) -> None:
+        reading, dialect = self.reading, self.dialect
+        timed = dialect.is_timed(kind)
+        past = f"{column} <= {dialect.bind(kind)}" if timed else "1 = 1"
+        now = [_moment(reading, reading.now, kind)] if timed else []
+        newest_text = dialect.select(f"MAX(CASE WHEN {past} THEN {column} END)", kind)
+        text = (
+            f"{reading.comment} SELECT {newest_text}, "
+            f"SUM(CASE WHEN {past} OR {column} IS NULL THEN 0 ELSE 1 END) FROM {self.table}{_where(conditions)}"
+        )
+        ((newest, future),) = self.session.fetch((text, (*now, *now, *values)))
+        if newest is not None:
+            reading.report.cursor_max = to_text(newest)
+        if future and int(future):
+            reading.report.notes.append(f"{reading.what}：{future} 行的增量字段晚于采集时间，未推进增量位置")
+
+    # --- reading --------------------------------------------------------------------------------------
+
+    def _select(self) -> str:
+        expressions = (self.dialect.select(self.dialect.quote(c), self.kind_of(c)) for c in self.columns)
+        return ", ".join(expressions)
+
+    def select_statement(self, low: str | None = None, high: str | None = None) -> Statement:
+        """The statement that reads the keys in (low, high], all of them where both are None."""
+        conditions, values = list(self.conditions), list(self.values)
+        if low is not None or high is not None:
+            condition, more = self._range(low, high)
+            conditions.append(condition)
+            values += more
+        lossy = self.dialect.select_lossy({self.dialect.quote(c): self.kind_of(c) for c in self.columns})
+        select = self._select() + (f", {lossy}" if lossy else "")
+        return f"{self.reading.comment} SELECT {select} FROM {self.table}{_where(conditions)}", tuple(values)
+
+    def _range(self, low: str | None, high: str | None) -> tuple[str, list[str]]:
+        assert self.reading.source.chunk_key is not None
+        column = self.dialect.quote(self.reading.source.chunk_key)
+        bound = self.dialect.bind(self.kind_of(self.reading.source.chunk_key))
+        parts = [f"{column} > {bound}"] * (low is not None) + [f"{column} <= {bound}"] * (high is not None)
+        condition = " AND ".join(parts)
+        return (condition if high is not None else f"({condition} OR {column} IS NULL)"), [
+            v for v in (low, high) if v is not None
+        ]
+
+    def find_bound(self, low: str | None, rows: int) -> str | None:
+        """Text of the key of the ``rows``-th row above ``low``; None where there are fewer."""
+        assert self.reading.source.chunk_key is not None
+        key = self.reading.source.chunk_key
+        column, kind = self.dialect.quote(key), self.kind_of(key)
+        conditions, values = [*self.conditions, f"{column} IS NOT NULL"], list(self.values)
+        if low is not None:
+            conditions.append(f"{column} > {self.dialect.bind(kind)}")
+            values.append(low)
+        text = (
+            f"{self.reading.comment} SELECT {self.dialect.select(column, kind)} FROM {self.table}{_where(conditions)} "
+            f"ORDER BY {column}{self.dialect.nth_row(rows)}"
+        )
+        found = self.session.fetch((text, tuple(values)))
+        return None if not found or found[0][0] is None else to_text(found[0][0])
+
+    @property
+    def layout(self) -> str:
+        """Changes whenever finished chunks no longer fit."""
+        return repr((self.select_statement(), [self.kind_of(c) for c in self.columns], self.reading.source.chunk_key))
+
+    def read_nothing(self) -> Iterator[pa.RecordBatch]:
+        """Runs the query for no row: that it can be run is what a probe asks."""
+        text, _ = self.select_statement()
+        cursor = self.session.run((f"{text} WHERE 1 = 0", ()))
+        cursor.fetchall()
+        yield _empty(self.names)
+
+    def read_range(
+        self, low: str | None = None, high: str | None = None, position: int = 1
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a range, numbered from ``position``; the first batch is empty and shows the columns."""
+        statement = self.select_statement(low, high)
+        if self.dialect.name == "mysql":
+            from guiji.sources.database_mysql import stream_cells
+
+            cells = stream_cells(self.session, statement, [self.kind_of(c) for c in self.columns], self.names)
         else:
-            at_least, low = _at_least(reading, column, timed)
-            _find_watermark(engine, reading, cursor, table, column, [*conditions, *at_least], low, timed)
-            conditions += [f"({c} OR {column} IS NULL)" for c in at_least]
-            values += low
-    return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), values
+            with translated(self.reading):
+                cursor = self.session.run(statement)
+            cells = self._stream_cells(cursor)
+        return self._number(cells, position)
+
+    def _number(
+        self, cells: Iterator[tuple[Sequence[pa.Array], pa.Array | None]], position: int
+    ) -> Iterator[pa.RecordBatch]:
+        import numpy as np
+        import pyarrow as pa
+
+        yield _empty(self.names)
+        for arrays, broken in cells:
+            batch = pa.RecordBatch.from_arrays(list(arrays), names=list(self.names))
+            lines = pa.array(np.arange(position, position + batch.num_rows, dtype=np.int64))
+            position += batch.num_rows
+            yield add_system_columns(batch, self.origin, lines, broken)
+
+    def _stream_cells(self, cursor: Any) -> Iterator[tuple[Sequence[pa.Array], pa.Array | None]]:
+        while True:
+            with translated(self.reading):
+                rows = cursor.fetchmany(self.reading.source.chunk_rows)
+            if not rows:
+                return
+            yield [_text_array(values) for values in zip(*rows, strict=True)], None
 
 
-def _at_least(reading: Reading, column: str, timed: bool) -> tuple[list[str], list[str]]:
-    if reading.watermark is None:
-        return [], []
+def _where(conditions: Sequence[str]) -> str:
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def _moment(reading: Reading, moment: datetime, kind: str) -> str:
+    """The moment as a text of the column's type: with its offset where the type has one (F-08)."""
+    if ("time zone" in kind.lower() and "local" not in kind.lower()) or kind.lower() == "datetimeoffset":
+        return moment.astimezone(reading.zone).isoformat(sep=" ", timespec="microseconds")
+    return local_text(moment, reading.zone)
+
+
+def _low(reading: Reading, timed: bool) -> str | None:
     low = reading.watermark
-    if timed and reading.source.lag_seconds:
+    if low is not None and timed and reading.source.lag_seconds:
         with contextlib.suppress(ValueError):  # an exotic text can't be moved back; it is then read without lag
             low = (datetime.fromisoformat(low) - timedelta(seconds=reading.source.lag_seconds)).isoformat(sep=" ")
-    return [f"{column} >= \x00"], [low]
+    return low
 
 
-def _find_watermark(
-    engine: Engine,
-    reading: Reading,
-    cursor: Any,
-    table: str,
-    column: str,
-    conditions: list[str],
-    low: list[str],
-    timed: bool,
-) -> None:
-    now = [local_text(reading.now, reading.zone)] if timed else []
-    past = f"{column} <= \x00" if timed else "1 = 1"
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    text = (
-        f"{reading.comment} SELECT MAX(CASE WHEN {past} THEN {column} END), "
-        f"SUM(CASE WHEN {past} OR {column} IS NULL THEN 0 ELSE 1 END) FROM {table}{where}"
-    )
-    _execute(engine, cursor, text, [*now, *now, *low])
-    newest, future = cursor.fetchone()
-    cursor.fetchall()
-    if newest is not None:
-        reading.report.cursor_max = to_text(newest)
-    if future and int(future):
-        reading.report.notes.append(f"{reading.what}：{future} 行的增量字段晚于采集时间，未推进增量位置")
-
-
-def _stream(reading: Reading, cursor: Any, names: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-    import numpy as np
+def _empty(names: Sequence[str]) -> pa.RecordBatch:
     import pyarrow as pa
 
     schema = text_schema(names)
-    origin = f"{reading.source.schema_}.{reading.source.table}" if reading.source.schema_ else reading.source.table
-    position = 1
-    yield pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
-    while True:
-        with _translated(reading):
-            rows = cursor.fetchmany(reading.source.chunk_rows)
-        if not rows:
-            return
-        n = len(rows)
-        nothing = pa.nulls(n, pa.string())
-        lines = pa.array(np.arange(position, position + n, dtype=np.int64))
-        position += n
-        columns = [_text_array(values) for values in zip(*rows, strict=True)]
-        yield pa.RecordBatch.from_arrays(
-            [*columns, pa.repeat(pa.scalar(origin, pa.string()), n), lines, nothing, nothing], schema=schema
-        )
+    return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
 
 
 def _text_array(values: tuple[Any, ...]) -> pa.Array:

@@ -1,0 +1,106 @@
+"""The record of one dialect, and what holds where it says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+    from guiji.connections import Connection
+    from guiji.sources.database import Reading
+
+#: stands for a bound value in SQL text until the driver's own mark is known
+MARK = "\x00"
+Statement = tuple[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class TableThere:
+    """A table as the database spells it; ``columns`` are name -> type in order, empty where there is no such table."""
+
+    schema: str | None
+    name: str
+    columns: Mapping[str, str]
+
+
+def make_plain_url(driver: str, port: int | None = None) -> Callable[[Connection], URL]:
+    """URLs of the usual form: login, password, host, port, database in the path."""
+
+    def make(connection: Connection) -> URL:
+        from sqlalchemy.engine import URL
+
+        host = connection.host or "127.0.0.1"
+        return URL.create(
+            driver, connection.login, connection.password, host, connection.port or port, connection.schema
+        )
+
+    return make
+
+
+def select_plain(column: str, kind: str) -> str:
+    return column
+
+
+def bind_plain(kind: str) -> str:
+    return MARK
+
+
+def limit_offset(rows: int) -> str:
+    """After an ORDER BY: the ``rows``-th row alone."""
+    return f" LIMIT 1 OFFSET {rows - 1:d}"
+
+
+def offset_fetch(rows: int) -> str:
+    """The same in the standard's words (SQL:2008)."""
+    return f" OFFSET {rows - 1:d} ROWS FETCH NEXT 1 ROWS ONLY"
+
+
+def quote_double(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What has to be known of a database to read it exactly and without harm."""
+
+    name: str
+    title: str
+    grammar: str  # sqlglot's name, for the declared filter
+    make_url: Callable[[Connection], URL]
+    modules: tuple[str, ...] = ()  # Python modules of its driver
+    extra: str = ""  # the optional extra of guiji that brings them
+    quote: Callable[[str], str] = quote_double
+    connect_arguments: Callable[[Reading], dict[str, Any]] = field(default=lambda reading: {})
+    prepare_connection: Callable[[Any, Reading], None] = field(default=lambda connection, reading: None)
+    #: statements of a fresh session: read-only, time zone, formats
+    prepare: Callable[[Reading], list[Statement]] = field(default=lambda reading: [])
+    #: the same for what only some versions know: one that fails is passed over
+    try_prepare: Callable[[Reading], list[Statement]] = field(default=lambda reading: [])
+    #: begin one consistent read-only snapshot
+    begin: Callable[[Reading], list[Statement]] = field(default=lambda reading: [])
+    #: query and values that list (schema, table, column, type) of a table in any letter case, in order; None: SQLAlchemy's
+    columns_query: Callable[[Reading], Statement] | None = None
+    #: expression that gives a column of a type as exact text; takes the quoted column
+    select: Callable[[str, str], str] = select_plain
+    #: expression of a bound value that is compared with a column of a type
+    bind: Callable[[str], str] = bind_plain
+    #: types that hold a moment or day, in lower case
+    timed: frozenset[str] = frozenset({"date", "datetime", "timestamp"})
+    nth_row: Callable[[int], str] = limit_offset
+    #: expression, true where the text the database gives is not what it holds; None where that can't be
+    select_lossy: Callable[[Mapping[str, str]], str | None] = field(default=lambda columns: None)
+
+    def is_timed(self, kind: str) -> bool:
+        return kind.lower().split("(")[0].strip() in self.timed
+
+
+def generic_dialect(name: str) -> Dialect:
+    """Any other database with an SQLAlchemy driver, by ``extra.sqlalchemy_url``: no snapshot, the driver's values."""
+
+    def refuse(connection: Connection) -> URL:
+        raise AssertionError("its URL is given")
+
+    return Dialect(name, name, name, refuse)
