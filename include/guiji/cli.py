@@ -304,13 +304,14 @@ def doctor(
     action: Annotated[str | None, typer.Argument(metavar="[enroll-host-key CONN]")] = None,
     connection: Annotated[str | None, typer.Argument(metavar="", hidden=True)] = None,
     yes: Annotated[bool, typer.Option("--yes", help="accept the fingerprint without asking")] = False,
+    probe: Annotated[bool, typer.Option("--probe", help="connect to every source of the catalog as well")] = False,
 ) -> None:
     """What is wrong with this installation, and the mend."""
     from guiji.doctor import diagnose, enroll_host_key, render_findings
 
     settings = Settings.from_env()
     if action is None:
-        findings = diagnose(settings)
+        findings = diagnose(settings, probe=probe)
         print(render_findings(findings))
         raise SystemExit(1 if any(f.level == "error" for f in findings) else 0)
     if action != "enroll-host-key" or connection is None:

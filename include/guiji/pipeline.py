@@ -265,7 +265,9 @@ def publish_resource(
         try:
             token = ledger.confirm_lease(conn, settings, resource.id, run_key or batch_id)
             if staged.redelivered_of:
-                return publish_redelivered(conn, resource, settings, staged, token)
+                record = publish_redelivered(conn, resource, settings, staged, token)
+                _archive_files(conn, settings, resource, record, say)
+                return record
             _keep_vintages(conn, settings, resource)
             checked, quality, difference = _compare(conn, resource, settings, staged)
             reasons = (*(quality.reasons if quality.outcome == "held" else ()), *difference.held_reasons)
@@ -276,7 +278,9 @@ def publish_resource(
                 f"publishing {difference.rows_new:,} new, {difference.rows_changed:,} changed, "
                 f"{difference.rows_deleted:,} deleted; {difference.rows_unchanged:,} unchanged"
             )
-            return publish(conn, resource, settings, staged, checked, quality, difference, token)
+            record = publish(conn, resource, settings, staged, checked, quality, difference, token)
+            _archive_files(conn, settings, resource, record, say)
+            return record
         except LeaseLost as error:
             conn.rollback()
             say(f"skipped: superseded. {error}")
@@ -318,10 +322,41 @@ def decide_held(settings: Settings, batch_id: str, *, approve: bool, who: str, w
         try:
             _keep_vintages(conn, settings, resource)
             checked, quality, difference = _compare(conn, resource, settings, staged)
-            return approve_held(conn, resource, settings, staged, checked, quality, difference, token, who=who, why=why)
+            record = approve_held(
+                conn, resource, settings, staged, checked, quality, difference, token, who=who, why=why
+            )
+            _archive_files(conn, settings, resource, record, _silent)
+            return record
         finally:  # a decision that could not be carried out must not keep the next run out
             conn.rollback()
             ledger.release_run(conn, resource.id, f"approve:{batch_id}")
+
+
+def _archive_files(
+    conn: Connection[dict[str, object]], settings: Settings, resource: Resource, record: BatchRecord, say: Say
+) -> None:
+    """Moves the files of published batches to the archive of their server, where one is declared.
+
+    The batch is published whatever happens here: what can't be moved is noted, and moved by the next run.
+    """
+    from guiji.sources import archive_delivered
+
+    if record.status != "published" or getattr(resource.model.source, "archive", None) is None:
+        return
+    failpoint(settings, "publish.before_archive")
+    try:
+        troubles = archive_delivered(resource, settings, ledger.known_files(conn, resource.id))
+    except Exception as error:
+        log.warning("the files of batch %s of %s were not moved: %s", record.batch_id, resource.id, error)
+        troubles = ["文件已入库，但未能移入归档目录，下次采集时再移"]
+    for trouble in troubles:
+        say(trouble)
+    try:
+        ledger.add_notes(conn, record.batch_id, troubles)
+        conn.commit()
+    except Exception:
+        log.exception("the notes of batch %s could not be written", record.batch_id)
+        conn.rollback()
 
 
 def _compare(

@@ -180,6 +180,8 @@ class FilesSource(Model):
     """strptime format of the group ``date``"""
     complete: Completeness = Completeness(seconds=0)
     """when a file is complete"""
+    archive: str | None = None
+    """folder, absolute or below ``directory``, to which a file is moved once it is published"""
     format: Format = Format()
     """the form of the files"""
 

@@ -7,7 +7,7 @@ What a function commits, it says; the others write in the caller's transaction.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -199,6 +199,17 @@ def finish_batch(
     return BatchRecord.from_row(row)
 
 
+def add_notes(conn: Conn, batch_id: str, notes: Sequence[str]) -> None:
+    """Appends to the notes of a batch what became known after it was published, in the caller's transaction."""
+    from psycopg.types.json import Jsonb
+
+    if notes:
+        conn.execute(
+            "/* guiji ledger add_notes */ UPDATE ops.batch SET notes = notes || %s WHERE batch_id = %s",
+            (Jsonb([scrub(n) for n in notes]), batch_id),
+        )
+
+
 def _tell(
     conn: Conn,
     settings: Settings,
@@ -375,6 +386,7 @@ __all__ = [
     "Watermark",
     "acquire_lease",
     "add_event",
+    "add_notes",
     "append_audit",
     "begin_batch",
     "check_lease",

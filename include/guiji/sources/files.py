@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guiji.errors import SourceUnavailable, UsageError
-from guiji.records import DeliveredFile, Delivery, Window
-from guiji.sources.remote import Listed, bad_directory, decode_name, from_epoch, open_files
+from guiji.sources.remote_folder import Listed, bad_directory, decode_name, from_epoch
 
 if TYPE_CHECKING:
-    from guiji.catalog.models import Resource
     from guiji.settings import Settings
 
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
@@ -23,24 +20,34 @@ _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 class LocalFolder:
     """A directory of the file system; links are not followed out of it."""
 
-    def __init__(self, directory: Path, resource_id: str) -> None:
+    def __init__(self, directory: Path, resource_id: str, archive: str | None = None) -> None:
         self.directory = directory
+        self.archive = directory / (archive or "")
         self.resource_id = resource_id
 
-    def list_files(self) -> list[Listed]:
+    def list_files(self, *, archived: bool = False) -> list[Listed]:
+        where = self.archive if archived else self.directory
         try:
-            entries = list(os.scandir(os.fsencode(self.directory)))
+            entries = list(os.scandir(os.fsencode(where)))
+        except FileNotFoundError as exc:
+            if archived:
+                return []
+            raise self._unavailable(f"directory {where} can't be listed", exc) from exc
         except OSError as exc:
-            raise SourceUnavailable(
-                f"{self.resource_id}: directory {self.directory} can't be listed: {exc.strerror}. Nothing was staged; "
-                "check that the share is mounted and readable, then run it again."
-            ) from exc
+            raise self._unavailable(f"directory {where} can't be listed", exc) from exc
         found = []
         for entry in entries:
             if entry.is_file(follow_symlinks=False):
                 status = entry.stat(follow_symlinks=False)
-                found.append(Listed(decode_name(entry.name), entry.name, status.st_size, from_epoch(status.st_mtime)))
+                modified_at = from_epoch(status.st_mtime)
+                found.append(Listed(decode_name(entry.name), entry.name, status.st_size, modified_at, archived))
         return found
+
+    def _unavailable(self, what: str, exc: OSError) -> SourceUnavailable:
+        return SourceUnavailable(
+            f"{self.resource_id}: {what}: {exc.strerror}. Nothing was staged; check that the share is mounted and "
+            "readable, then run it again."
+        )
 
     def fetch(self, file: Listed, target: Path, attempt: int) -> None:
         try:
@@ -51,12 +58,26 @@ class LocalFolder:
                 "check its permissions, then run it again."
             ) from exc
 
-    def read_small(self, file: Listed) -> bytes:
+    def read_small(self, file: Listed, limit: int = 4096) -> bytes:
         with open(self._path(file), "rb") as f:
-            return f.read(4096)
+            return f.read(limit)
+
+    def move(self, file: Listed, target: Listed) -> bool:
+        try:
+            if target.archived:
+                self.archive.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(self._path(target)):
+                return False
+            os.rename(self._path(file), self._path(target))
+        except OSError as exc:
+            raise self._unavailable(f"file {file.name} can't be moved", exc) from exc
+        return True
+
+    def close(self) -> None:
+        """Nothing to log out of."""
 
     def _path(self, file: Listed) -> bytes:
-        return os.path.join(os.fsencode(self.directory), file.raw)
+        return os.path.join(os.fsencode(self.archive if file.archived else self.directory), file.raw)
 
 
 def resolve_directory(directory: str, settings: Settings, resource_id: str) -> Path:
@@ -84,37 +105,3 @@ def resolve_directory(directory: str, settings: Settings, resource_id: str) -> P
     if ".." in path.parts:
         raise bad_directory(resource_id, directory, "leads out of itself with '..'")
     return path
-
-
-def open_folder(
-    resource: Resource,
-    settings: Settings,
-    window: Window,
-    *,
-    known_files: Sequence[DeliveredFile],
-    scratch: Path,
-    explicit: bool,
-) -> Delivery:
-    """The delivery that lies in the resource's folder."""
-    return open_files(
-        resource,
-        settings,
-        window,
-        _folder(resource, settings),
-        known_files=known_files,
-        scratch=scratch,
-        explicit=explicit,
-    )
-
-
-def _folder(resource: Resource, settings: Settings) -> LocalFolder:
-    from guiji.catalog.models import FilesSource
-
-    source = resource.model.source
-    assert isinstance(source, FilesSource)
-    return LocalFolder(resolve_directory(source.directory, settings, resource.id), resource.id)
-
-
-def probe_folder(resource: Resource, settings: Settings) -> None:
-    """Lists the folder."""
-    _folder(resource, settings).list_files()

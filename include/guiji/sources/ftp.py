@@ -1,6 +1,7 @@
 """FTP by the standard library: passive mode, IPv4 and IPv6, names in UTF-8 or GB18030 (F-40).
 
-FTP itself is in clear; where the server offers TLS, connection type ``ftps`` demands it for login and data.
+FTP itself is in clear. Connection type ``ftps`` demands TLS for login and data, the certificate is verified, and data
+channels resume the session of the control channel, as servers demand that want to know whose they are.
 """
 
 from __future__ import annotations
@@ -8,31 +9,51 @@ from __future__ import annotations
 import contextlib
 import ftplib
 import re
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guiji.errors import SourceRefused, SourceUnavailable
 from guiji.masking import scrub
-from guiji.records import DeliveredFile, Delivery, Window
-from guiji.sources.remote import Listed, decode_name, open_files
+from guiji.sources.remote_folder import MOST_FILES, Listed, Pace, decode_name, join_archive
+from guiji.sources.tls import find_certificate_error, make_tls_context, refuse_certificate
 
 if TYPE_CHECKING:
-    from guiji.catalog.models import RemoteFilesSource, Resource
+    import ssl
+
     from guiji.connections import Connection
-    from guiji.settings import Settings
 
 TIMEOUT = 30.0  # seconds without a byte; the connection's extra.timeout overrides it
 _NOT_FOUND = re.compile(r"^550")
 
 
+class _EnoughError(Exception):
+    """No more of this file is wanted."""
+
+
+class _SecureFtp(ftplib.FTP_TLS):
+    """FTPS whose data channels resume the control channel's TLS session, which most servers demand."""
+
+    def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
+        line, size = ftplib.FTP.ntransfercmd(self, cmd, rest)  # noqa: S321
+        control: ssl.SSLSocket = self.sock  # type: ignore[assignment]
+        try:
+            line = self.context.wrap_socket(line, server_hostname=self.host, session=control.session)
+        except BaseException:
+            line.close()
+            raise
+        return line, size
+
+
 class FtpFolder:
     """A directory on an FTP server; logs in again when the last session broke."""
 
-    def __init__(self, connection: Connection, directory: str) -> None:
+    def __init__(self, connection: Connection, directory: str, archive: str | None = None) -> None:
         self.connection = connection
         self.directory = directory
+        self.archive = join_archive(directory, archive)
         self._ftp: ftplib.FTP | None = None
 
     def close(self) -> None:
@@ -47,14 +68,13 @@ class FtpFolder:
             return self._ftp
         c = self.connection
         secure = c.conn_type == "ftps"
+        timeout = float(c.extra.get("timeout", TIMEOUT))
         # latin-1 keeps every byte of a name; decode_name tells what it says
-        ftp = (ftplib.FTP_TLS if secure else ftplib.FTP)(
-            timeout=float(c.extra.get("timeout", TIMEOUT)), encoding="latin-1"
+        ftp: ftplib.FTP = (
+            _SecureFtp(context=make_tls_context(c), timeout=timeout, encoding="latin-1")
+            if secure
+            else ftplib.FTP(timeout=timeout, encoding="latin-1")  # noqa: S321 - what the department has
         )
-        if secure:
-            import ssl
-
-            ftp.context = ssl.create_default_context()  # type: ignore[attr-defined]
         try:
             ftp.connect(c.host or "127.0.0.1", c.port or 21)
         except (OSError, EOFError, ftplib.Error) as exc:
@@ -65,8 +85,8 @@ class FtpFolder:
             ) from exc
         try:
             ftp.login(c.login or "anonymous", c.password or "")
-            if secure:
-                ftp.prot_p()  # type: ignore[attr-defined]
+            if isinstance(ftp, _SecureFtp):
+                ftp.prot_p()
         except ftplib.error_perm as exc:
             ftp.close()
             raise SourceRefused(
@@ -76,6 +96,8 @@ class FtpFolder:
             ) from exc
         except (OSError, EOFError, ftplib.Error) as exc:
             ftp.close()
+            if (flaw := find_certificate_error(exc)) is not None:
+                raise refuse_certificate(c, flaw) from None
             raise SourceUnavailable(
                 f"Connection {c.conn_id}: the server broke off at login ({type(exc).__name__}). Nothing was read; "
                 "it will be tried again.",
@@ -112,28 +134,47 @@ class FtpFolder:
                 connection=c.conn_id,
             ) from exc
 
-    def list_files(self) -> list[Listed]:
-        with self._translated(f"listing {self.directory}"):
-            ftp = self._session()
-            directory = self._wire(self.directory)
-            try:
-                entries = list(ftp.mlsd(directory, facts=["type", "size", "modify"]))
-            except ftplib.error_perm as exc:
-                if not str(exc).startswith(("500", "501", "502", "504")):
-                    raise
-                return list(self._list_old(ftp, directory))
-            return [
-                Listed(
-                    decode_name(raw := name.encode("latin-1")), raw, int(facts["size"]), _parse_time(facts["modify"])
-                )
-                for name, facts in entries
-                if facts.get("type", "").lower() == "file" and "size" in facts and "modify" in facts
-            ]
+    def list_files(self, *, archived: bool = False) -> list[Listed]:
+        where = self.archive if archived else self.directory
+        try:
+            with self._translated(f"listing {where}"):
+                return list(self._list(self._session(), self._wire(where), archived))
+        except SourceUnavailable as error:
+            if archived and isinstance(error.__cause__, ftplib.error_perm):
+                return []
+            raise
 
-    def _list_old(self, ftp: ftplib.FTP, directory: str) -> Iterator[Listed]:
+    def _list(self, ftp: ftplib.FTP, directory: str, archived: bool) -> Iterator[Listed]:
+        try:
+            entries = self._ask_lines(ftp, f"MLSD {directory}")
+        except ftplib.error_perm as exc:
+            if not str(exc).startswith(("500", "501", "502", "504")):
+                raise
+            yield from self._list_old(ftp, directory, archived)
+            return
+        for line in entries:
+            facts_found, _, name = line.rstrip("\r\n").partition(" ")
+            facts = dict(f.lower().split("=", 1) for f in facts_found.split(";") if "=" in f)
+            if facts.get("type") == "file" and "size" in facts and "modify" in facts:
+                raw = name.encode("latin-1")
+                yield Listed(decode_name(raw), raw, int(facts["size"]), _parse_time(facts["modify"]), archived)
+
+    @staticmethod
+    def _ask_lines(ftp: ftplib.FTP, command: str) -> list[str]:
+        lines: list[str] = []
+
+        def keep(line: str) -> None:
+            if len(lines) >= MOST_FILES:
+                raise OSError("a listing without end")
+            lines.append(line)
+
+        ftp.retrlines(command, keep)
+        return lines
+
+    def _list_old(self, ftp: ftplib.FTP, directory: str, archived: bool) -> Iterator[Listed]:
         """Listing by NLST, SIZE and MDTM, for servers of before 2007."""
         try:
-            names = ftp.nlst(directory)
+            names = self._ask_lines(ftp, f"NLST {directory}")
         except ftplib.error_perm as exc:
             if str(exc).startswith("550") and "no files" in str(exc).lower():
                 return
@@ -148,54 +189,52 @@ class FtpFolder:
             except ftplib.error_perm:
                 continue  # a directory
             if size is not None:
-                yield Listed(decode_name(raw), raw, size, _parse_time(moment))
+                yield Listed(decode_name(raw), raw, size, _parse_time(moment), archived)
 
     def fetch(self, file: Listed, target: Path, attempt: int) -> None:
+        pace = Pace(file.size, float(self.connection.extra.get("timeout", TIMEOUT)))
         with self._translated(f"fetching {file.name}"), target.open("wb") as f:
-            self._session().retrbinary(f"RETR {self._path(file)}", f.write, blocksize=1 << 18)
+            self._retrieve(file, lambda chunk: f.write(pace.count(chunk)))
 
-    def read_small(self, file: Listed) -> bytes:
-        chunks: list[bytes] = []
+    def read_small(self, file: Listed, limit: int = 4096) -> bytes:
+        content = bytearray()
+
+        def keep(chunk: bytes) -> None:
+            content.extend(chunk[: limit - len(content)])
+            if len(content) >= limit:
+                raise _EnoughError
+
         with self._translated(f"reading {file.name}"):
-            self._session().retrbinary(f"RETR {self._path(file)}", chunks.append)
-        return b"".join(chunks)
+            try:
+                self._retrieve(file, keep)
+            except _EnoughError:
+                self.close()  # the rest of it would still come
+        return bytes(content)
+
+    def _retrieve(self, file: Listed, keep: Callable[[bytes], object]) -> None:
+        self._session().retrbinary(f"RETR {self._path(file)}", keep, blocksize=1 << 18)
+
+    def move(self, file: Listed, target: Listed) -> bool:
+        with self._translated(f"moving {file.name}"):
+            ftp = self._session()
+            if target.archived:
+                with contextlib.suppress(ftplib.error_perm):
+                    ftp.mkd(self._wire(self.archive))
+            ftp.voidcmd("TYPE I")
+            with contextlib.suppress(ftplib.error_perm):
+                ftp.size(self._path(target))
+                return False  # many servers would overwrite it
+            ftp.rename(self._path(file), self._path(target))
+            return True
 
     def _wire(self, path: str) -> str:
         """A path of the catalog as the session sends it: its bytes in the server's encoding, as latin-1."""
         return path.encode(str(self.connection.extra.get("encoding", "utf-8"))).decode("latin-1")
 
     def _path(self, file: Listed) -> str:
-        return f"{self._wire(self.directory).rstrip('/')}/{file.raw.decode('latin-1')}"
+        where = self.archive if file.archived else self.directory
+        return f"{self._wire(where).rstrip('/')}/{file.raw.decode('latin-1')}"
 
 
 def _parse_time(text: str) -> datetime:
     return datetime.strptime(text[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-
-
-def open_ftp_files(
-    resource: Resource,
-    settings: Settings,
-    window: Window,
-    *,
-    known_files: Sequence[DeliveredFile],
-    scratch: Path,
-    explicit: bool,
-) -> Delivery:
-    """The delivery in the resource's FTP directory."""
-    with contextlib.closing(_folder(resource, settings)) as folder:
-        return open_files(
-            resource, settings, window, folder, known_files=known_files, scratch=scratch, explicit=explicit
-        )
-
-
-def _folder(resource: Resource, settings: Settings) -> FtpFolder:
-    from guiji.connections import get_connection
-
-    source: RemoteFilesSource = resource.model.source  # type: ignore[assignment]
-    return FtpFolder(get_connection(settings, source.connection), source.directory)
-
-
-def probe_ftp(resource: Resource, settings: Settings) -> None:
-    """Logs in and lists the directory."""
-    with contextlib.closing(_folder(resource, settings)) as folder:
-        folder.list_files()

@@ -1,81 +1,88 @@
-"""What SFTP, FTP and folders share: which files are a delivery, when a file is complete, and how it gets here whole.
+"""What SFTP, FTP and folders share: from a folder to deliveries.
 
-A name that begins with a dot or ends in .part, .tmp or .filepart is never a delivery (F-33). A file is complete when
-its marker is there, or when size and time stay the same over two looks. It is downloaded under another name, its size
-compared, synced and renamed (F-34); its SHA-256 makes the delivery's fingerprint (F-35).
+``remote_folder`` is what a folder can do and how a file gets here whole, ``remote_candidates`` which files are a
+delivery and when it is complete, ``manifest`` lists of files, ``remote_archive`` what happens to published files,
+``series`` the days that are missing. A file's SHA-256 makes the delivery's fingerprint (F-35).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from guiji.errors import DeliveryRefused, NothingDelivered, SourceUnavailable, UsageError
+from guiji.errors import DeliveryRefused, NothingDelivered
 from guiji.records import DeliveredFile, Delivery, ReadReport, Window
 from guiji.sources.columns import expected_columns
 from guiji.sources.documents import open_documents
 from guiji.sources.formats import read_file
+from guiji.sources.manifest import md5_of
+from guiji.sources.remote_archive import put_away
+from guiji.sources.remote_candidates import Candidate, choose_files, find_candidates, is_register, wait_complete
+from guiji.sources.remote_folder import Folder, Listed, decode_name, fetch_whole
+from guiji.sources.series import name_gap
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from guiji.catalog.models import Completeness, FilesSource, RemoteFilesSource, Resource
+    from guiji.catalog.models import Resource
     from guiji.settings import Settings
 
-_UNFINISHED = (".part", ".tmp", ".filepart", ".crdownload", ".swp", "~")
 _SHA256 = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{64}(?![0-9a-fA-F])")
 _MD5 = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{32}(?![0-9a-fA-F])")
 _SIZE = re.compile(r"(?<![0-9A-Za-z])\d{1,15}(?![0-9A-Za-z])")
-ATTEMPTS = 3
 
 
-@dataclass(frozen=True)
-class Listed:
-    """One file of a listing. ``raw`` is its name on the wire."""
+def connect_folder(resource: Resource, settings: Settings) -> Folder:
+    """The folder of a resource of kind ``sftp``, ``ftp`` or ``files``; close it."""
+    from guiji.catalog.models import FilesSource, RemoteFilesSource
+    from guiji.connections import get_connection
+    from guiji.sources.files import LocalFolder, resolve_directory
+    from guiji.sources.ftp import FtpFolder
+    from guiji.sources.sftp import SftpFolder
 
-    name: str
-    raw: bytes
-    size: int
-    modified_at: datetime
-
-
-class Folder(Protocol):
-    """A folder of files, local or far away."""
-
-    def list_files(self) -> list[Listed]:
-        """The regular files. Raises SourceUnavailable, SourceRefused."""
-
-    def fetch(self, file: Listed, target: Path, attempt: int) -> None:
-        """Writes the file to ``target``. Raises SourceUnavailable when it breaks off."""
-
-    def read_small(self, file: Listed) -> bytes:
-        """The content of a marker file."""
+    source = resource.model.source
+    if isinstance(source, FilesSource):
+        return LocalFolder(resolve_directory(source.directory, settings, resource.id), resource.id, source.archive)
+    assert isinstance(source, RemoteFilesSource)
+    connection = get_connection(settings, source.connection)
+    kind = SftpFolder if source.kind == "sftp" else FtpFolder
+    return kind(connection, source.directory, source.archive)
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A file that may be part of a delivery."""
+def open_folder(
+    resource: Resource,
+    settings: Settings,
+    window: Window,
+    *,
+    known_files: Sequence[DeliveredFile],
+    scratch: Path,
+    explicit: bool,
+) -> Delivery:
+    """The delivery that waits in the resource's folder, wherever that is."""
+    with contextlib.closing(connect_folder(resource, settings)) as folder:
+        return open_files(
+            resource, settings, window, folder, known_files=known_files, scratch=scratch, explicit=explicit
+        )
 
-    file: Listed
-    business_date: date | None
-    marker: Listed | None = None
+
+def probe_folder(resource: Resource, settings: Settings) -> None:
+    """Logs in and lists the folder."""
+    with contextlib.closing(connect_folder(resource, settings)) as folder:
+        folder.list_files()
 
 
-def decode_name(raw: bytes) -> str:
-    """A file name: UTF-8, else GB18030 (F-40); what is neither keeps its bytes as escapes."""
-    for encoding in ("utf-8", "gb18030"):
-        try:
-            return raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    return raw.decode("utf-8", "backslashreplace")
+def archive_published(resource: Resource, settings: Settings, known_files: Sequence[DeliveredFile]) -> list[str]:
+    """Moves the published files that still lie in the folder to its archive; returns, in a department's words, what
+    could not be moved. Raises SourceUnavailable, SourceRefused."""
+    if getattr(resource.model.source, "archive", None) is None:
+        return []
+    with contextlib.closing(connect_folder(resource, settings)) as folder:
+        return put_away(folder, folder.list_files(), known_files)[1]
 
 
 def open_files(
@@ -92,237 +99,141 @@ def open_files(
     each. Raises NothingDelivered when there is none yet."""
     source = resource.model.source
     assert source.kind in ("sftp", "ftp", "files")
-    candidates = find_candidates(source, folder.list_files(), resource.id)
+    listed, troubles = folder.list_files(), list[str]()
+    if source.archive:
+        # a run that was killed after its publish has left them there
+        listed, troubles = put_away(folder, listed, known_files)
+        listed += folder.list_files(archived=True) if explicit else []
+    candidates = find_candidates(source, listed, resource.id, folder)
     chosen = choose_files(resource, candidates, window, known_files, settings.now(), explicit)
     ready = wait_complete(source.complete, chosen, folder)
     if not ready:
+        awaited = [n for c in chosen for n in c.awaited]
+        why = f"; awaited: {', '.join(awaited[:5])}" if awaited else ""
         raise NothingDelivered(
             f"{resource.id}: {len(chosen)} file(s) are there but not complete yet "
-            f"({', '.join(c.file.name for c in chosen[:5])}). The old data go on serving; it will be looked at again.",
+            f"({', '.join(c.file.name for c in chosen[:5])}{why}). The old data go on serving; it will be looked at again.",
             resource_id=resource.id,
         )
-    if _is_register(resource):
+    if is_register(resource):
+        ready = [replace(c, file=f, more=()) for c in ready for f in c.files]
 
         def fetch(c: Candidate, target: Path) -> tuple[Path, str]:
-            path, digest = fetch_whole(folder, c, target)
-            if (refusal := compare_marker(folder, c, digest, path)) is not None:
+            path, digest = fetch_whole(folder, c.file, target)
+            if (refusal := compare_stated(folder, c, c.file, digest, path)) is not None:
                 raise refusal
             return path, digest
 
         return open_documents(resource, ready, fetch, known_files, scratch, _combine)
     deliveries = []
     for i, c in enumerate(ready):
-        path, digest = fetch_whole(folder, c, scratch / f"{i:04d}{_suffix(c.file.name)}")
-        refusal = compare_marker(folder, c, digest, path)
+        fetched, refusal = [], None
+        for k, file in enumerate(c.files):
+            path, digest = fetch_whole(folder, file, scratch / f"{i:04d}_{k:04d}{_suffix(file.name)}")
+            refusal = refusal or compare_stated(folder, c, file, digest, path)
+            fetched.append((file, path, digest))
         if refusal is not None and len(ready) == 1:
+            for _, path, _ in fetched:
+                path.unlink(missing_ok=True)
             raise refusal
-        deliveries.append(build_delivery(resource, c, path, digest, known_files, explicit, refusal))
+        deliveries.append(build_delivery(resource, c, fetched, known_files, explicit, refusal))
+    deliveries[0].report.notes.extend(troubles)
+    if resource.model.load == "incremental" and not explicit:
+        _note_gaps(resource, candidates, ready, deliveries, known_files)
     return replace(deliveries[0], following=tuple(deliveries[1:]))
+
+
+def _note_gaps(
+    resource: Resource,
+    candidates: Sequence[Candidate],
+    ready: Sequence[Candidate],
+    deliveries: Sequence[Delivery],
+    known_files: Sequence[DeliveredFile],
+) -> None:
+    """Names, in the delivery after each gap of a series, the days for which no file came (F-36)."""
+    known = {str(k.business_date) for k in known_files if k.business_date}
+    there = known | {c.business_date.isoformat() for c in candidates if c.business_date}
+    for c, delivery in zip(ready, deliveries, strict=True):
+        if c.business_date and (gap := name_gap(resource, there, c.business_date)):
+            delivery.report.notes.append(gap)
 
 
 def _suffix(name: str) -> str:
     return re.sub(r"[^.A-Za-z0-9]", "", Path(name).suffix)[:10]
 
 
-def find_candidates(
-    source: RemoteFilesSource | FilesSource, listed: Sequence[Listed], resource_id: str
-) -> list[Candidate]:
-    """The files whose whole name matches the pattern, with business date and marker; oldest first."""
-    pattern = re.compile(source.pattern)
-    by_name = {f.name: f for f in listed}
-    found = []
-    for file in listed:
-        if file.name.startswith(".") or file.name.lower().endswith(_UNFINISHED):
-            continue
-        m = pattern.fullmatch(file.name)
-        if m is None:
-            continue
-        text = m.groupdict().get("date")
-        try:
-            business_date = datetime.strptime(text, source.date_format).date() if text else None  # noqa: DTZ007
-        except ValueError:
-            raise DeliveryRefused(
-                f"文件 {file.name}：文件名中的日期“{text}”不符合约定的格式 {source.date_format}。"
-                "现有数据继续有效；请更正文件名后重新提供。",
-                rule_id="delivery.file_name",
-                resource_id=resource_id,
-            ) from None
-        if source.complete.mode == "ok_file":
-            suffix = source.complete.suffix
-            marker = by_name.get(file.name + suffix) or by_name.get(Path(file.name).stem + suffix)
-            if marker is None:
-                continue
-            found.append(Candidate(file, business_date, marker))
-        else:
-            found.append(Candidate(file, business_date))
-    return sorted(found, key=lambda c: (c.business_date or date.min, c.file.modified_at, c.file.name))
-
-
-def choose_files(
-    resource: Resource,
-    candidates: Sequence[Candidate],
-    window: Window,
-    known_files: Sequence[DeliveredFile],
-    now: datetime,
-    explicit: bool,
-) -> list[Candidate]:
-    """The files to read, oldest business date first: of a snapshot the newest one, else all that are new.
-
-    ``explicit``: this window is to be read again, so what is known is read too, and only files dated in it.
-    """
-    if explicit:
-        chosen = [c for c in candidates if c.business_date is None or _is_within(c.business_date, window)]
+def compare_stated(
+    folder: Folder, candidate: Candidate, file: Listed, digest: str, path: Path
+) -> DeliveryRefused | None:
+    """The refusal, when marker or manifest say another size or hash than what arrived; the file is removed then."""
+    marker = candidate.marker
+    if stated := candidate.stated.get(file.name):
+        wrong = stated.find_fault(path, file.size, digest)
+    elif marker is None or not 0 < marker.size <= 4096:
+        return None
     else:
-        today = now.date()
-        chosen = [c for c in candidates if c.business_date is None or c.business_date <= today]
-    known = {(k.path, k.size, k.modified_at.timestamp()) for k in known_files}
-
-    def is_known(c: Candidate) -> bool:
-        return _identity(c.file) in known
-
-    if resource.model.load == "snapshot":
-        # a register is of all files that are there, and is made anew when one of them is
-        chosen = (
-            chosen[-1:] if not _is_register(resource) else chosen if explicit or not all(map(is_known, chosen)) else []
-        )
-    if not explicit and not (_is_register(resource) and resource.model.load == "snapshot"):
-        chosen = [c for c in chosen if not is_known(c)]
-    if not chosen:
-        there = f"{len(candidates)} matching file(s), none new" if candidates else "no file matches the pattern"
-        raise NothingDelivered(
-            f"{resource.id}: nothing was delivered for {window} ({there}). The old data go on serving; "
-            "it will be looked at again.",
-            resource_id=resource.id,
-            # the batch that took the newest file there: a run of the same window is done, not waiting
-            known_batch=_batch_of(candidates, known_files),
-        )
-    return chosen
-
-
-def _is_register(resource: Resource) -> bool:
-    """True when loose documents are supplied: all of them together are one delivery."""
-    form = getattr(resource.model.source, "format", None)
-    return form is not None and form.type == "document" and form.archive == "none"
-
-
-def _batch_of(candidates: Sequence[Candidate], known_files: Sequence[DeliveredFile]) -> str | None:
-    if not candidates:
-        return None
-    newest = candidates[-1].file
-    taken = [k for k in known_files if (k.path, k.size, k.modified_at.timestamp()) == _identity(newest)]
-    return getattr(taken[-1], "batch_id", None) if taken else None
-
-
-def _identity(file: Listed) -> tuple[str, int, float]:
-    return file.name, file.size, file.modified_at.timestamp()
-
-
-def _is_within(day: date, window: Window) -> bool:
-    zone = window.start.tzinfo
-    return window.start <= datetime(day.year, day.month, day.day, tzinfo=zone) < window.end
-
-
-def wait_complete(complete: Completeness, chosen: Sequence[Candidate], folder: Folder) -> list[Candidate]:
-    """Those of ``chosen`` that are complete: by marker (already demanded), or unchanged over ``seconds``."""
-    if complete.mode == "ok_file" or complete.seconds <= 0:
-        return list(chosen)
-    time.sleep(complete.seconds)
-    again = {f.raw: f for f in folder.list_files()}
-    return [c for c in chosen if again.get(c.file.raw) == c.file]
-
-
-def fetch_whole(folder: Folder, candidate: Candidate, target: Path) -> tuple[Path, str]:
-    """The file at ``target``, whole and synced, and its SHA-256. Retried; raises SourceUnavailable in the end."""
-    file = candidate.file
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = target.with_name(target.name + ".download")
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            temporary.unlink(missing_ok=True)
-            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            folder.fetch(file, temporary, attempt)
-            arrived = temporary.stat().st_size
-            if arrived != file.size:
-                raise SourceUnavailable(
-                    f"File {file.name} has {file.size} bytes in the listing, {arrived} arrived. Nothing was staged; "
-                    "it will be fetched again."
-                )
-            break
-        except SourceUnavailable:
-            temporary.unlink(missing_ok=True)
-            if attempt == ATTEMPTS:
-                raise
-            time.sleep(0.2 * attempt)
-    digest = _hash(temporary)
-    with temporary.open("rb") as f:
-        os.fsync(f.fileno())
-    os.replace(temporary, target)
-    return target, digest
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def compare_marker(folder: Folder, candidate: Candidate, digest: str, path: Path) -> DeliveryRefused | None:
-    """The refusal, when the marker file says another size or hash than what arrived; the file is removed then."""
-    if candidate.marker is None or not 0 < candidate.marker.size <= 4096:
-        return None
-    text = folder.read_small(candidate.marker).decode("utf-8", "replace")
-    wrong = None
-    if m := _SHA256.search(text):
-        wrong = "SHA-256" if m.group().lower() != digest else None
-    elif m := _MD5.search(text):
-        with path.open("rb") as f:
-            md5 = hashlib.file_digest(f, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        wrong = "MD5" if m.group().lower() != md5 else None
-    elif m := _SIZE.fullmatch(text.strip()):
-        wrong = "大小" if int(m.group()) != candidate.file.size else None
+        wrong = _find_fault(folder.read_small(marker).decode("utf-8", "replace"), file.size, digest, path)
     if not wrong:
         return None
     path.unlink()
+    kind = "清单" if candidate.stated else "完成标志文件"
+    name = marker.name if marker else ""
     return DeliveryRefused(
-        f"文件 {candidate.file.name}：{wrong}与完成标志文件 {candidate.marker.name} 中写明的不一致，可能没有传完。"
-        "现有数据继续有效；请重新上传文件和标志文件。",
+        f"文件 {file.name}：{wrong}与{kind} {name} 中写明的不一致，可能没有传完。"
+        f"现有数据继续有效；请重新上传文件和{kind.removeprefix('完成')}。",
         rule_id="delivery.half_a_file",
         fingerprint=_combine(digest),
     )
 
 
+def _find_fault(text: str, size: int, digest: str, path: Path) -> str | None:
+    if m := _SHA256.search(text):
+        return "SHA-256" if m.group().lower() != digest else None
+    if m := _MD5.search(text):
+        return "MD5" if m.group().lower() != md5_of(path) else None
+    if m := _SIZE.fullmatch(text.strip()):
+        return "大小" if int(m.group()) != size else None
+    return None
+
+
 def build_delivery(
     resource: Resource,
     candidate: Candidate,
-    path: Path,
-    digest: str,
+    fetched: Sequence[tuple[Listed, Path, str]],
     known_files: Sequence[DeliveredFile],
     explicit: bool,
     refusal: DeliveryRefused | None = None,
 ) -> Delivery:
-    """The delivery of one fetched file. What was accepted before under another name is not read twice (F-35).
+    """The delivery of fetched files. What was accepted before under other names is not read twice (F-35).
 
     ``refusal`` is raised when the delivery is read, so that one bad file of a series does not stop the others.
     """
-    listed, day = candidate.file, candidate.business_date.isoformat() if candidate.business_date else None
-    file = DeliveredFile(listed.name, listed.size, listed.modified_at, digest, day)
-    notes = []
+    day = candidate.business_date.isoformat() if candidate.business_date else None
+    files = tuple(DeliveredFile(f.name, f.size, f.modified_at, digest, day) for f, _, digest in fetched)
+    what = f"文件 {'、'.join(f.path for f in files[:5])}{f' 等 {len(files)} 个' if len(files) > 5 else ''}"
+    notes = list(candidate.notes)
     published = [k for k in known_files if getattr(k, "status", "published") == "published"]
     newest = max((str(k.business_date) for k in published if k.business_date), default=None)
     if newest and day and day < newest and not explicit:
-        notes.append(f"文件 {listed.name} 的业务日期早于已归集的 {newest}，属补报")
-    accepted = [k for k in published if k.sha256 == digest]
+        notes.append(f"{what} 的业务日期早于已归集的 {newest}，属补报")
+    holders = [{getattr(k, "batch_id", ""): None for k in published if k.sha256 == f.sha256} for f in files]
+    accepted = [batch for batch in holders[0] if all(batch in h for h in holders)]
     redelivered_of = None
-    fingerprint = _combine(digest)
+    fingerprint = _combine("".join(sorted(f.sha256 for f in files)))
     if accepted and not explicit:
-        redelivered_of = getattr(accepted[-1], "batch_id", None) or None
-        notes.append(f"文件 {listed.name} 与已归集的文件内容完全相同")
+        redelivered_of = accepted[-1] or None
+        notes.append(f"{what} 与已归集的文件内容完全相同")
         # another name or date is another delivery of the same content
-        fingerprint = _combine(f"{fingerprint}|{listed.name}|{listed.modified_at.isoformat()}")
+        names = "|".join(f"{f.path}|{f.modified_at.isoformat()}" for f in files)
+        fingerprint = _combine(f"{fingerprint}|{names}")
     report = ReadReport(notes=notes)
     expected = expected_columns(resource)
     fmt = resource.model.source.format  # type: ignore[union-attr]
-    batches = _read(lambda: read_file(path, file.path, expected, fmt, report), path, refusal)
-    return Delivery(expected.columns, batches, report, (file,), fingerprint, redelivered_of)
+    openers = [
+        (path, lambda path=path, name=f.path: read_file(path, name, expected, fmt, report))
+        for f, (_, path, _) in zip(files, fetched, strict=True)
+    ]
+    return Delivery(expected.columns, _read(openers, refusal), report, files, fingerprint, redelivered_of)
 
 
 def _combine(text: str) -> str:
@@ -330,28 +241,27 @@ def _combine(text: str) -> str:
 
 
 def _read(
-    open_file: Callable[[], Iterator[pa.RecordBatch]], path: Path, refusal: DeliveryRefused | None
+    openers: Sequence[tuple[Path, Callable[[], Iterator[pa.RecordBatch]]]], refusal: DeliveryRefused | None
 ) -> Iterator[pa.RecordBatch]:
-    """The file's batches. It is opened when it is read, so that what is wrong with it stops no other file of the
-    series; the fetched copy is removed at the end, however it comes."""
+    """The files' batches. A file is opened when it is read, so that what is wrong with it stops no other file of the
+    series; the fetched copies are removed at the end, however it comes."""
     try:
         if refusal is not None:
             raise refusal
-        yield from open_file()
+        for _, open_file in openers:
+            yield from open_file()
     finally:
-        path.unlink(missing_ok=True)
+        for path, _ in openers:
+            path.unlink(missing_ok=True)
 
 
-def from_epoch(seconds: float) -> datetime:
-    """A file time, to the second: servers disagree on anything finer."""
-    return datetime.fromtimestamp(int(seconds), UTC)
-
-
-def fetch_by_chunks(read: Callable[[], bytes], target: Path) -> None:
-    with target.open("wb") as f:
-        while chunk := read():
-            f.write(chunk)
-
-
-def bad_directory(resource_id: str, directory: str, why: str) -> UsageError:
-    return UsageError(f"{resource_id}: directory {directory!r} {why}. Nothing was read; correct the catalog.")
+__all__ = [
+    "Candidate",
+    "Folder",
+    "Listed",
+    "archive_published",
+    "connect_folder",
+    "decode_name",
+    "open_folder",
+    "probe_folder",
+]

@@ -8,24 +8,30 @@ import hashlib
 import io
 import socket
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guiji.errors import SourceRefused, SourceUnavailable
-from guiji.records import DeliveredFile, Delivery, Window
-from guiji.sources.remote import Listed, decode_name, fetch_by_chunks, from_epoch, open_files
+from guiji.sources.remote_folder import (
+    MOST_FILES,
+    Listed,
+    Pace,
+    decode_name,
+    fetch_by_chunks,
+    from_epoch,
+    join_archive,
+)
 
 if TYPE_CHECKING:
     import paramiko
 
-    from guiji.catalog.models import RemoteFilesSource, Resource
     from guiji.connections import Connection
-    from guiji.settings import Settings
 
 TIMEOUT = 30.0  # seconds without a byte; the connection's extra.timeout overrides it
 _WINDOW = 32 << 20
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 _FORBIDDEN = ("no_host_key_check", "allow_host_key_change")
 #: key type in the pinned key -> what may be negotiated for it
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
@@ -162,9 +168,10 @@ def open_sftp(connection: Connection) -> Iterator[paramiko.SFTPClient]:
 class SftpFolder:
     """A directory on an SFTP server; every use is a session of its own only when the last one broke."""
 
-    def __init__(self, connection: Connection, directory: str) -> None:
+    def __init__(self, connection: Connection, directory: str, archive: str | None = None) -> None:
         self.connection = connection
         self.directory = directory
+        self.archive = join_archive(directory, archive)
         self._stack = contextlib.ExitStack()
         self._client: paramiko.SFTPClient | None = None
 
@@ -203,30 +210,52 @@ class SftpFolder:
                 connection=self.connection.conn_id,
             ) from exc
 
-    def list_files(self) -> list[Listed]:
-        with self._translated(f"listing {self.directory}"):
-            return [
-                Listed(decode_name(raw), raw, int(a.st_size or 0), from_epoch(a.st_mtime or 0))
-                for raw, a in _list_raw(self._session(), self._wire_directory())
-                if a.st_mode is None or stat.S_ISREG(a.st_mode)
-            ]
+    def list_files(self, *, archived: bool = False) -> list[Listed]:
+        where = self.archive if archived else self.directory
+        try:
+            with self._translated(f"listing {where}"):
+                entries = list(islice(_list_raw(self._session(), self._wire(where)), MOST_FILES + 1))
+                if len(entries) > MOST_FILES:
+                    raise OSError("a listing without end")
+        except SourceUnavailable as error:
+            if archived and isinstance(error.__cause__, FileNotFoundError):
+                return []
+            raise
+        return [
+            Listed(decode_name(raw), raw, int(a.st_size or 0), from_epoch(a.st_mtime or 0), archived)
+            for raw, a in entries
+            if a.st_mode is None or stat.S_ISREG(a.st_mode)
+        ]
 
     def fetch(self, file: Listed, target: Path, attempt: int) -> None:
+        pace = Pace(file.size, _timeout(self.connection))
         with self._translated(f"fetching {file.name}"), self._session().open(self._path(file), "rb") as f:
             if attempt == 1:
                 # a wrong size in the listing must not make the reader wait for bytes that never come
                 f.prefetch(min(file.size, f.stat().st_size or file.size), max_concurrent_requests=64)
-            fetch_by_chunks(lambda: f.read(_CHUNK), target)
+            fetch_by_chunks(lambda: f.read(_CHUNK), target, pace)
 
-    def read_small(self, file: Listed) -> bytes:
+    def read_small(self, file: Listed, limit: int = 4096) -> bytes:
         with self._translated(f"reading {file.name}"), self._session().open(self._path(file), "rb") as f:
-            return f.read(4096)
+            return f.read(limit)
+
+    def move(self, file: Listed, target: Listed) -> bool:
+        with self._translated(f"moving {file.name}"):
+            client = self._session()
+            if target.archived:
+                with contextlib.suppress(OSError):
+                    client.mkdir(self._wire(self.archive))
+            with contextlib.suppress(FileNotFoundError):
+                client.lstat(self._path(target))
+                return False  # some servers would overwrite it
+            client.rename(self._path(file), self._path(target))
+            return True
 
     def _path(self, file: Listed) -> bytes:
-        return self._wire_directory().rstrip(b"/") + b"/" + file.raw
+        return self._wire(self.archive if file.archived else self.directory).rstrip(b"/") + b"/" + file.raw
 
-    def _wire_directory(self) -> bytes:
-        return self.directory.encode(str(self.connection.extra.get("encoding", "utf-8")))
+    def _wire(self, directory: str) -> bytes:
+        return directory.encode(str(self.connection.extra.get("encoding", "utf-8")))
 
 
 def _list_raw(client: paramiko.SFTPClient, directory: bytes) -> Iterator[tuple[bytes, Any]]:
@@ -250,32 +279,3 @@ def _list_raw(client: paramiko.SFTPClient, directory: bytes) -> Iterator[tuple[b
             if name not in (b".", b".."):
                 yield name, attributes
     client._request(CMD_CLOSE, handle)  # type: ignore[attr-defined]
-
-
-def open_sftp_files(
-    resource: Resource,
-    settings: Settings,
-    window: Window,
-    *,
-    known_files: Sequence[DeliveredFile],
-    scratch: Path,
-    explicit: bool,
-) -> Delivery:
-    """The delivery in the resource's SFTP directory."""
-    with contextlib.closing(_folder(resource, settings)) as folder:
-        return open_files(
-            resource, settings, window, folder, known_files=known_files, scratch=scratch, explicit=explicit
-        )
-
-
-def _folder(resource: Resource, settings: Settings) -> SftpFolder:
-    from guiji.connections import get_connection
-
-    source: RemoteFilesSource = resource.model.source  # type: ignore[assignment]
-    return SftpFolder(get_connection(settings, source.connection), source.directory)
-
-
-def probe_sftp(resource: Resource, settings: Settings) -> None:
-    """Logs in and lists the directory."""
-    with contextlib.closing(_folder(resource, settings)) as folder:
-        folder.list_files()
