@@ -93,3 +93,13 @@ def test_the_example_of_documents(tmp_path: Path, settings: Settings) -> None:
         (3, "ending", "suspicious"),
         (4, "structure.empty_file", "rejected"),
     }
+
+
+def test_one_document_is_checked_before_it_is_delivered(tmp_path: Path, settings: Settings) -> None:
+    from guiji.precheck.verdict import read_from
+
+    resource = load_example("supply-documents.md", tmp_path / "catalog")
+    for name in ("20260001_批复.pdf", "20260002_批复.pdf"):
+        (tmp_path / name).write_bytes(b"%PDF-1.7\n%%EOF\n")
+    only = read_from(resource, tmp_path / "20260001_批复.pdf")
+    assert read_accepted(check_delivery(only, tmp_path, settings), "permit_no", "kind") == [("20260001", "批复")]

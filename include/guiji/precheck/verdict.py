@@ -165,20 +165,32 @@ def _name_notes(resource: Resource, file: Path) -> list[str]:
     if pattern is None:
         return [] if source.kind == "http" else ["该资源由前置机数据库供给；这里检查的是从中导出的文件"]
     if re.fullmatch(pattern, file.name) is None:
-        return [f"文件名“{file.name}”不符合约定的命名（{pattern}），以此名称报送将不会被收取，请改名"]
+        return [f"文件名“{file.name}”不符合约定的命名（{say_pattern(pattern)}），以此名称报送将不会被收取，请改名"]
     return []
+
+
+def say_pattern(pattern: str) -> str:
+    """A pattern of file names as a clerk may read it: ``people_〈日期〉.csv``."""
+    plain = re.sub(r"\(\?P<date>(?:[^()\\]|\\.)*\)", "〈日期〉", pattern)
+    plain = re.sub(r"\(\?(?:P<\w+>|:)", "(", plain)
+    return re.sub(r"\\([^A-Za-z0-9])", r"\1", plain.replace(r"\d+", "〈数字〉").replace(r"\d", "〈数字〉"))
 
 
 def read_from(resource: Resource, file: Path) -> Resource:
     """The same resource, supplied by this one file."""
     from guiji.catalog.models import Completeness, FilesSource
 
+    form, pattern = _choose_format(resource, file), re.escape(file.name)
+    declared = getattr(resource.model.source, "pattern", None)
+    if form.type == "document" and declared and re.fullmatch(declared, file.name):
+        # the groups of a document's name are columns of its row
+        pattern = f"(?={pattern}$){declared}"
     source = FilesSource(
         kind="files",
         directory=str(file.parent),
-        pattern=re.escape(file.name),
+        pattern=pattern,
         complete=Completeness(seconds=0),
-        format=_choose_format(resource, file),
+        format=form,
     )
     return resource.model_copy(update={"model": resource.model.model_copy(update={"source": source})})
 
