@@ -81,9 +81,11 @@ def tell(
     A batch with the same bad rows as the one before tells nothing: the open ticket's reminders do.
     """
     opened, new_rows = ([], 0) if was_held else tickets.track_rejected(conn, settings, resource, staged.batch_id)
-    keys: Iterator[str] | tuple[str, ...] = ()
-    if resource.model.load == "incremental" and tickets.has_open_keys(conn, resource.id):
-        keys = _accepted_keys(settings, resource, checked)
+    keys: list[str] = []
+    if resource.model.load == "incremental":
+        waiting = tickets.find_waiting_keys(conn, resource.id, staged.batch_id)
+        # only the wrong rows are held in memory, however many right ones the batch brings
+        keys = [key for key in _accepted_keys(settings, resource, checked) if key in waiting] if waiting else []
     closed, mended = tickets.close_tickets(conn, settings, resource, staged.batch_id, keys)
     if opened or new_rows or (mended and checked.rows_rejected and not was_held):
         _event(
@@ -152,12 +154,13 @@ def _accepted_keys(settings: Settings, resource: Resource, checked: CheckedBatch
     """Keyed hashes of the accepted rows' keys, written by the engine that writes the keys of rejected ones."""
     from guiji.engine import open_engine, quote_identifier, scan_parquet
     from guiji.library.load import list_parquet
-    from guiji.secrets import hmac_key
+    from guiji.secrets import make_hasher
 
+    hash_key = make_hasher(settings)
     text = " || chr(31) || ".join(f"{quote_identifier(k)}::VARCHAR" for k in resource.model.key)
     files = [str(p) for p in list_parquet(checked.accepted)]
     with open_engine(settings, time_zone=resource.model.time_zone) as con:
         found = con.execute(f"SELECT {text} FROM {scan_parquet(files)}")  # noqa: S608
         while rows := found.fetchmany(20_000):
             for (key,) in rows:
-                yield hmac_key(settings, key)
+                yield hash_key(key)

@@ -58,7 +58,9 @@ def keep_rejected(conn: Conn, settings: Settings, resource: Resource, checked: C
     """Writes every rejected row whole and encrypted, with a keyed hash of its key instead of the key."""
     import pyarrow as pa
 
-    from guiji.secrets import hmac_key, seal
+    from guiji.secrets import make_hasher, seal
+
+    hash_key = make_hasher(settings)
 
     def batches() -> Iterator[pa.RecordBatch]:
         columns = ("_row_no", "_origin", "_line", "_rules", "_key", "_raw")
@@ -71,7 +73,7 @@ def keep_rejected(conn: Conn, settings: Settings, resource: Resource, checked: C
                     "resource_id": [resource.id] * len(row_no),
                     "locator": [f"{o}:{n}" for o, n in zip(origin, line, strict=True)],
                     "rules": [_array(r or []) for r in rules],
-                    "key_hmac": [None if k is None else hmac_key(settings, k) for k in key],
+                    "key_hmac": [None if k is None else hash_key(k) for k in key],
                     "sealed": ["\\x" + seal(settings, (r or "").encode()).hex() for r in raw],
                 }
             )

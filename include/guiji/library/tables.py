@@ -200,6 +200,7 @@ def library_columns(library: LibraryModel) -> tuple[list[Column], list[Column], 
             Column("_vintage", "integer NOT NULL", "版次：1为初值，其后为修订"),
             Column("_published_at", "timestamp with time zone NOT NULL", "本版次入库时间"),
             *system,
+            Column("_absent", "tstzmultirange", "曾经停用的时段"),
         ]
     return keys, fields, system
 
@@ -238,6 +239,7 @@ def ensure_library_tables(conn: Conn, library: LibraryModel, ordinals: Sequence[
         Column("valid_from", "timestamp with time zone NOT NULL", "生效时间"),
         Column("valid_to", "timestamp with time zone NOT NULL", "失效时间"),
         Column("_provenance", "jsonb", "字段来源：{字段: [来源序号, 批次]}"),
+        Column("_losers", "jsonb", "未采用且不一致的值：{字段: {来源序号: 值}}"),
     ]
     _ensure(
         conn,

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
-
-from psycopg import sql
 
 from guiji.errors import UsageError
 from guiji.library.provenance import KEY_SEPARATOR, key_text
 from guiji.library.strategies import STRATEGIES
-from guiji.library.tables import columns_sql, library_table, pg_type
+from guiji.library.versions import SourceRow, end_of, find_version, locate
 from guiji.masking import mask
-from guiji.settings import TIME_ZONE, Settings
+from guiji.settings import Settings
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -68,14 +66,6 @@ class TraceCard:
     vintage: int | None = None
 
 
-@dataclass(frozen=True)
-class _Version:
-    row: Mapping[str, Any]
-    winners: Mapping[str, tuple[int, str | None]]
-    losers: Mapping[str, Mapping[str, str]]
-    valid_to: datetime | None
-
-
 def trace(
     conn: Conn,
     settings: Settings,
@@ -98,8 +88,8 @@ def trace(
     there = conn.execute(
         "/* guiji trace */ SELECT to_regclass(%s) IS NOT NULL AS there", (f'library."{library.table}"',)
     ).fetchone()
-    moment = _moment(as_of)
-    version = _find(conn, library, values, moment) if there and there["there"] else None
+    moment = end_of(as_of)
+    version = find_version(conn, library, values, moment) if there and there["there"] else None
     if version is None:
         shown = key_text(mask(v) if k.sensitivity >= 3 else v for v, k in zip(values, library.key, strict=True))
         when = f" at the end of {as_of}" if as_of else ""
@@ -111,26 +101,33 @@ def trace(
         r["ordinal"]: r
         for r in conn.execute("/* guiji trace */ SELECT * FROM ops.library_source WHERE library = %s", (library.name,))
     }
-    dates = _batch_dates(conn, version)
-    locators: dict[int, str | None] = {}
+    found: dict[tuple[int, str | None], SourceRow] = {}
     fields = []
     for field in library.fields:
         ordinal, batch_id = version.winners.get(field.name, (0, None))
-        source = sources.get(ordinal)
-        if source and ordinal not in locators:
-            locators[ordinal] = _locate(conn, source, values, batch_id)
+        source, shown = sources.get(ordinal), version.row[field.name]
+        place = SourceRow(batch_id, None, None)
+        if source:
+            # of the past, the row that supplied this very value; one look-up per source else
+            told = (
+                (source["fields"].get(field.name), shown) if moment and not STRATEGIES[field.strategy].joins else None
+            )
+            at = (ordinal, f"{told[0]}={shown}" if told else None)
+            if at not in found:
+                found[at] = locate(conn, library, source, values, batch_id, moment, told)
+            place = found[at]
         fields.append(
             TraceField(
                 name=field.name,
                 title=field.title,
-                value=_show(field, version.row[field.name], reveal),
+                value=_show(field, shown, reveal),
                 strategy=STRATEGIES[field.strategy].title,
                 department=source["department_name"] if source else None,
                 resource_id=source["resource_id"] if source else None,
                 resource=source["resource_name"] if source else None,
-                batch_id=batch_id,
-                batch_at=dates.get(batch_id or ""),
-                locator=locators.get(ordinal),
+                batch_id=place.batch_id,
+                batch_at=place.at,
+                locator=place.locator,
                 losers=_losers(field, version.losers.get(field.name, {}), sources, reveal),
             )
         )
@@ -196,127 +193,6 @@ def render_card(card: TraceCard) -> str:
     text = sink.getvalue()
     print(text, end="")
     return text
-
-
-# --- one version of one row --------------------------------------------------------------------------
-
-
-def _moment(as_of: date | datetime | None) -> datetime | None:
-    """The end of a day, or the moment itself."""
-    if as_of is None:
-        return None
-    if isinstance(as_of, datetime):
-        return as_of if as_of.tzinfo else as_of.replace(tzinfo=TIME_ZONE)
-    return datetime.combine(as_of + timedelta(days=1), time.min, TIME_ZONE) - timedelta(microseconds=1)
-
-
-def _key_is(library: LibraryModel, values: Sequence[str], alias: str) -> sql.Composed:
-    return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}::{}").format(sql.Identifier(alias, k.name), sql.Literal(v), sql.SQL(pg_type(k.type)))
-        for k, v in zip(library.key, values, strict=True)
-    )
-
-
-def _find(conn: Conn, library: LibraryModel, values: Sequence[str], moment: datetime | None) -> _Version | None:
-    import psycopg
-
-    try:
-        if library.vintages:
-            return _find_vintage(conn, library, values, moment)
-        return _find_current(conn, library, values, moment) or _find_former(conn, library, values, moment)
-    except psycopg.DataError:
-        conn.rollback()
-        raise UsageError(
-            f"The key doesn't fit the key columns of {library.name}: {', '.join(k.title for k in library.key)}. "
-            "Nothing was looked up."
-        ) from None
-
-
-def _find_current(
-    conn: Conn,
-    library: LibraryModel,
-    values: Sequence[str],
-    moment: datetime | None,
-    extra: sql.Composable | None = None,
-) -> _Version | None:
-    joined = sql.SQL(" AND ").join(
-        sql.SQL("p.{0} = l.{0}").format(sql.Identifier(n))
-        for n in (*(k.name for k in library.key), *(["_vintage"] if library.vintages else []))
-    )
-    row = conn.execute(
-        sql.SQL("/* guiji trace */ SELECT l.*, to_jsonb(p) AS _p FROM {} l LEFT JOIN {} p ON {} WHERE {}{}").format(
-            library_table(library),
-            library_table(library, "__provenance"),
-            joined,
-            _key_is(library, values, "l"),
-            extra or sql.SQL(""),
-        )
-    ).fetchone()
-    if row is None or (moment and row["_resolved_at"] > moment):
-        return None
-    if moment and row["_deleted_at"] and row["_deleted_at"] <= moment:
-        return None
-    provenance = row["_p"] or {}
-    winners = {
-        f.name: (provenance[f.name], provenance.get(f"_batch_{provenance[f.name]}"))
-        for f in library.fields
-        if provenance.get(f.name) is not None
-    }
-    return _Version(row, winners, provenance.get("_losers") or {}, None)
-
-
-def _find_former(conn: Conn, library: LibraryModel, values: Sequence[str], moment: datetime | None) -> _Version | None:
-    if moment is None:
-        return None
-    row = conn.execute(
-        sql.SQL(
-            "/* guiji trace */ SELECT {}, h.valid_from AS _resolved_at, h.valid_to, h._provenance, NULL AS _deleted_at"
-            " FROM {} h WHERE {} AND h.valid_from <= {} AND h.valid_to > {} ORDER BY h.valid_from DESC LIMIT 1"
-        ).format(
-            columns_sql((f.name for f in library.fields), "h"),
-            library_table(library, "__history"),
-            _key_is(library, values, "h"),
-            sql.Literal(moment),
-            sql.Literal(moment),
-        )
-    ).fetchone()
-    if row is None:
-        return None
-    winners = {name: (pair[0], pair[1]) for name, pair in (row["_provenance"] or {}).items()}
-    return _Version(row, winners, {}, row["valid_to"])
-
-
-def _find_vintage(conn: Conn, library: LibraryModel, values: Sequence[str], moment: datetime | None) -> _Version | None:
-    """The last vintage that was known at the moment."""
-    until = sql.SQL(" AND l._resolved_at <= {}").format(sql.Literal(moment)) if moment else sql.SQL("")
-    last = sql.SQL("{} ORDER BY l._vintage DESC LIMIT 1").format(until)
-    return _find_current(conn, library, values, moment, last)
-
-
-def _batch_dates(conn: Conn, version: _Version) -> dict[str, datetime]:
-    ids = sorted({b for _, b in version.winners.values() if b})
-    rows = conn.execute(
-        "/* guiji trace */ SELECT batch_id, published_at FROM ops.batch WHERE batch_id = ANY(%s)", (ids,)
-    )
-    return {r["batch_id"]: r["published_at"] for r in rows}
-
-
-def _locate(conn: Conn, source: Mapping[str, Any], values: Sequence[str], batch_id: str | None) -> str | None:
-    """``origin:line`` of the source row that the batch brought, from the table or its history."""
-    table = source["resource_id"].replace(".", "__")
-    for name in (table, f"{table}__history"):
-        match = sql.SQL(" AND ").join(
-            sql.SQL("x.{} = {}").format(sql.Identifier(c), sql.Literal(v))
-            for c, v in zip(source["source_key"], values, strict=True)
-        )
-        row = conn.execute(
-            sql.SQL(
-                "/* guiji trace */ SELECT _origin, _line FROM source.{} x WHERE {} AND _batch_id = {} LIMIT 1"
-            ).format(sql.Identifier(name), match, sql.Literal(batch_id))
-        ).fetchone()
-        if row:
-            return f"{row['_origin']}:{row['_line']}"
-    return None
 
 
 def _losers(

@@ -87,7 +87,11 @@ def write_resolved(
         "match_dirty": match_sql(keys, "l", "d"),
         "match_gone": match_sql(keys, "d", "r"),
         "match_companion": match_sql(keys, "p", "l"),
-        "differs": _differs(fields, "l", "r"),
+        "match_former": match_sql(keys, "p", "r"),
+        # a version is what trace shows: the values, who supplied them and who disagreed
+        "differs": sql.SQL("({} OR ({}, p._losers) IS DISTINCT FROM ({}, r._losers))").format(
+            _differs(fields, "l", "r"), columns_sql(fields, "p"), columns_sql((f"_w_{f}" for f in fields), "r")
+        ),
         "set_fields": _assign(fields, "r"),
         "now": sql.Literal(settings.now()),
         "provenance": _provenance_json(library, feeds),
@@ -96,8 +100,8 @@ def write_resolved(
     }
     conn.execute(
         sql.SQL(
-            "/* guiji {who} history */ INSERT INTO {history} ({versions}, valid_from, valid_to, _provenance)"
-            " SELECT {l_versions}, l._resolved_at, {now}, {provenance}"
+            "/* guiji {who} history */ INSERT INTO {history} ({versions}, valid_from, valid_to, _provenance, _losers)"
+            " SELECT {l_versions}, l._resolved_at, {now}, {provenance}, p._losers"
             " FROM guiji_dirty d JOIN {table} l ON {match_dirty} LEFT JOIN {companion} p ON {match_companion}"
             " LEFT JOIN guiji_resolved r ON {match}"
             " WHERE l._deleted_at IS NULL AND (r._batch_id IS NULL OR {differs})"
@@ -106,7 +110,7 @@ def write_resolved(
     changed = conn.execute(
         sql.SQL(
             "/* guiji {who} changed */ UPDATE {table} l SET {set_fields}, _batch_id = r._batch_id, _row_hash = r._row_hash,"
-            " _resolved_at = {now}, _deleted_at = NULL FROM guiji_resolved r"
+            " _resolved_at = {now}, _deleted_at = NULL FROM guiji_resolved r LEFT JOIN {companion} p ON {match_former}"
             " WHERE {match} AND (l._deleted_at IS NOT NULL OR {differs})"
         ).format(**parts)
     ).rowcount
@@ -165,6 +169,7 @@ def _write_vintages(
     """Every changed value is a further row; nothing that was published is overwritten."""
     keys, fields = [k.name for k in library.key], [f.name for f in library.fields]
     batches = [f"_batch_{f.ordinal}" for f in feeds]
+    companions = [*((f, f"_w_{f}") for f in fields), *((b, b) for b in batches), ("_losers", "_losers")]
     parts = {
         "who": sql.SQL(library.name),
         "table": library_table(library),
@@ -180,6 +185,12 @@ def _write_vintages(
         "match_dirty": match_sql(keys, "l", "d"),
         "match_gone": match_sql(keys, "d", "r"),
         "differs": _differs(fields, "c", "r"),
+        "set_companion": sql.SQL(", ").join(
+            sql.SQL("{} = r.{}").format(sql.Identifier(t), sql.Identifier(v)) for t, v in companions
+        ),
+        "differs_companion": sql.SQL("({}) IS DISTINCT FROM ({})").format(
+            columns_sql((t for t, _ in companions), "l"), columns_sql((v for _, v in companions), "r")
+        ),
         "now": sql.Literal(settings.now()),
     }
     conn.execute(
@@ -203,10 +214,18 @@ def _write_vintages(
             " SELECT {r_keys}, coalesce(r._former, 0) + 1, {winners}, {r_batches}, r._losers FROM guiji_vintage r WHERE r._is_new"
         ).format(**parts)
     )
-    # a value that disappeared and returns unchanged is the same vintage, alive again
+    # who supplies and who disagrees can change while the value stays
     conn.execute(
         sql.SQL(
-            "/* guiji {who} vintages */ UPDATE {table} l SET _deleted_at = NULL FROM guiji_vintage r"
+            "/* guiji {who} vintages */ UPDATE {companion} l SET {set_companion} FROM guiji_vintage r"
+            " WHERE {match} AND l._vintage = r._former AND NOT r._is_new AND {differs_companion}"
+        ).format(**parts)
+    )
+    # a value that disappeared and returns unchanged is the same vintage, alive again; the gap stays known
+    conn.execute(
+        sql.SQL(
+            "/* guiji {who} vintages */ UPDATE {table} l SET _absent = COALESCE(l._absent, '{{}}')"
+            " + tstzmultirange(tstzrange(l._deleted_at, {now})), _deleted_at = NULL FROM guiji_vintage r"
             " WHERE {match} AND l._vintage = r._former AND NOT r._is_new AND l._deleted_at IS NOT NULL"
         ).format(**parts)
     )

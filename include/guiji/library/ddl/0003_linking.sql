@@ -5,6 +5,7 @@ ALTER TABLE ops.dirty_key ADD COLUMN link text;
 
 -- library link -> columns of source.* of rows that are found by it
 ALTER TABLE ops.library_source ADD COLUMN by_link jsonb NOT NULL DEFAULT '{}';
+ALTER TABLE ops.library_source ADD COLUMN row_key text[];  -- key of the source table
 
 ALTER TABLE ops.conflict ADD COLUMN loser_department text;
 ALTER TABLE ops.conflict ADD COLUMN winner_department text;
