@@ -27,6 +27,7 @@ READERS: dict[str, tuple[str, str]] = {
     "json": ("json", "read_json"),
     "geojson": ("json", "read_json"),
     "xml": ("xml", "read_xml"),
+    "parquet": ("parquet", "read_parquet"),
     "dbf": ("dbf", "read_dbf"),
     "sql": ("sql_dump", "read_sql_dump"),
     "shapefile": ("shapefile", "read_shapefile"),
