@@ -96,14 +96,23 @@ def _stage_apart(file: Path, rows: int) -> tuple[float, float]:
     assert process.stdout is not None
     with process.stdout as out:
         said = out.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    if process.wait():
         raise GuijiError(f"staging {file} failed with {process.returncode}")
-    seconds, staged = json.loads(said)
+    seconds, staged, peak = json.loads(said)
     if staged != rows:
         raise GuijiError(f"{staged:,} of {rows:,} rows were staged")
-    return float(seconds), usage.ru_maxrss / 1024
+    return float(seconds), float(peak)
+
+
+def read_peak_mb() -> float:
+    """Most memory that this process has held. The kernel's ``ru_maxrss`` would count the parent's before exec."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)  # bytes on macOS
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def stage_file(file: Path) -> tuple[float, int]:
@@ -175,4 +184,4 @@ def _count_lines(file: Path) -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(stage_file(Path(sys.argv[1]))))
+    print(json.dumps([*stage_file(Path(sys.argv[1])), read_peak_mb()]))

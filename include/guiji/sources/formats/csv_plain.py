@@ -23,7 +23,7 @@ def read_unquoted(
 ) -> list[pa.Array] | None:
     """The columns ``positions`` of raw lines that show no mark of anything but plain rows; None where they show one.
 
-    Without a quote, an escape and a lone carriage return, a row is a line and a cell what stands between two
+    Without a quote (or with quotes around every cell), an escape and a lone carriage return, a row is a line and a cell what stands between two
     delimiters: Arrow splits them so and refuses every line that has not ``width`` cells. Whatever it refuses, and
     whatever may be a blank line, a comment or lost text, is left to the slower proof by ``scan_block``. GB18030 is
     split before it is decoded, so that columns of digits need no decoding: sound for marks that are no trail byte.
@@ -35,9 +35,9 @@ def read_unquoted(
     is_gb18030 = encoding == "gb18030"
     if not raw or (is_gb18030 and any(0x30 <= ord(m) <= 0x39 or 0x40 <= ord(m) <= 0x7E for m in marks)):
         return None
-    special = [mark.encode() for mark in (dialect.quote, dialect.escape) if mark]
-    if any(mark in raw for mark in (b"\x00", *special)) or raw.startswith((_BOM, _BOM_GB18030)):
+    if b"\x00" in raw or (dialect.escape and dialect.escape.encode() in raw) or raw.startswith((_BOM, _BOM_GB18030)):
         return None
+    quoted = bool(dialect.quote) and dialect.quote.encode() in raw
     if not is_gb18030 and (PRIVATE_LEAD in raw or any(mark in raw for mark in LOST_BYTES)):
         return None
     if dialect.comment and (raw.startswith(mark := dialect.comment.encode()) or b"\n" + mark in raw):
@@ -46,8 +46,11 @@ def read_unquoted(
         return None
     if not raw.endswith(b"\n"):
         raw += b"\n"
+    if quoted and not _all_quoted(raw, width, dialect):
+        return None
+    quote = dialect.quote if quoted else ""
     try:
-        table = _parse(raw, width, positions, dialect.delimiter, quote="", binary=is_gb18030, check=not is_gb18030)
+        table = _parse(raw, width, positions, dialect.delimiter, quote, binary=is_gb18030, check=not is_gb18030)
     except pa.ArrowInvalid:
         return None
     if table.num_rows != raw.count(b"\n"):
@@ -68,6 +71,26 @@ def read_unquoted(
                 return None
             found[p] = decoded
     return [found[p] for p in positions]
+
+
+def _all_quoted(raw: bytes, width: int, dialect: Dialect) -> bool:
+    """True when the quotes around whole cells, on every cell of every line, are all the quotes there are.
+
+    Counted, not parsed: between two cells stands ``","``, between two lines ``"\\n"``, and no quote belongs to two of
+    those. If they, the first and the last account for every quote and every line end, then no cell holds either.
+    """
+    d, q = dialect.delimiter.encode(), dialect.quote.encode()
+    end = b"\r\n" if raw.endswith(b"\r\n") else b"\n"
+    lines = raw.count(b"\n")
+    return (
+        raw.startswith(q)
+        and raw.endswith(q + end)
+        and raw.count(q) == 2 * width * lines
+        and raw.count(q + d + q) == (width - 1) * lines
+        and raw.count(q + end + q) == lines - 1
+        and q + d + q + end + q not in raw
+        and q + end + q + d + q not in raw
+    )
 
 
 def _decode(column: pa.BinaryArray) -> pa.StringArray | None:
