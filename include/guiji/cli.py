@@ -37,6 +37,8 @@ hold_app = typer.Typer(help="Batches that a guard holds.", no_args_is_help=True)
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(notices_app, name="notices")
 app.add_typer(hold_app, name="hold")
+link_app = typer.Typer(help="Rows without a key that may be one of a library's.", no_args_is_help=True)
+app.add_typer(link_app, name="link")
 
 WhyOption = Annotated[str, typer.Option("--why", help="the reason, kept in the audit trail")]
 

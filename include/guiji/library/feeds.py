@@ -138,7 +138,7 @@ def feed_sql(library: LibraryModel, feed: Feed, *, of: str | None = None) -> sql
     return sql.SQL("SELECT {}{} FROM {} x WHERE {}{}").format(
         distinct,
         sql.SQL(", ").join(columns),
-        _keyed_rows(library, feed, of) if linked else source_table(feed.resource),
+        keyed_rows(library, feed, of) if linked else source_table(feed.resource),
         sql.SQL(" AND ").join(conditions),
         order,
     )
@@ -165,7 +165,7 @@ def through_table(link: Link) -> sql.Identifier:
 # --- rows without a key of their own -----------------------------------------------------------------
 
 
-def _keyed_rows(library: LibraryModel, feed: Feed, of: str | None) -> sql.Composable:
+def keyed_rows(library: LibraryModel, feed: Feed, of: str | None = None) -> sql.Composable:
     """The source rows with the library key they belong to in ``_k_<key>``, null where there is none."""
     links = {link.name: link for link in library.links}
     joins: list[sql.Composable] = []

@@ -8,7 +8,7 @@ library is one INSERT … SELECT over all its sources; later only keys that a pu
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from guiji.errors import UsageError
 from guiji.library.conflicts import record_conflicts
 from guiji.library.feeds import Feed, feed_sql
 from guiji.library.link import follow_links, usable
+from guiji.library.matching import propose_matches, withdraw_changed
 from guiji.library.provenance import list_ordinals, register_feeds
 from guiji.library.survivorship import chosen_sql, contested, fingerprint, handed_on, losers_sql, tied_sql
 from guiji.library.tables import columns_sql, ensure_library_tables, library_table, pg_type
@@ -89,9 +90,24 @@ def resolve(
         return record
 
     with translate_errors(model.name, "resolve"):
+        if model.matching is not None:
+            retry(conn, lambda: _match(conn, settings, model, catalog, withdraw_changed))
         while (record := retry(conn, once)) is not None:
             total += record
+        if model.matching is not None:
+            retry(conn, lambda: _match(conn, settings, model, catalog, propose_matches))
     return total + ResolveRecord(model.name, 0, 0, 0, 0, 0, 0, time.perf_counter() - start)
+
+
+def _match(conn: Conn, settings: Settings, library: LibraryModel, catalog: Catalog, step: Callable[..., int]) -> int:
+    """One step of matching in a transaction of its own; nothing before the library is there."""
+    with ledger.transaction(conn):
+        lock_table(conn, f"library.{library.table}")
+        feeds = usable(conn, library, register_feeds(conn, library, catalog, settings.now()))
+        there = conn.execute(
+            "/* guiji matching */ SELECT to_regclass(%s) IS NOT NULL AS there", (f'library."{library.table}"',)
+        ).fetchone()
+        return step(conn, settings, library, feeds) if there and there["there"] else 0
 
 
 def _resolve_some(

@@ -44,3 +44,12 @@ CREATE TABLE ops.match_seen (
   PRIMARY KEY (library, resource_id, row_key)
 );
 COMMENT ON TABLE ops.match_seen IS '已比对过的无主键数据';
+
+-- until when the library's rows were compared with a resource's rows without a key
+CREATE TABLE ops.match_run (
+  library      text NOT NULL,
+  resource_id  text NOT NULL,
+  matched_at   timestamptz NOT NULL,
+  PRIMARY KEY (library, resource_id)
+);
+COMMENT ON TABLE ops.match_run IS '匹配进度';
