@@ -13,7 +13,7 @@ from decimal import Decimal
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from guiji.sources.formats.tokenizer import find_flaw
+from guiji.sources.formats.tokenizer import LOST_MARKS, find_flaw
 from guiji.structure import LEADING_ZERO_LOST, PRECISION_LOST, TURNED_INTO_DATE
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def _strings(values: Sequence[str]) -> pa.Array | None:
     """A column of nothing but sound texts; None where one of them is flawed."""
     import pyarrow as pa
 
-    if find_flaw(list(values)):
+    joined = "\n".join(values)
+    if "\x00" in joined or any(mark in joined for mark in LOST_MARKS):
         return None
     return pa.array([v or None for v in values] if "" in values else values, pa.string())
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from guiji.records import ReadReport
 
 #: small enough that the cells of a batch stay in the processor's cache while they are turned into columns
-BATCH_ROWS = 4096
+BATCH_ROWS = 2048
 Columns = Sequence[Sequence[Any]]
 
 
@@ -278,6 +278,7 @@ def _find_blank(columns: Columns, number: int, flawed: dict[int, dict[int, str]]
 
 def _make_batch(reading: _Reading, columns: Columns, number: int, lines: list[int] | None) -> pa.RecordBatch:
     """The rows of data as text; those that break a rule keep only what is beyond doubt."""
+    import numpy as np
     import pyarrow as pa
 
     if lines is not None:
@@ -310,7 +311,7 @@ def _make_batch(reading: _Reading, columns: Columns, number: int, lines: list[in
         [
             *texts,
             pa.repeat(pa.scalar(reading.origin, pa.string()), n),
-            pa.array([k + 1 for k in numbers], pa.int64()),
+            pa.array(np.asarray(numbers, np.int64) + 1),
             _sparse(wrong, n),
             _sparse(raw, n),
         ],

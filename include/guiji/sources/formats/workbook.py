@@ -140,7 +140,7 @@ def refuse_unreadable(exc: Exception, what: str) -> NoReturn:
     from xml.etree.ElementTree import ParseError
     from xml.parsers.expat import ExpatError
 
-    from defusedxml.common import DefusedXmlException  # type: ignore[import-untyped]
+    from defusedxml.common import DefusedXmlException
 
     foreign = (
         zipfile.BadZipFile,

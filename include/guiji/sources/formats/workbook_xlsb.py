@@ -212,7 +212,7 @@ def _read_text(data: bytes, at: int) -> tuple[str, int]:
 
 
 def _read_relations(archive: zipfile.ZipFile, names: dict[str, str], what: str) -> dict[str, str]:
-    from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
+    from defusedxml.ElementTree import fromstring
 
     member = names.get("xl/_rels/workbook.bin.rels")
     if member is None:

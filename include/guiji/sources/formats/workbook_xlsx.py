@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Generator, Iterable
+from array import array
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,8 +43,7 @@ _FORMULA = re.compile(rb"<c\s([^>]*)>\s*<f\b(?:[^>]*/>|[^>]*>[^<]*</f>)\s*(<v\s*
 _REFERENCE = re.compile(rb'\br="([A-Z]{1,3})(\d{1,7})"')
 _SHARED = re.compile(rb'<c\s(?=[^>]*\bt="s")[^>]*>\s*<v>(\d{1,9})</v>')
 _ITEM_END = re.compile(rb"</(?:\w+:)?si\s*>")
-#: "<c", ":c", "<f" and "<!" as pairs of bytes
-_OPENING, _PREFIXED, _FORMULAS, _DECLARATION = (ord(x) | ord(y) << 8 for x, y in ("<c", ":c", "<f", "<!"))
+_LONGEST_CELL = 32 << 20
 _WIDEST = 16_384
 _LONGEST = 1_048_576
 
@@ -62,6 +62,7 @@ class _Seen:
     errors: set[Cell] = field(default_factory=set)
     uncalculated: set[Cell] = field(default_factory=set)
     shared: int = 0  # cells that show a shared string
+    items: array[int] = field(default_factory=lambda: array("I"))  # which, where the parser saw them
 
     def add_formula(self, cell: Cell, kind: str | None, value: str | None, has_value: bool) -> None:
         """A formula cell whose stored value is none: absent, or the 0 of a writer that leaves calculating to Excel.
@@ -77,22 +78,23 @@ class _Xlsx:
     path: Path
     what: str
     reader: Any
+    longest: int  # shared string, in bytes
     sheets: tuple[SheetName, ...]
     kind: str = "xlsx"
 
     def open_sheet(self, name: str) -> OpenSheet:
-        return load_sheet(self.reader, name, _inspect(self.path, name, self.what), self.what)
+        return load_sheet(self.reader, name, _inspect(self.path, name, self.longest, self.what), self.what)
 
 
 def open_xlsx(path: Path, what: str) -> _Xlsx:
     """The workbook; what calamine reads when it opens one was read here first, under the limits."""
+    longest = 0
     try:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 low = entry.filename.lower()
                 if low.endswith("sharedstrings.xml"):
-                    for _ in read_chunks(archive, entry.filename, limits.MAX_STRINGS, what):
-                        pass
+                    longest = max(longest, _longest_item(archive, entry, what))
                 elif low.endswith((".rels", "workbook.xml", "styles.xml", "[content_types].xml")):
                     read_part(archive, entry.filename, what)
     except DeliveryRefused:
@@ -100,23 +102,32 @@ def open_xlsx(path: Path, what: str) -> _Xlsx:
     except Exception as exc:
         refuse_unreadable(exc, what)
     reader = load_calamine(path, ".xlsx", what)
-    return _Xlsx(path, what, reader, list_sheets(reader))
+    return _Xlsx(path, what, reader, longest, list_sheets(reader))
 
 
-def _inspect(path: Path, sheet: str, what: str) -> SheetFacts:
+def _inspect(path: Path, sheet: str, longest: int, what: str) -> SheetFacts:
     """What the XML of a sheet shows. Raises DeliveryRefused for a damaged file and beyond the limits."""
     try:
         with zipfile.ZipFile(path) as archive:
             member, recalculates = _locate(archive, sheet, what)
             if member is None:
                 refuse_damaged(what)
+            plain = True
             try:
                 seen = _scan(read_chunks(archive, member, limits.MAX_SHEET, what), _Seen(recalculates))
             except _NotPlain:
+                plain = False
                 seen = _parse(read_chunks(archive, member, limits.MAX_SHEET, what), _Seen(recalculates))
             if seen.rows * seen.width > limits.MAX_CELLS:
                 refuse_size(what, sheet, seen.rows, seen.width)
-            _check_text(archive, member, seen.shared, sheet, what)
+            if seen.shared * longest > limits.MAX_TEXT:  # else it can't be too much
+                by_item = _list_lengths(archive, longest, what)
+                if plain:
+                    text = _sum_text(read_chunks(archive, member, limits.MAX_SHEET, what), by_item)
+                else:
+                    text = _sum_items(seen.items, by_item)
+                if text > limits.MAX_TEXT:
+                    refuse_text(what, sheet)
     except DeliveryRefused:
         raise
     except Exception as exc:
@@ -126,7 +137,7 @@ def _inspect(path: Path, sheet: str, what: str) -> SheetFacts:
 
 def _locate(archive: zipfile.ZipFile, sheet: str, what: str) -> tuple[str | None, bool]:
     """(the archive member of a sheet, whether the workbook asks to be calculated when it is opened)."""
-    from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
+    from defusedxml.ElementTree import fromstring
 
     names = {n.lower(): n for n in archive.namelist()}
     workbook = next(n for low, n in names.items() if low.endswith("workbook.xml"))
@@ -162,6 +173,8 @@ def _scan(chunks: Generator[bytes], seen: _Seen) -> _Seen:
             cut = max(len(data) - 40, 0) if cut < 0 else cut
             _scan_cells(data[:cut], seen)
             rest = data[cut:]
+            if len(rest) > _LONGEST_CELL:
+                raise _NotPlain
     _scan_cells(rest, seen)
     return seen
 
@@ -171,11 +184,12 @@ def _scan_cells(data: bytes, seen: _Seen) -> None:
     import numpy as np
 
     a = np.frombuffer(data + b"\0" * 20, np.uint8)
-    pairs = a[:-20].astype(np.uint16)
-    pairs += a[1:-19].astype(np.uint16) << 8
-    if bool((pairs == _DECLARATION).any()) or len(_not_letters(a, pairs == _PREFIXED)):
-        raise _NotPlain  # comments, CDATA, entities; elements with a prefix
-    starts = _not_letters(a, pairs == _OPENING)  # "<c…" is also <col>, <cols>, <cfRule> and others
+    opening = np.flatnonzero(a == 60)  # "<"
+    second = a[opening + 1]
+    prefix = np.flatnonzero(a == 58)  # ":"
+    if bool((second == 33).any()) or len(_not_letters(a, prefix[a[prefix + 1] == 99])):
+        raise _NotPlain  # comments, CDATA, entities; cells with a prefix
+    starts = _not_letters(a, opening[second == 99])  # "<c…" is also <col>, <cols>, <cfRule> and others
     if not len(starts):
         return
     at = starts + 2
@@ -189,20 +203,18 @@ def _scan_cells(data: bytes, seen: _Seen) -> None:
     seen.shared += data.count(b't="s"')
     if b't="e"' in data:
         seen.errors.update(map(_position, _ERROR.findall(data)))
-    if len(_not_letters(a, pairs == _FORMULAS)):
+    if len(_not_letters(a, opening[second == 102])):  # "<f"
         for attributes, written, value in _FORMULA.findall(data):
             if m := _REFERENCE.search(attributes):
                 kind = "str" if b't="str"' in attributes else None
                 seen.add_formula(_position(m.groups()), kind, value.decode(), bool(written))
 
 
-def _not_letters(a: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Where a pair of bytes was found that no small letter follows."""
-    import numpy as np
-
-    at = np.flatnonzero(found)
+def _not_letters(a: np.ndarray[Any, Any], at: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Those of the places where no small letter stands two bytes on."""
     third = a[at + 2]
-    return at[(third < 97) | (third > 122)]
+    found: np.ndarray[Any, Any] = at[(third < 97) | (third > 122)]
+    return found
 
 
 def _read_references(a: np.ndarray[Any, Any], at: np.ndarray[Any, Any]) -> tuple[Any, Any]:
@@ -288,12 +300,17 @@ def _parse(chunks: Iterable[bytes], seen: _Seen) -> _Seen:
         tag = name.rpartition(":")[2]
         if tag == "v":
             in_value = False
-        elif tag == "c" and has_formula:
-            seen.add_formula((row, column), cell.get("t"), "".join(value), has_value)
+        elif tag == "c":
+            if cell.get("t") == "s" and value:
+                seen.items.append(min(int("".join(value)), 0xFFFFFFFF))
+            if has_formula:
+                seen.add_formula((row, column), cell.get("t"), "".join(value), has_value)
 
     def text(data: str) -> None:
         if in_value:
             value.append(data)
+            if len(value) > 1000:
+                raise ValueError("a value without end")
 
     parser.StartDoctypeDeclHandler = refuse
     parser.StartElementHandler = start
@@ -308,43 +325,70 @@ def _parse(chunks: Iterable[bytes], seen: _Seen) -> _Seen:
 # --- how much text the shared strings become ------------------------------------------------------------
 
 
-def _check_text(archive: zipfile.ZipFile, member: str, shared: int, sheet: str, what: str) -> None:
-    """Refuses a sheet whose cells show more text than may be held: calamine copies a shared string into every cell."""
+def _item_lengths(chunks: Iterable[bytes]) -> Iterator[list[int]]:
+    """The bytes of each shared string, in pieces. Raises _NotPlain where one could hide."""
+    tail = b""
+    before = 0  # bytes of an item that goes on, before the tail
+    for chunk in chunks:
+        if b"<!" in chunk:
+            raise _NotPlain
+        *whole, rest = _ITEM_END.split(tail + chunk)
+        lengths = list(map(len, whole))
+        if lengths:
+            lengths[0] += before
+            before = 0
+        tail = rest[-64:]
+        before += len(rest) - len(tail)
+        yield lengths
+    yield [before + len(tail)]
+
+
+def _longest_item(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, what: str) -> int:
+    """Bytes of the longest shared string, or more."""
+    chunks = read_chunks(archive, entry.filename, limits.MAX_STRINGS, what)
+    try:
+        return max((max(piece, default=0) for piece in _item_lengths(chunks)), default=0)
+    except _NotPlain:
+        for _ in chunks:  # to the end, where the check sum is compared
+            pass
+        return entry.file_size
+
+
+def _list_lengths(archive: zipfile.ZipFile, longest: int, what: str) -> np.ndarray[Any, Any]:
+    """Bytes of each shared string, then of what is beyond the last; ``longest`` where they can't be told apart."""
     import numpy as np
 
-    named = [e for e in archive.infolist() if e.filename.lower().endswith("sharedstrings.xml")]
-    strings = max(named, key=lambda e: e.file_size, default=None)
-    if strings is None or not shared or shared * strings.file_size <= limits.MAX_TEXT:
-        return
-    lengths: list[int] = []
-    rest = b""
-    plain = True
-    for chunk in read_chunks(archive, strings.filename, limits.MAX_STRINGS, what):
-        plain &= b"<!" not in chunk
-        *whole, rest = _ITEM_END.split(rest + chunk)
-        lengths.extend(map(len, whole))
-    longest = max(lengths, default=0)
-    if shared * longest <= limits.MAX_TEXT:
-        return
-    by_item = np.array(lengths if plain else [longest])
+    strings = [n for n in archive.namelist() if n.lower().endswith("sharedstrings.xml")]
+    lengths = array("I")
+    try:
+        for name in strings[:1]:
+            for piece in _item_lengths(read_chunks(archive, name, limits.MAX_STRINGS, what)):
+                lengths.extend(piece)
+    except _NotPlain:
+        lengths = array("I")
+    return np.array([*lengths, longest], np.int64)
+
+
+def _sum_text(chunks: Iterable[bytes], by_item: np.ndarray[Any, Any]) -> int:
+    """Bytes of text in the cells of a sheet that is written the common way."""
     total = 0
     rest = b""
-    for chunk in read_chunks(archive, member, limits.MAX_SHEET, what):
+    for chunk in chunks:
         data = rest + chunk
         cut = max(data.rfind(b"<c "), 0)
-        total += _sum_text(data[:cut], by_item)
+        total += _sum_cells(data[:cut], by_item)
         rest = data[cut:]
-        if total > limits.MAX_TEXT:
-            refuse_text(what, sheet)
-    if total + _sum_text(rest, by_item) > limits.MAX_TEXT:
-        refuse_text(what, sheet)
+    return total + _sum_cells(rest, by_item)
 
 
-def _sum_text(data: bytes, by_item: np.ndarray[Any, Any]) -> int:
+def _sum_cells(data: bytes, by_item: np.ndarray[Any, Any]) -> int:
+    found = _SHARED.findall(data)
+    uncommon = data.count(b't="s"') - len(found)  # taken for the longest text
+    return _sum_items(array("I", map(int, found)), by_item) + max(uncommon, 0) * int(by_item.max())
+
+
+def _sum_items(items: array[int], by_item: np.ndarray[Any, Any]) -> int:
     import numpy as np
 
-    found = _SHARED.findall(data)
-    if len(found) < data.count(b't="s"'):  # written in an uncommon way: taken for the longest text
-        return int(data.count(b't="s"') * by_item.max())
-    items = np.minimum(np.array(found, dtype=np.int64) if found else np.zeros(0, np.int64), len(by_item) - 1)
-    return int(by_item[items].sum())
+    wanted = np.minimum(np.frombuffer(items, np.uint32), len(by_item) - 1) if items else np.zeros(0, np.int64)
+    return int(by_item[wanted].sum())
