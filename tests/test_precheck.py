@@ -86,7 +86,7 @@ def test_a_name_that_would_never_be_taken_is_told(place: Settings, tmp_path: Pat
     verdict = judge_file(place, "ab.people", write_csv(tmp_path / "人员.csv", GOOD))
     assert (verdict.outcome, verdict.notes) == (
         "passed",
-        (r"文件名“人员.csv”不符合约定的命名（people_(?P<date>\d{8})\.(csv|xlsx)），以此名称报送将不会被收取，请改名",),
+        ("文件名“人员.csv”不符合约定的命名（people_〈日期〉.(csv|xlsx)），以此名称报送将不会被收取，请改名",),
     )
 
 

@@ -135,11 +135,16 @@ def _write_findings(page: Any, verdict: Verdict, formats: dict[str, Any]) -> Non
     page.hide_gridlines(2)
     for i, (_, width) in enumerate(FINDINGS):
         page.set_column(i, i, width)
+    if not any(f.place for f in verdict.findings):  # a file without sheets
+        page.set_column(0, 0, None, None, {"hidden": True})
+        title_column = 1
+    else:
+        title_column = 0
     page.set_row(0, 24)
-    _text(page, 0, 0, f"{verdict.resource}　逐行清单", formats["title"])
+    _text(page, 0, title_column, f"{verdict.resource}　逐行清单", formats["title"])
     more = "（每条规则最多列出一万处，其余请按规则自查）" if verdict.more_findings else ""
     note = f"行号为文件中的行号（含表头）。共 {len(verdict.findings):,} 处{more}，值已脱敏，黄色列供填写更正情况。"
-    _text(page, 1, 0, note, formats["note"])
+    _text(page, 1, title_column, note, formats["note"])
     _write_header(page, 2, FINDINGS, formats)
     for n, finding in enumerate(verdict.findings, 3):
         _text(page, n, 0, finding.place, formats["text"])
