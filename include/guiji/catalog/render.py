@@ -12,6 +12,7 @@ from guiji.catalog.models import (
     ResourceModel,
     Rule,
 )
+from guiji.origins import ORIGINS, mark_name
 
 _LEVELS = {1: "公开", 2: "内部", 3: "个人", 4: "敏感个人"}
 
@@ -30,6 +31,7 @@ def render_resource(resource: Resource) -> str:
         f"来源系统    {model.system}（{model.format}）",
         f"共享        {_describe_sharing(model)}",
         f"更新周期    {model.update_cycle.value}，{_describe_delivery(model)}",
+        f"数据由来    {ORIGINS[model.origin]}",
         f"供给方式    {describe_supply(model)}",
         f"归集方式    {_describe_load(model)}",
         f"主键        {', '.join(model.key)}" + (f"；新旧依据 {', '.join(model.order)}" if model.order else ""),
@@ -47,10 +49,12 @@ def render_resource(resource: Resource) -> str:
 
 
 def list_row(resource: Resource) -> tuple[str, str, str, str, str, str]:
-    """Id, name, department, way of supply, update cycle and libraries: one line of ``catalog list``."""
+    """Id, name (marked where no department supplies it), department, way of supply, update cycle and libraries: one
+    line of ``catalog list``."""
     model = resource.model
     libraries = ", ".join(m.library for m in model.mappings)
-    return model.id, model.name, resource.department.short_name, model.source.kind, model.update_cycle.value, libraries
+    name = mark_name(model.name, model.origin)
+    return model.id, name, resource.department.short_name, model.source.kind, model.update_cycle.value, libraries
 
 
 def describe_supply(model: ResourceModel) -> str:

@@ -73,10 +73,10 @@ def begin_batch(conn: Conn, resource: Resource, staged: StagedBatch, started_at:
         conn.execute(
             """/* guiji ledger begin_batch */
             INSERT INTO ops.batch (batch_id, resource_id, department_id, window_start, window_end, status, rows_read,
-              rows_skipped, sha256, started_at, staged_at, skipped, notes, fingerprint, directory)
+              rows_skipped, sha256, started_at, staged_at, skipped, notes, fingerprint, directory, origin)
             VALUES (%(batch_id)s, %(resource_id)s, %(department_id)s, %(start)s, %(end)s, 'staged', %(rows)s,
               %(rows_skipped)s, %(sha256)s, %(started_at)s, %(staged_at)s, %(skipped)s, %(notes)s, %(fingerprint)s,
-              %(directory)s)
+              %(directory)s, %(origin)s)
             ON CONFLICT (batch_id) DO UPDATE SET status = 'staged', rows_read = excluded.rows_read,
               rows_skipped = excluded.rows_skipped, sha256 = excluded.sha256, started_at = excluded.started_at,
               staged_at = excluded.staged_at, skipped = excluded.skipped, notes = excluded.notes,
@@ -98,6 +98,7 @@ def begin_batch(conn: Conn, resource: Resource, staged: StagedBatch, started_at:
                 "notes": Jsonb([scrub(n) for n in staged.notes]),
                 "fingerprint": resource.fingerprint,
                 "directory": staged.directory,
+                "origin": resource.model.origin,
             },
         )
         record_schema(conn, resource, staged.batch_id, staged.delivered, staged.staged_at)
@@ -153,9 +154,9 @@ def finish_batch(
         row = conn.execute(
             """/* guiji ledger finish_batch */
             INSERT INTO ops.batch (batch_id, resource_id, department_id, window_start, window_end, status, started_at,
-              reason, responsible, cause, fingerprint)
+              reason, responsible, cause, fingerprint, origin)
             VALUES (%(batch_id)s, %(resource_id)s, %(department_id)s, %(start)s, %(end)s, %(status)s, %(started_at)s,
-              %(reason)s, %(responsible)s, %(cause)s, %(fingerprint)s)
+              %(reason)s, %(responsible)s, %(cause)s, %(fingerprint)s, %(origin)s)
             ON CONFLICT (batch_id) DO UPDATE SET status = excluded.status, reason = excluded.reason,
               responsible = excluded.responsible, cause = excluded.cause
             WHERE ops.batch.status NOT IN ('published', 'held')
@@ -172,6 +173,7 @@ def finish_batch(
                 "responsible": responsible,
                 "cause": cause,
                 "fingerprint": resource.fingerprint,
+                "origin": resource.model.origin,
             },
         ).fetchone()
         if row is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
+from guiji.origins import OWN, mark_name
 from guiji.report.queries import QUERIES
 from guiji.settings import TIME_ZONE
 
@@ -56,6 +57,7 @@ class ResourceFacts:
     libraries: tuple[str, ...] = ()
     cycle: str = ""
     code: str = ""
+    origin: str = OWN
     in_catalog: bool = False
     demanded: bool = False
     batches_ever: int = 0
@@ -90,6 +92,11 @@ class ResourceFacts:
     @property
     def is_live(self) -> bool:
         return self.serving > 0
+
+    @property
+    def is_own(self) -> bool:
+        """Supplied by a department, which is assessed by it."""
+        return self.origin == OWN
 
 
 @dataclass(frozen=True)
@@ -197,12 +204,13 @@ def _list_resources(catalog: Catalog) -> dict[str, ResourceFacts]:
         model = resource.model
         facts[resource.id] = ResourceFacts(
             resource_id=resource.id,
-            name=model.name,
+            name=mark_name(model.name, model.origin),
             department_id=model.department_id,
             way=WAYS.get(model.source.kind, model.source.kind),
             libraries=tuple(sorted(feeds[resource.id])),
             cycle=str(model.update_cycle),
             code=model.code,
+            origin=model.origin,
             in_catalog=True,
             demanded=model.demanded or resource.id in demanded,
         )

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guiji.origins import ORIGINS
 from guiji.report.facts import MonthFacts, ResourceFacts
 from guiji.report.lines import list_days, list_top_rules, make_ledger_line, make_ticket_line, make_window_line, say_iso
 from guiji.report.queries import QUERIES
@@ -135,8 +136,9 @@ def compute_figures(month: MonthFacts, catalog: Catalog, city: City) -> dict[str
     """Everything the report says, ready to be frozen: only dicts, lists, text, integers, booleans and null."""
     period = month.period
     everything = list(month.resources.values())
+    own = [r for r in everything if r.is_own]  # what departments are assessed by; the rest is counted apart
     traces: list[dict[str, Any]] = []
-    headline = _measure(traces, "all", "", "全市", everything)
+    headline = _measure(traces, "all", "", "全市", own)
     departments = _rank(
         [
             {
@@ -145,23 +147,28 @@ def compute_figures(month: MonthFacts, catalog: Catalog, city: City) -> dict[str
                 "figures": _measure(traces, "department", d, month.department_names[d], members),
                 **_totals(members),
             }
-            for d, members in _group(everything, lambda r: [r.department_id])
+            for d, members in _group(own, lambda r: [r.department_id])
         ]
     )
     libraries = [
         {
             "id": x.name,
             "name": x.title,
-            "figures": _measure(traces, "library", x.name, x.title, [r for r in everything if x.name in r.libraries]),
+            "figures": _measure(traces, "library", x.name, x.title, [r for r in own if x.name in r.libraries]),
             "rows": month.library_rows.get(x.name),
             "conflicts": month.conflicts.get(x.name, 0),
-            **_totals([r for r in everything if x.name in r.libraries]),
+            **_totals([r for r in own if x.name in r.libraries]),
         }
         for x in catalog.libraries.values()
     ]
     ways = [
         {"name": w, "figures": _measure(traces, "way", w, w, members), **_totals(members)}
-        for w, members in _group(everything, lambda r: [r.way] if r.way != "未挂接" else [])
+        for w, members in _group(own, lambda r: [r.way] if r.way != "未挂接" else [])
+    ]
+    origins = [
+        {"id": o, "name": name, "figures": _measure(traces, "origin", o, name, members), **_totals(members)}
+        for o, name in ORIGINS.items()
+        if (members := [r for r in everything if r.origin == o])
     ]
     return {
         "version": 1,
@@ -170,11 +177,12 @@ def compute_figures(month: MonthFacts, catalog: Catalog, city: City) -> dict[str
         "complete": period.is_complete,
         "period": [say_iso(period.start), say_iso(period.end), say_iso(period.stop), say_iso(period.cutoff)],
         "city": {"name": city.name, "centre": city.centre, "basis": city.basis},
-        "totals": {**_totals(everything), "catalog": sum(r.in_catalog for r in everything)},
+        "totals": {**_totals(own), "catalog": sum(r.in_catalog for r in own)},
         "headline": headline,
         "departments": departments,
         "libraries": libraries,
         "ways": ways,
+        "origins": origins,
         "resources": [_resource(month, r) for r in everything],
         "national": _national(traces, month, headline),
         "windows": [make_window_line(month, w) for w in month.windows if w["state"] != "met"][:MAX_LISTED],
@@ -283,7 +291,7 @@ def _national(traces: list[dict[str, Any]], month: MonthFacts, headline: dict[st
     table = json.loads((Path(__file__).parent / "indicators.json").read_text(encoding="utf-8"))
     lines = []
     for code, group, name in table["codes"]:
-        rules = [r for r in month.rules if r["indicator"] == code]
+        rules = [r for r in month.rules if r["indicator"] == code and _is_own(month, r["resource_id"])]
         line: dict[str, Any] = {"code": code, "group": group, "name": name, "rules": len({r["rule_id"] for r in rules})}
         if code == "0502":
             line["figure"] = headline["timely"]
@@ -309,6 +317,11 @@ def _national(traces: list[dict[str, Any]], month: MonthFacts, headline: dict[st
     return {"standard": table["standard"], "date": table["date"], "lines": lines}
 
 
+def _is_own(month: MonthFacts, resource_id: str) -> bool:
+    found = month.resources.get(resource_id)
+    return found is None or found.is_own
+
+
 def _trend(month: MonthFacts, headline: dict[str, Any]) -> list[dict[str, Any]]:
     """Frozen months, oldest first, and this one."""
     past = [{"month": t["month"], "as_of": t["as_of"], "headline": t["headline"]} for t in reversed(month.trend)]
@@ -325,6 +338,7 @@ def _resource(month: MonthFacts, r: ResourceFacts) -> dict[str, Any]:
         "name": r.name,
         "department": month.department_names[r.department_id],
         "way": r.way,
+        "origin": ORIGINS[r.origin],
         "cycle": r.cycle,
         "libraries": list(r.libraries),
         "demanded": r.demanded,

@@ -107,12 +107,12 @@ WHERE opened_at < %(cutoff)s AND ((due_at >= %(start)s AND due_at < %(stop)s) OR
 ORDER BY due_at, ticket_id""",
     ),
     "days": (
-        "本月每日批次数与行数",
+        "本月每日批次数与行数（部门归集，不含上级回流与社会数据）",
         """WITH @in_month
 SELECT (moment AT TIME ZONE 'Asia/Shanghai')::date::text AS day, count(*) AS batches,
        count(*) FILTER (WHERE status = 'published') AS published, sum(rows_read)::bigint AS rows_read,
        sum(rows_rejected)::bigint AS rows_rejected
-FROM in_month WHERE status NOT IN ('staged', 'superseded') GROUP BY 1 ORDER BY 1""",
+FROM in_month WHERE status NOT IN ('staged', 'superseded') AND origin = 'department' GROUP BY 1 ORDER BY 1""",
     ),
     "ledger": (
         "本月批次清单（最多两万批）",

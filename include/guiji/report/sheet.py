@@ -181,6 +181,12 @@ def _write_groups(w: Writer, r: dict[str, Any]) -> None:
         [[x["name"], *_spread(x["figures"], ALL_KEYS), *tail(x)] for x in r["ways"]],
     )
     w.page(
+        "数据由来",
+        [("数据由来", 16, "text"), *_columns(ALL_KEYS), *more],
+        [[x["name"], *_spread(x["figures"], ALL_KEYS), *tail(x)] for x in r.get("origins", [])],
+        "上级回流与社会数据单独统计，不计入其他各表的指标",
+    )
+    w.page(
         "资源明细",
         [
             ("资源代码", 16, "text"),

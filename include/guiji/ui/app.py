@@ -22,6 +22,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from guiji.errors import GuijiError
 from guiji.masking import scrub
+from guiji.origins import ORIGINS, mark_name
 from guiji.settings import Settings
 from guiji.ui import queries, words
 from guiji.ui.pages import render
@@ -101,11 +102,13 @@ def show_dashboard(user: Reader) -> HTMLResponse:
             "dashboard.html.j2",
             now=now,
             day=queries.sum_day(conn, now),
+            apart=queries.sum_day_apart(conn, now),
+            origins=ORIGINS,
             departments=departments,
             resources=sum(len(d.resources) for d in departments),
             delivered=sum(1 for d in departments for r in d.resources if r.batch and r.batch["status"] == "published"),
             held=queries.list_held(conn),
-            names={i: r.model.name for i, r in catalog.resources.items()},
+            names={i: mark_name(r.model.name, r.model.origin) for i, r in catalog.resources.items()},
             libraries=queries.load_libraries(conn, catalog),
             outbox=queries.sum_outbox(conn, now),
             dead=queries.list_dead_letters(conn),

@@ -113,7 +113,8 @@ def load_departments(conn: Conn, catalog: Catalog, now: datetime) -> list[Depart
 
 
 def sum_day(conn: Conn, now: datetime) -> dict[str, Any]:
-    """What came in on the calendar day of ``now``: batches by status, rows read, accepted and rejected."""
+    """What came in from departments on the calendar day of ``now``: batches by status, rows read, accepted and
+    rejected. What did not come from a department is counted apart (``sum_day_apart``)."""
     start = now.replace(hour=0, minute=0, second=0, microsecond=0)
     row = conn.execute(
         """/* guiji ui day: a look that found no delivery is no batch */
@@ -126,11 +127,24 @@ def sum_day(conn: Conn, now: datetime) -> dict[str, Any]:
                coalesce(sum(rows_new), 0)::bigint AS rows_new,
                coalesce(sum(rows_changed), 0)::bigint AS rows_changed,
                coalesce(sum(rows_deleted) FILTER (WHERE status = 'published'), 0)::bigint AS rows_deleted
-        FROM ops.batch WHERE started_at >= %s AND started_at < %s AND cause IS DISTINCT FROM 'nothing_delivered'""",
+        FROM ops.batch WHERE started_at >= %s AND started_at < %s AND cause IS DISTINCT FROM 'nothing_delivered'
+          AND origin = 'department'""",
         (start, start + timedelta(days=1)),
     ).fetchone()
     assert row is not None
     return row
+
+
+def sum_day_apart(conn: Conn, now: datetime) -> list[dict[str, Any]]:
+    """Batches and rows read on the day of ``now`` that flowed back from upper levels or were bought, by origin."""
+    start = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return conn.execute(
+        """/* guiji ui day apart */
+        SELECT origin, count(*) AS batches, coalesce(sum(rows_read), 0)::bigint AS rows_read FROM ops.batch
+        WHERE started_at >= %s AND started_at < %s AND cause IS DISTINCT FROM 'nothing_delivered'
+          AND origin <> 'department' GROUP BY origin ORDER BY origin""",
+        (start, start + timedelta(days=1)),
+    ).fetchall()
 
 
 def list_held(conn: Conn) -> list[dict[str, Any]]:
