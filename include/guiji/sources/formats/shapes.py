@@ -7,8 +7,9 @@ the index and must say the same as it. Elevations are kept, measures (M) are not
 
 from __future__ import annotations
 
+import itertools
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -19,11 +20,13 @@ from guiji.structure import NOT_A_SHAPE, RING_ORDER
 
 if TYPE_CHECKING:
     import numpy as np
-    import shapely
 
 HEADER = 100
 #: a shape beyond this is no shape of a city
 LARGEST_SHAPE = 64 << 20
+#: parts of one shape
+MAX_PARTS = 50_000
+PAIRS_AT_ONCE = 1 << 20
 #: bytes of shapes held at a time
 BATCH_BYTES = 16 << 20
 NULL, POINT, LINE, POLYGON, MULTIPOINT, PATCH = 0, 1, 3, 5, 8, 31
@@ -80,18 +83,76 @@ def read_shapes(shapes: ShapeFile, first: int, count: int) -> tuple[list[bytes |
     import numpy as np
     import shapely
 
-    found: list[Any] = [None] * count
+    found = np.full(count, None, dtype=object)
     flaws: dict[int, str] = {}
+    read: list[tuple[int, list[int], np.ndarray[Any, Any]]] = []
     with shapes.path.open("rb") as f:
         for i in range(count):
             content = _read_record(f, shapes, first + i)
-            read = _read_shape(content, shapes)
-            if isinstance(read, str):
-                flaws[i] = read
-            else:
-                found[i] = read
-    wkb = shapely.to_wkb(np.array(found, dtype=object), byte_order=1, output_dimension=3 if shapes.has_z else 2)
-    return list(wkb), flaws
+            try:
+                parsed = _parse_shape(content, shapes)
+            except (struct.error, ValueError):
+                # lengths that lead out of the record
+                flaws[i] = NOT_A_SHAPE
+                continue
+            if parsed is not None:
+                read.append((i, *parsed))
+    if read:
+        records = np.repeat([i for i, _, _ in read], [len(sizes) for _, sizes, _ in read])
+        sizes, points = np.array([n for _, s, _ in read for n in s]), np.concatenate([p for _, _, p in read])
+        flaws |= dict.fromkeys(_build(found, shapes.kind, records, sizes, points, flaws), NOT_A_SHAPE)
+    wkb = shapely.to_wkb(found, byte_order=1, output_dimension=3 if shapes.has_z else 2)
+    return [None if i in flaws else w for i, w in enumerate(wkb)], flaws
+
+
+def _build(
+    found: np.ndarray[Any, Any],
+    kind: int,
+    records: np.ndarray[Any, Any],
+    sizes: np.ndarray[Any, Any],
+    points: np.ndarray[Any, Any],
+    flaws: dict[int, str],
+) -> list[int]:
+    """Puts the shapes made of ``points`` into ``found``; returns the records whose rings are open.
+
+    A part is ``sizes[k]`` points and belongs to record ``records[k]``; parts and points stand in the same order.
+    """
+    import numpy as np
+    import shapely
+
+    which = np.repeat(np.arange(len(sizes)), sizes)
+    if kind == POINT:
+        found[records] = shapely.points(points)
+    elif kind == MULTIPOINT:
+        shapely.multipoints(shapely.points(points), indices=records[which], out=found)
+    elif kind == LINE:
+        _collect(found, shapely.linestrings(points, indices=which), records, shapely.multilinestrings)
+    else:
+        ends = np.cumsum(sizes)
+        is_open = (points[ends - sizes, :2] != points[ends - 1, :2]).any(axis=1)
+        unusable = np.unique(records[is_open])
+        kept = ~np.isin(records, unusable)
+        # an open ring would be closed here without a word: its record is left out
+        rings = shapely.linearrings(points, indices=which)[kept]
+        polygons, owners, doubtful = join_rings(rings, records[kept])
+        flaws |= dict.fromkeys(doubtful, RING_ORDER)
+        _collect(found, polygons, owners, shapely.multipolygons)
+        return [int(i) for i in unusable]
+    return []
+
+
+def _collect(
+    found: np.ndarray[Any, Any], parts: np.ndarray[Any, Any], records: np.ndarray[Any, Any], join: Callable[..., Any]
+) -> None:
+    """One part of a record as it is, several joined."""
+    import numpy as np
+
+    several = np.bincount(records, minlength=len(found)) > 1
+    alone = ~several[records]
+    found[records[alone]] = parts[alone]
+    if not alone.all():
+        order = np.argsort(records[~alone], kind="stable")
+        join(parts[~alone][order], indices=records[~alone][order], out=found)
 
 
 def cut_by_size(shapes: ShapeFile, first: int, count: int) -> Iterator[int]:
@@ -140,60 +201,28 @@ def _read_record(f: BinaryIO, shapes: ShapeFile, i: int) -> bytes:
     return f.read(length) if length <= LARGEST_SHAPE else b""
 
 
-def _read_shape(content: bytes, shapes: ShapeFile) -> shapely.Geometry | str | None:
-    """The geometry, None for a null shape, or the rule that the record breaks."""
-    if len(content) < 4:
-        return NOT_A_SHAPE
+def _parse_shape(content: bytes, shapes: ShapeFile) -> tuple[list[int], np.ndarray[Any, Any]] | None:
+    """(points per part, points), None for a null shape. Raises ValueError and struct.error for a damaged one."""
+    import numpy as np
+
     (kind,) = struct.unpack_from("<i", content)
     if kind == NULL:
         return None
     if kind % 10 != shapes.kind or kind // 10 != (1 if shapes.has_z else 2 if shapes.has_m else 0):
-        return NOT_A_SHAPE
-    try:
-        if shapes.kind == POINT:
-            return _read_point(content, shapes.has_z)
-        if shapes.kind == MULTIPOINT:
-            return _read_multipoint(content, shapes.has_z)
-        return _read_parts(content, shapes)
-    except (struct.error, ValueError):
-        # lengths that lead out of the record, or a ring of less than four points
-        return NOT_A_SHAPE
-
-
-def _read_point(content: bytes, has_z: bool) -> shapely.Geometry:
-    import shapely
-
-    return shapely.Point(struct.unpack_from("<3d" if has_z else "<2d", content, 4))
-
-
-def _read_multipoint(content: bytes, has_z: bool) -> shapely.Geometry:
-    import shapely
-
-    (count,) = struct.unpack_from("<i", content, 36)
-    return shapely.multipoints(shapely.points(_coordinates(content, 40, count, has_z)))
-
-
-def _read_parts(content: bytes, shapes: ShapeFile) -> shapely.Geometry | str:
-    import numpy as np
-    import shapely
-
+        raise ValueError("another kind of shape")
+    if shapes.kind == POINT:
+        return [1], np.frombuffer(content, "<f8", 3 if shapes.has_z else 2, 4).reshape(1, -1)
+    if shapes.kind == MULTIPOINT:
+        (count,) = struct.unpack_from("<i", content, 36)
+        return [count], _coordinates(content, 40, count, shapes.has_z)
     parts, count = struct.unpack_from("<2i", content, 36)
-    if parts < 1 or count < 1 or 44 + 4 * parts + 16 * count > len(content):
-        return NOT_A_SHAPE
-    starts = np.frombuffer(content, "<i4", parts, 44)
-    points = _coordinates(content, 44 + 4 * parts, count, shapes.has_z)
-    bounds = np.append(starts, count)
-    sizes = np.diff(bounds)
-    if starts[0] != 0 or (sizes < (4 if shapes.kind == POLYGON else 2)).any():
-        return NOT_A_SHAPE
-    which = np.repeat(np.arange(parts), sizes)
-    if shapes.kind == LINE:
-        lines = shapely.linestrings(points, indices=which)
-        return lines[0] if parts == 1 else shapely.multilinestrings(lines)
-    if (points[starts] != points[bounds[1:] - 1]).any():
-        return NOT_A_SHAPE  # an open ring
-    rings = shapely.linearrings(points, indices=which)
-    return shapely.polygons(rings[0]) if parts == 1 else _join_rings(rings)
+    if not 1 <= parts <= MAX_PARTS or count < 1:
+        raise ValueError("no parts, or too many")
+    starts = [*struct.unpack_from(f"<{parts}i", content, 44), count]
+    sizes = [end - start for start, end in itertools.pairwise(starts)]
+    if starts[0] != 0 or min(sizes) < (4 if shapes.kind == POLYGON else 2):
+        raise ValueError("a part of too few points")
+    return sizes, _coordinates(content, 44 + 4 * parts, count, shapes.has_z)
 
 
 def _coordinates(content: bytes, at: int, count: int, has_z: bool) -> np.ndarray[Any, Any]:
@@ -208,33 +237,93 @@ def _coordinates(content: bytes, at: int, count: int, has_z: bool) -> np.ndarray
     return np.column_stack([flat, np.frombuffer(content, "<f8", count, at + 16 * count + 16)])
 
 
-def _join_rings(rings: np.ndarray[Any, Any]) -> shapely.Geometry | str:
-    """Polygons from rings: a ring within an odd number of others is a hole.
+def join_rings(
+    rings: np.ndarray[Any, Any], records: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], list[int]]:
+    """(polygons, the record of each, records left out in doubt). A ring within an odd number of others is a hole.
 
     The format says the same by direction (outer rings clockwise). Where the two disagree, and not merely because a
-    writer turned every ring round, what is meant can't be known: RING_ORDER.
+    writer turned every ring of the shape round, what is meant can't be known.
     """
     import numpy as np
     import shapely
 
+    if not len(rings):
+        return rings, records, []
     filled = shapely.polygons(rings)
-    if not shapely.is_valid(filled).all():
-        # a ring that crosses itself has no inside; the check of validity names it
-        return shapely.multipolygons(filled)
-    areas = shapely.area(filled)
-    inner, outer = shapely.STRtree(filled).query(shapely.point_on_surface(filled), predicate="within")
-    around = (inner != outer) & (areas[outer] > areas[inner])
-    inner, outer = inner[around], outer[around]
+    inner, outer = _find_enclosing(filled, records)
     depth = np.bincount(inner, minlength=len(rings))
-    holes, clockwise = depth % 2 == 1, ~shapely.is_ccw(rings)
-    if (holes == clockwise).any() and not (holes == clockwise).all():
-        return RING_ORDER
+    hole = depth % 2 == 1
+    several = np.bincount(records)[records] > 1
+    # a ring that crosses itself has no inside: the check of validity names it, not this one
+    crossed = np.unique(records[several & ~shapely.is_valid(filled)])
+    hole &= ~np.isin(records, crossed)
+    against = hole == ~shapely.is_ccw(rings)
+    doubtful = set(records[several & against].tolist()) & set(records[several & ~against].tolist())
+    doubtful -= set(crossed.tolist())
     owner = np.arange(len(rings))
-    for hole in np.flatnonzero(holes):
-        candidates = outer[(inner == hole) & (depth[outer] == depth[hole] - 1)]
-        owner[hole] = candidates[np.argmin(areas[candidates])]
-    made = [
-        shapely.polygons(rings[i], holes=rings[holes & (owner == i)]) if (holes & (owner == i)).any() else filled[i]
-        for i in np.flatnonzero(~holes)
-    ]
-    return made[0] if len(made) == 1 else shapely.multipolygons(made)
+    direct = hole[inner] & (depth[outer] == depth[inner] - 1)
+    owner[inner[direct]] = outer[direct]
+    kept = ~np.isin(records, list(doubtful))
+    order = np.lexsort((hole, owner))
+    order = order[kept[order]]
+    shells, index = np.unique(owner[order], return_inverse=True)
+    return shapely.polygons(rings[order], indices=index), records[shells], sorted(doubtful)
+
+
+def _find_enclosing(
+    filled: np.ndarray[Any, Any], records: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """(ring, a larger ring of the same record around it), for every such pair."""
+    import numpy as np
+
+    counts = np.bincount(records)
+    candidates = [(np.array([], np.int64), np.array([], np.int64))]
+    # rings of a record stand together; records of the same number of rings are paired at once
+    begins = np.flatnonzero(np.diff(records, prepend=-1))
+    for count in np.unique(counts[counts > 1]):
+        starts = begins[counts[records[begins]] == count]
+        # a shape of many rings makes many pairs: few of them at a time
+        step = max(1, PAIRS_AT_ONCE // int(count) ** 2)
+        i, j = np.divmod(np.arange(count**2), count) if count**2 <= PAIRS_AT_ONCE else (None, None)
+        for at in range(0, len(starts), step):
+            if i is None or j is None:
+                candidates += _pair_by_tree(filled, int(starts[at]), int(count))
+                continue
+            here = starts[at : at + step, None]
+            candidates.append(_keep_enclosing(filled, (here + i).ravel(), (here + j).ravel()))
+    return np.concatenate([a for a, _ in candidates]), np.concatenate([b for _, b in candidates])
+
+
+def _pair_by_tree(
+    filled: np.ndarray[Any, Any], start: int, count: int
+) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    """The pairs of one record of very many rings."""
+    import shapely
+
+    rings = filled[start : start + count]
+    tree = shapely.STRtree(rings)
+    found = []
+    for at in range(0, count, 256):
+        inner, outer = tree.query(shapely.envelope(rings[at : at + 256]), predicate="intersects")
+        found.append(_keep_enclosing(filled, start + at + inner, start + outer))
+    return found
+
+
+def _keep_enclosing(
+    filled: np.ndarray[Any, Any], inner: np.ndarray[Any, Any], outer: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    import numpy as np
+    import shapely
+
+    one, other = shapely.bounds(filled[inner]), shapely.bounds(filled[outer])
+    # a ring may touch the one around it: their boxes may share an edge
+    near = (inner != outer) & (one[:, :2] >= other[:, :2]).all(axis=1) & (one[:, 2:] <= other[:, 2:]).all(axis=1)
+    inner, outer = inner[near], outer[near]
+    larger = shapely.area(filled[outer]) > shapely.area(filled[inner])
+    inner, outer = inner[larger], outer[larger]
+    if not len(inner):
+        return inner, outer
+    unique, index = np.unique(inner, return_inverse=True)
+    inside = shapely.within(shapely.point_on_surface(filled[unique])[index], filled[outer])
+    return inner[inside], outer[inside]
