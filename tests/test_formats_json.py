@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from delivering import aside, expect, read_bytes, sound
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from guiji.catalog.models import Format
 from guiji.errors import DeliveryRefused
+from guiji.records import ReadReport
+from guiji.sources.formats import json_stream, read_file
+from guiji.sources.formats import json as json_reader
 
 AB = expect("a", "b")
 
@@ -60,6 +66,111 @@ def test_geojson_gives_properties_and_the_shape_as_text(tmp_path: Path) -> None:
     assert [(r["name"], r["geom"] and json.loads(r["geom"])) for r in rows] == [("东", shape), ("西", None)]
 
 
+def test_the_list_is_the_declared_one_or_the_only_one(tmp_path: Path) -> None:
+    text = (
+        '{"n": 2, "x": [9], "result": {"p": {"q": 1}, "items": [{"a":1,"b":2}, {"a":3,"b":4}], "z": [1]}, "end": "]"}'
+    )
+    rows, _ = read_bytes(tmp_path, text.encode(), AB, type="json", records="result.items")
+    assert sound(rows, AB) == [("1", "2"), ("3", "4")]
+    for content, where in (
+        (text, "result.nothing"),
+        ('{"x": [], "y": []}', None),
+        ('{"x": [], "x": []}', None),
+        ("5", None),
+    ):
+        with pytest.raises(DeliveryRefused) as refused:
+            read_bytes(tmp_path, content.encode(), AB, type="json", **({"records": where} if where else {}))
+        assert refused.value.rule_id == "delivery.structure"
+    rows, _ = read_bytes(tmp_path, b'{"a": 1, "b": {"x": 2}}', AB, type="json")
+    assert sound(rows, AB) == [("1", '{"x": 2}')]
+    assert read_bytes(tmp_path, b"[]", AB, type="json")[0] == []
+
+
+@pytest.mark.parametrize("block", [1, 3, 50])
+def test_where_a_block_ends_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    text = '\ufeff {"n": 12, "d": [ {"a": 1.50, "b": "x\\"]}"} , {"a": -2e5, "b": null},{"a":"中\\u4e2d","b":true} ] , "e": 3}\n'
+    whole, _ = read(tmp_path, text)  # type: ignore[misc]
+    assert sound(whole, AB) == [("1.50", 'x"]}'), ("-2e5", None), ("中中", "true")]
+    monkeypatch.setattr(json_stream, "BLOCK", block)
+    monkeypatch.setattr(json_reader, "BATCH_ROWS", 2)
+    assert read(tmp_path, text)[0] == whole  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("", "empty"),
+        ('[{"a":1,"b":2}', "half_a_file"),
+        ('[{"a":1,"b":2},', "half_a_file"),
+        ('{"d":[{"a":1,"b":"', "half_a_file"),
+        ('[{"a":1,"b":2}]]', "structure"),
+        ('[{"a":1,"b":2} {"a":1,"b":2}]', "structure"),
+        ("{a: 1}", "structure"),
+        ("<html>502 Bad Gateway</html>" * 9, "structure"),
+        ("[" + "[" * 200_000 + "]" * 200_000 + "]", "structure"),
+    ],
+)
+def test_what_is_no_json_or_half_of_it_is_refused(tmp_path: Path, text: str, rule: str) -> None:
+    with pytest.raises(DeliveryRefused) as refused:
+        read(tmp_path, text)
+    assert refused.value.rule_id == f"delivery.{rule}"
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_stream, "BLOCK", 1 << 12)
+    monkeypatch.setattr(json_reader, "BATCH_ROWS", 200)
+    path = tmp_path / "x"
+
+    def peak(records: int) -> int:
+        joined = ",\n".join(f'{{"a": {i}, "b": "鄂尔多斯"}}' for i in range(records))
+        path.write_text(f"[{joined}]", encoding="utf-8")
+        tracemalloc.start()
+        count = sum(b.num_rows for b in read_file(path, "x", AB, Format(type="json"), ReadReport()))
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert count == records
+        return found
+
+    peak(500)  # imports
+    small, large = peak(2_000), peak(10_000)
+    assert large < small * 1.3
+
+
+def read_lines(tmp_path: Path, content: bytes, **more: str) -> tuple[list[dict[str, Any]], ReadReport]:
+    return read_bytes(tmp_path, content, AB, "a.jsonl", type="jsonl", **more)
+
+
+def test_json_lines_keep_their_lines_and_broken_ones_are_set_aside(tmp_path: Path) -> None:
+    content = (
+        '\ufeff{"a": 1, "b": "中\u2028文"}\r\n\n{"a": 2,\n[1]\n{"b": null}\n{"a": 1, "a": 2, "b": 1}\n'.encode()
+        + b'{"a": "\xff\xfe", "b": 1}\n{"a": NaN, "b": 1}\n{"a": 9, "b": 0.10}'
+    )
+    rows, report = read_lines(tmp_path, content)
+    assert [(r["_line"], r["a"], r["b"]) for r in rows if not r["_broken"]] == [
+        (1, "1", "中\u2028文"),
+        (5, None, None),
+        (9, "9", "0.10"),
+    ]
+    assert aside(rows) == [
+        *((3, "not_a_record"), (4, "not_a_record"), (6, "duplicate_key"), (7, "encoding"), (8, "not_a_number")),
+    ]
+    assert report.skipped == {"blank": 1}
+
+
+def test_f33_half_of_json_lines_is_refused(tmp_path: Path) -> None:
+    whole = b"".join(b'{"a": "%d", "b": "x"}\n' % i for i in range(3))
+    for cut in range(len(whole)):
+        if whole[:cut].endswith((b"\n", b"}")):
+            assert len(read_lines(tmp_path, whole[:cut])[0]) == whole[:cut].count(b"}")
+            continue
+        with pytest.raises(DeliveryRefused):
+            read_lines(tmp_path, whole[:cut])
+    for content, rule in ((b"a,b\n1,2\n", "structure"), (b'{"a": 1, "c": 2}\n', "missing_column")):
+        with pytest.raises(DeliveryRefused) as refused:
+            read_lines(tmp_path, content)
+        assert refused.value.rule_id == f"delivery.{rule}"
+
+
 text = st.text(st.characters(exclude_categories=("Cs", "Co"), exclude_characters="\x00\ufffd"), max_size=8).filter(
     lambda t: "锟斤拷" not in t
 )
@@ -69,5 +180,29 @@ text = st.text(st.characters(exclude_categories=("Cs", "Co"), exclude_characters
 @given(st.lists(st.tuples(text, st.none() | text), min_size=1, max_size=6), st.booleans())
 def test_any_table_comes_back(tmp_path: Path, table: list[tuple[str, str | None]], ascii_only: bool) -> None:
     content = json.dumps([{"a": a, "b": b} for a, b in table], ensure_ascii=ascii_only)
-    rows, _ = read(tmp_path, content)  # type: ignore[misc]
+    rows, _ = read_bytes(tmp_path, content.encode(), AB, "a.json", type="json", encoding="utf-8")
     assert sound(rows, AB) == table
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(text, st.none() | text), min_size=1, max_size=6),
+    st.booleans(),
+    st.sampled_from(["utf-8", "gb18030"]),
+)
+def test_any_table_comes_back_from_lines(
+    tmp_path: Path, table: list[tuple[str, str | None]], ascii_only: bool, encoded: str
+) -> None:
+    content = "".join(json.dumps({"a": a, "b": b}, ensure_ascii=ascii_only) + "\n" for a, b in table).encode(encoded)
+    is_both = encoded == "gb18030" and not content.isascii() and is_utf8(content)
+    if not is_both:  # then either encoding would be a guess
+        rows, _ = read_lines(tmp_path, content, encoding=encoded)
+        assert sound(rows, AB) == table
+
+
+def is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

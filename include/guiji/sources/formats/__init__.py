@@ -26,6 +26,7 @@ READERS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("xlsx", "xls", "xlsb", "ods"), ("excel", "read_excel")),
     "json": ("json", "read_json"),
     "geojson": ("json", "read_json"),
+    "jsonl": ("json_lines", "read_json_lines"),
     "xml": ("xml", "read_xml"),
     "parquet": ("parquet", "read_parquet"),
     "dbf": ("dbf", "read_dbf"),

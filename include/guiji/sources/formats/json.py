@@ -1,22 +1,24 @@
-"""JSON, JSON lines and GeoJSON as batches of text: numbers keep the digits they were written with (F-20, F-49).
+"""JSON and GeoJSON as batches of text: numbers keep the digits they were written with (F-20, F-49).
 
-A record that names a key twice or holds NaN is set aside: which of its values is meant can't be known.
+A record that names a key twice or holds NaN is set aside: which of its values is meant can't be known. The document is
+read twice as a stream (``json_stream``): first for its lists and their keys, then for its records.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, HeaderMatch, match_header
-from guiji.sources.formats.encoding import detect_encoding, half_a_file, normalise_private_use
+from guiji.sources.formats.encoding import detect_encoding
+from guiji.sources.formats.json_stream import LONGEST_VALUE, Event, SeveralDocuments, read_events
 from guiji.sources.formats.tokenizer import find_flaw, keep_sound
 from guiji.sources.frames import Rows, make_batch
-from guiji.structure import DUPLICATE_KEY, NOT_A_NUMBER, NOT_A_RECORD
+from guiji.structure import DUPLICATE_KEY, ENCODING, NOT_A_NUMBER, NOT_A_RECORD
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
     from guiji.records import ReadReport
 
 BATCH_ROWS = 16384
-MAX_BYTES = 256 << 20
+BATCH_CHARACTERS = 16 << 20
+#: more names than any table has
+MOST_KEYS = 10_000
 
 
 class Ambiguous(dict[str, Any]):
@@ -34,6 +38,12 @@ class Ambiguous(dict[str, Any]):
 
 class Number(str):
     """A number as it was written."""
+
+    __slots__ = ()
+
+
+class Undecodable(str):
+    """A line of which not even the text could be read."""
 
     __slots__ = ()
 
@@ -87,74 +97,101 @@ def find_path(document: Any, path: str) -> Any:
     return document
 
 
+@dataclass
+class _Found:
+    """What the first reading of a document found."""
+
+    lists: dict[str, int] = field(default_factory=dict)  # place -> how often a list begins there
+    keys: dict[str, None] = field(default_factory=dict)
+    members: dict[str, Any] = field(default_factory=dict)  # other values at the top, until they are too long
+    is_cut: bool = False  # they were
+
+
 def read_json(path: Path, origin: str, expected: Expected, fmt: Format, report: ReadReport) -> Iterator[pa.RecordBatch]:
-    """The records of a JSON file: a list, an object that holds one list, JSON lines, or a FeatureCollection."""
+    """The records of a JSON file: the list at ``fmt.records``, a list, an object that holds one list or is the one
+    record, JSON lines, or a FeatureCollection; their line is their position, from 1."""
     what = f"文件 {origin}"
-    if path.stat().st_size > MAX_BYTES:
-        raise DeliveryRefused(
-            f"{what}：超过 {MAX_BYTES >> 20} MB。现有数据继续有效；请拆分或改用 JSON Lines / CSV 后重新提供。",
-            rule_id="delivery.too_large",
-        )
     encoding = detect_encoding(path, fmt.encoding, what)
-    try:
-        text = path.read_bytes().decode("utf-8-sig" if encoding == "utf-8" else encoding)
-    except UnicodeDecodeError as exc:
-        raise DeliveryRefused(
-            f"{what}：含有无法识别的字节。现有数据继续有效；请另存为 UTF-8 编码后重新提供。",
-            rule_id="delivery.encoding",
-        ) from exc
+    is_geojson = fmt.type == "geojson"
+    where = "features" if is_geojson else fmt.records
     shape = next(((n, f) for n, f in expected.fields.items() if f.type == "geometry"), None)
-    geometry = shape[0] if shape else None
-    records = _find_records(
-        normalise_private_use(text), fmt.type == "geojson", what, shape[1].crs if shape else None, report
-    )
-    if fmt.type == "geojson":
-        records = [_flatten_feature(r, geometry) for r in records]
-    return batches_of_records(records, origin, expected, report, what)
 
+    def read(wanted: str | None) -> Iterator[Event]:
+        for event in read_events(path, encoding, _decoder, wanted, what):
+            if event.kind == "item" and is_geojson:
+                yield event._replace(value=_flatten_feature(event.value, shape[0] if shape else None))
+            else:
+                yield event
 
-def _find_records(text: str, geojson: bool, what: str, crs: str | None, report: ReadReport) -> list[Any]:
     try:
-        document = parse_json(text)
-    except (ValueError, RecursionError) as whole:
-        records = _parse_lines(text)
-        if records is None:
-            if isinstance(whole, json.JSONDecodeError) and whole.pos >= len(text.rstrip()) - 1:
-                raise half_a_file(what) from whole
-            raise DeliveryRefused(
-                f"{what}：不是有效的 JSON。现有数据继续有效；请重新导出后提供。", rule_id="delivery.structure"
-            ) from whole
-        document = records
-    if geojson and crs is not None and isinstance(document, dict) and (stated := document.get("crs")) is not None:
+        found = _look_through(read(where))
+    except SeveralDocuments:
+        from guiji.sources.formats.json_lines import read_json_lines
+
+        return read_json_lines(path, origin, expected, fmt, report)
+    crs = shape[1].crs if shape else None
+    if is_geojson and crs is not None and (stated := found.members.get("crs")) is not None:
         from guiji.sources.formats.crs import compare_systems
 
-        name = find_path(stated, "properties.name")
-        if note := compare_systems(crs, str(name), what):
+        if note := compare_systems(crs, str(find_path(stated, "properties.name")), what):
             report.notes.append(note)
-    if geojson:
-        document = document.get("features") if isinstance(document, dict) else None
-    elif isinstance(document, dict):
-        lists = [v for v in document.values() if isinstance(v, list)]
-        document = lists[0] if len(lists) == 1 else [document] if not lists else None
-    if not isinstance(document, list):
+    place = _choose_list(found, where, what)
+    if place is None:
+        match = match_keys(dict.fromkeys(found.members), expected, report, what)
+        return iter([record_batch([(1, found.members)], origin, expected, match)])
+    match = match_keys(found.keys, expected, report, what)
+    records = (event for event in read(where) if event.kind == "item" and event.place == place)
+    return _generate(records, origin, expected, match)
+
+
+def _look_through(events: Iterator[Event]) -> _Found:
+    found = _Found()
+    held = 0
+    for kind, place, value, length in events:
+        if kind == "list":
+            found.lists[place] = found.lists.get(place, 0) + 1
+        elif kind == "item":
+            if isinstance(value, dict):
+                found.keys.update(dict.fromkeys(value))
+        elif (held := held + length) > LONGEST_VALUE:
+            found.is_cut = True
+        else:
+            found.members = Ambiguous(found.members) if place in found.members else found.members
+            found.members[place] = value
+        if len(found.keys) > MOST_KEYS:
+            break
+    return found
+
+
+def _choose_list(found: _Found, where: str | None, what: str) -> str | None:
+    """Where the records are; None when the document itself is the one record. Raises DeliveryRefused."""
+    if len(found.keys) > MOST_KEYS:
+        raise DeliveryRefused(
+            f"{what}：有超过 {MOST_KEYS} 种数据项。现有数据继续有效；请按约定的结构重新提供。",
+            rule_id="delivery.too_large",
+        )
+    if not found.lists and where is None and "" not in found.members and found.members and not found.is_cut:
+        return None
+    if list(found.lists.values()) != [1]:
         raise DeliveryRefused(
             f"{what}：没有找到记录列表。现有数据继续有效；请按约定的结构重新提供。", rule_id="delivery.structure"
         )
-    return document
+    return next(iter(found.lists))
 
 
-def _parse_lines(text: str) -> list[Any] | None:
-    """JSON lines; None when it is something else. A broken line stays a text, to be set aside."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
-        return None
-    parsed: list[Any] = []
-    for line in lines:
-        try:
-            parsed.append(parse_json(line))
-        except (ValueError, RecursionError):
-            parsed.append(line)
-    return parsed if any(isinstance(p, dict) for p in parsed) and isinstance(parsed[-1], dict) else None
+def _generate(
+    records: Iterator[Event], origin: str, expected: Expected, match: dict[str, str]
+) -> Iterator[pa.RecordBatch]:
+    chunk: list[tuple[int, Any]] = []
+    characters = 0
+    for number, event in enumerate(records, start=1):
+        chunk.append((number, event.value))
+        characters += event.length
+        if len(chunk) >= BATCH_ROWS or characters >= BATCH_CHARACTERS:
+            yield record_batch(chunk, origin, expected, match)
+            chunk, characters = [], 0
+    if chunk:
+        yield record_batch(chunk, origin, expected, match)
 
 
 def _flatten_feature(feature: Any, geometry_column: str | None) -> Any:
@@ -173,25 +210,16 @@ def _flatten_feature(feature: Any, geometry_column: str | None) -> Any:
     return flat
 
 
-def batches_of_records(
-    records: Sequence[Any], origin: str, expected: Expected, report: ReadReport, what: str, batch_rows: int = BATCH_ROWS
-) -> Iterator[pa.RecordBatch]:
-    """Records as batches; their line is their position, from 1. The column set is checked over all of them."""
-    match = match_records(records, expected, report, what)
-    numbered = enumerate(records, start=1)
-
-    def generate() -> Iterator[pa.RecordBatch]:
-        while chunk := list(islice(numbered, batch_rows)):
-            yield record_batch(chunk, origin, expected, match)
-
-    return generate()
-
-
 def match_records(records: Sequence[Any], expected: Expected, report: ReadReport, what: str) -> dict[str, str]:
     """source name -> key in the records. Raises DeliveryRefused for a key set that the contract does not allow."""
+    return match_keys(dict.fromkeys(k for r in records if isinstance(r, dict) for k in r), expected, report, what)
+
+
+def match_keys(keys: dict[str, None], expected: Expected, report: ReadReport, what: str) -> dict[str, str]:
+    """source name -> key, for the keys of all records."""
     from guiji.catalog.models import Layout
 
-    keys = dict.fromkeys(k for r in records if isinstance(r, dict) for k in r)
+    keys = dict(keys)
     if not keys:
         return {c: c for c in expected.columns}
     if (
@@ -213,7 +241,8 @@ def record_batch(
     for number, record in numbered:
         if not isinstance(record, dict):
             raw = record if isinstance(record, str) else dump_json(record)
-            rows.add_broken([None] * len(expected.columns), number, NOT_A_RECORD, raw.replace("\x00", "␀"))
+            rule = ENCODING if isinstance(record, Undecodable) else NOT_A_RECORD
+            rows.add_broken([None] * len(expected.columns), number, rule, raw.replace("\x00", "␀"))
             continue
         values = [record.get(keys[c]) if c in keys else None for c in expected.columns]
         cells = [_cell(v) for v in values]
