@@ -7,7 +7,7 @@ A batch that merely has no such failure closes nothing while rows of the ticket 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -128,14 +128,14 @@ def track_rejected(
     return opened, int(row["new_rows"]) if row else 0
 
 
-def has_open_keys(conn: Connection[dict[str, Any]], resource_id: str) -> bool:
-    """True when tickets of the resource wait for rows whose keys are known."""
-    row = conn.execute(
-        "/* guiji tickets waiting */ SELECT EXISTS (SELECT FROM ops.ticket t JOIN ops.ticket_key k USING (ticket_id)"
-        " WHERE t.resource_id = %s AND t.closed_at IS NULL AND k.mended_batch IS NULL) AS waiting",
-        (resource_id,),
-    ).fetchone()
-    return bool(row and row["waiting"])
+def find_waiting_keys(conn: Connection[dict[str, Any]], resource_id: str, batch_id: str) -> frozenset[str]:
+    """Keyed hashes of the rows that open tickets wait for since an earlier batch than ``batch_id``."""
+    rows = conn.execute(
+        "/* guiji tickets waiting */ SELECT DISTINCT k.key_hmac FROM ops.ticket t JOIN ops.ticket_key k USING (ticket_id)"
+        " WHERE t.resource_id = %s AND t.closed_at IS NULL AND k.mended_batch IS NULL AND k.batch_id <> %s",
+        (resource_id, batch_id),
+    )
+    return frozenset(str(row["key_hmac"]) for row in rows)
 
 
 def close_tickets(
@@ -143,11 +143,11 @@ def close_tickets(
     settings: Settings,
     resource: Resource,
     batch_id: str,
-    accepted_keys: Iterable[str] = (),
+    mended_keys: Collection[str] = (),
 ) -> tuple[list[dict[str, Any]], int]:
     """Marks what a published batch mended and closes the tickets with nothing left; returns them and the rows mended.
 
-    ``accepted_keys``: keyed hashes of the rows an incremental batch brought right. In the caller's transaction.
+    ``mended_keys``: those of the waiting keys that an incremental batch brought right. In the caller's transaction.
     """
     from psycopg.types.json import Jsonb
 
@@ -167,7 +167,7 @@ def close_tickets(
                 "batch": batch_id,
                 "resource": resource.id,
                 "snapshot": snapshot,
-                "keys": [] if snapshot else list(accepted_keys),
+                "keys": [] if snapshot else list(mended_keys),
             },
         ).rowcount
     closed = conn.execute(
