@@ -8,6 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from packages import START, SmallCatalog, at_day, deliver, make_library, make_resource
 
 from guiji import ledger
@@ -15,6 +18,7 @@ from guiji.errors import UsageError
 from guiji.library.resolve import resolve
 from guiji.library.trace import TraceField, TraceLoser, render_card, trace
 from guiji.settings import Settings
+from guiji.warehouse import connect
 
 CITIZEN = "110105199001010017"
 PERSON = make_library(
@@ -279,3 +283,139 @@ def test_times_are_shown_in_shanghai(conn: Any, city: Settings) -> None:
     assert when.utcoffset() == timedelta(hours=8)
     assert when == START + timedelta(hours=9)
     assert ledger.verify_audit(conn) is None
+
+
+# --- what the library said on any date ----------------------------------------------------------------
+
+TWO = make_library(
+    fields=[
+        {"name": "name", "title": "姓名", "authority": ["gaj", "wjw"]},
+        {"name": "phone", "title": "联系电话", "strategy": "newest_non_null"},
+    ]
+)
+PARTS = {
+    f"{d}.part": make_resource(
+        f"{d}.part",
+        fields={"id_no": "string", "name": "string", "phone": "string", "at": "timestamp"},
+        order=["at"],
+        mappings=[{"library": "population", "key": ["id_no"], "fields": {"name": "name", "phone": "phone"}}],
+    )
+    for d in ("gaj", "wjw")
+}
+HISTORY = SmallCatalog(PARTS, {"population": TWO})
+Row = dict[str, Any]
+#: field -> (value, department, batch, who disagrees with what)
+Said = dict[str, tuple[str | None, str | None, str | None, frozenset[tuple[str, str]]]]
+
+
+def say(rows: dict[str, tuple[Row, str]]) -> Said:
+    """What the library says of one person: department -> (its row, the batch that brought the row)."""
+    said: Said = {}
+    for field in ("name", "phone"):
+        able = [(d, rows[d][0]) for d in ("gaj", "wjw") if d in rows and rows[d][0][field] is not None]
+        if field == "phone" and able:
+            able = [max(able, key=lambda x: x[1]["at"])]
+        department, row = able[0] if able else (None, None)
+        value = row[field] if row else None
+        others = {(f"{d}局", r[field]) for d, (r, _) in rows.items() if r[field] not in (None, value)}
+        said[field] = (
+            value,
+            f"{department}局" if department else None,
+            rows[department][1] if department else None,
+            frozenset(others),
+        )
+    return said
+
+
+PERSONS = ("1", "2")
+CONTENT = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from([None, "甲", "乙"]),
+        "phone": st.sampled_from([None, "1", "2"]),
+        "at": st.sampled_from([START - timedelta(days=3), START - timedelta(days=2)]),
+    }
+)
+DELIVERIES = st.lists(
+    st.tuples(st.sampled_from(sorted(PARTS)), st.dictionaries(st.sampled_from(PERSONS), CONTENT)),
+    min_size=1,
+    max_size=8,
+)
+
+
+@hypothesis_settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
+@given(deliveries=DELIVERIES)
+def test_any_day_shows_what_the_library_said_then(
+    settings: Settings, deliveries: list[tuple[str, dict[str, Row]]]
+) -> None:
+    """Corrections, deletions and returns, replayed day by day against what each day's card must have said."""
+    with connect(settings) as conn:
+        clear_warehouse(conn)
+        serving: dict[str, dict[str, tuple[Row, str]]] = {}
+        told: list[dict[str, Said]] = []
+        for n, (resource_id, rows) in enumerate(deliveries):
+            at, batch, department = at_day(settings, n + 1), f"b{n}", resource_id.split(".")[0]
+            deliver(
+                conn,
+                at,
+                PARTS[resource_id],
+                [{"id_no": p, **row} for p, row in sorted(rows.items())],
+                day=n + 1,
+                batch=batch,
+            )
+            resolve(conn, at, "population", HISTORY)
+            former = serving.get(department, {})
+            serving[department] = {
+                p: former[p] if p in former and former[p][0] == row else (row, batch) for p, row in rows.items()
+            }
+            told.append(
+                {
+                    p: say({d: rows[p] for d, rows in serving.items() if p in rows})
+                    for p in PERSONS
+                    if any(p in rows for rows in serving.values())
+                }
+            )
+        for n, expected in enumerate(told):
+            for person in PERSONS:
+                assert card_of(conn, settings, person, date(2026, 10, n + 1)) == expected.get(person)
+
+
+def card_of(conn: Any, settings: Settings, person: str, day: date) -> Said | None:
+    try:
+        card = trace(conn, settings, TWO, person, day)
+    except UsageError:
+        return None
+    return {
+        f.name: (f.value, f.department, f.batch_id, frozenset((x.department, x.value) for x in f.losers))
+        for f in card.fields
+    }
+
+
+def clear_warehouse(conn: Any) -> None:
+    for schema in ("source", "library"):
+        conn.execute(f"DROP SCHEMA {schema} CASCADE")
+        conn.execute(f"CREATE SCHEMA {schema}")
+    tables = conn.execute(
+        "SELECT string_agg(format('ops.%I', tablename), ', ') AS all FROM pg_tables"
+        " WHERE schemaname = 'ops' AND tablename <> 'migration'"
+    ).fetchone()
+    conn.execute(f"TRUNCATE {tables['all']} CASCADE")
+    conn.commit()
+
+
+def test_a_gap_in_a_series_stays_a_gap(conn: Any, settings: Settings) -> None:
+    publish_value(conn, settings, 1, ("2026-08", "100"), ("2026-09", "50"))
+    publish_value(conn, settings, 2, ("2026-09", "50"))
+    publish_value(conn, settings, 4, ("2026-08", "100"), ("2026-09", "50"))
+    publish_value(conn, settings, 5, ("2026-08", "101"), ("2026-09", "50"))
+
+    def seen(day: int) -> tuple[int | None, str | None] | None:
+        try:
+            card = trace(conn, settings, INDICATOR, "gdp|2026-08", date(2026, 10, day))
+        except UsageError:
+            return None
+        return card.vintage, card.fields[0].value
+
+    first, second = (1, "100.0000"), (2, "101.0000")
+    assert [seen(day) for day in (1, 2, 3, 4, 5, 6)] == [first, None, None, first, second, second]
