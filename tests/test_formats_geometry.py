@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 import shapely
 from delivering import aside, expect, read_bytes
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from staged_package import make_resource, make_settings, read_accepted, read_rejected, stage_rows
 
@@ -255,6 +255,39 @@ def test_f46_rings_are_joined_as_they_lie_and_doubts_are_set_aside(tmp_path: Pat
     assert aside(rows) == [(1, "ring_order"), (2, "ring_order")]
     assert same(shapes_of(rows), [None, None, shapely.Polygon(OUTER)])
     assert [r["code"] for r in rows] == CODES  # the row keeps what is beyond doubt
+
+
+squares = st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(1, 12))
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.booleans(), squares), min_size=1, max_size=14),
+    st.randoms(use_true_random=False),
+    st.booleans(),
+    st.booleans(),
+)
+def test_any_polygon_comes_back_whatever_the_order_of_its_rings(
+    tmp_path: Path, drawn: list[tuple[bool, tuple[int, int, int]]], random: Any, turned: bool, by_tree: bool
+) -> None:
+    from guiji.sources.formats import shapes
+
+    shape = shapely.Polygon()
+    for cut, (x, y, half) in drawn:
+        shape = shape.difference(square(x, y, half)) if cut else shape.union(square(x, y, half))
+    assume(not shape.is_empty)
+    rings = []
+    for polygon_ in shapely.get_parts(shape):
+        shell, holes = polygon_.exterior, polygon_.interiors
+        rings += [list(shell.coords)[:: 1 if not shell.is_ccw else -1]]
+        rings += [list(h.coords)[:: 1 if h.is_ccw else -1] for h in holes]
+    random.shuffle(rings)
+    content = three(5, *[polygon(*[r[:: -1 if turned else 1] for r in rings])] * 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "PAIRS_AT_ONCE", 1 if by_tree else 1 << 20)
+        rows, _ = read(tmp_path, content)
+    assert aside(rows) == []
+    assert same(shapes_of(rows), [shape] * 3)
 
 
 def test_f46_damaged_shapes_are_set_aside_one_by_one(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_the_example_of_geometry_files(tmp_path: Path, settings: Settings) -> None:
-    resource = load_example("supply-geometry.md", tmp_path / "catalog")
+    resource = load_example("supply/geometry.md", tmp_path / "catalog")
     (tmp_path / "upload").mkdir()
     (tmp_path / "upload" / "greens_20261019.zip").write_bytes((CORPUS / "polygons.zip").read_bytes())
     checked = check_delivery(resource, tmp_path / "upload", settings)
@@ -71,7 +71,7 @@ def test_the_example_of_geometry_files(tmp_path: Path, settings: Settings) -> No
 
 
 def test_the_example_of_documents(tmp_path: Path, settings: Settings) -> None:
-    resource = load_example("supply-documents.md", tmp_path / "catalog")
+    resource = load_example("supply/documents.md", tmp_path / "catalog")
     (tmp_path / "permits").mkdir()
     for name, content in {
         "20260001_批复.pdf": b"%PDF-1.7\n%%EOF\n",
@@ -98,7 +98,7 @@ def test_the_example_of_documents(tmp_path: Path, settings: Settings) -> None:
 def test_one_document_is_checked_before_it_is_delivered(tmp_path: Path, settings: Settings) -> None:
     from guiji.precheck.verdict import read_from
 
-    resource = load_example("supply-documents.md", tmp_path / "catalog")
+    resource = load_example("supply/documents.md", tmp_path / "catalog")
     for name in ("20260001_批复.pdf", "20260002_批复.pdf"):
         (tmp_path / name).write_bytes(b"%PDF-1.7\n%%EOF\n")
     only = read_from(resource, tmp_path / "20260001_批复.pdf")
