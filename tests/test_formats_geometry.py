@@ -557,3 +557,37 @@ def test_f46_geojson_that_states_another_system_is_refused(tmp_path: Path) -> No
         assert len(read(tmp_path, collection(name), type="geojson")[0]) == 1
     for name in ("urn:ogc:def:crs:EPSG::4326", "urn:ogc:def:crs:OGC:1.3:CRS84", "EPSG:3857", "nonsense"):
         assert refusal(tmp_path, collection(name), type="geojson")[0] == "crs"
+
+
+# --- what the catalog demands -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("form", "field", "problem"),
+    [
+        ("{type: shapefile, archive: gzip}", "", "gzip holds one file; a shapefile comes as it is or zipped"),
+        ("{type: csv, member: 'a'}", "", "member chooses among the files of a zip archive"),
+        ("{type: csv, archive: zip, member: '('}", "", "source.format.member is no regular expression"),
+        ("{type: geopackage}", "type: string", "a geopackage has one geometry, but 0 fields are of type geometry"),
+        ("{type: csv}", "bounds: [111, 39, 109, 41]", "field place: bounds [111.0, 39.0, 109.0, 41.0] is no box"),
+        ("{type: csv}", "type: string, bounds: [1, 2, 3, 4]", "field place: bounds is for type geometry, not string"),
+        ("{type: csv}", "bounds: [1, 2, 3]", "bounds"),
+        ("{type: shapefile, archive: zip, member: '.*'}", "bounds: [109, 39, 111, 41]", None),
+    ],
+)
+def test_what_does_not_fit_together_is_told_with_its_line(
+    tmp_path: Path, form: str, field: str, problem: str | None
+) -> None:
+    from small_catalog import write_department, write_resource
+
+    from guiji.catalog import check_catalog
+
+    write_department(tmp_path, "gaj", "公安局")
+    source = f"{{kind: files, directory: /d, pattern: 'a', format: {form}}}"
+    path = write_resource(tmp_path, "gaj.places", source=source)
+    said = field if "type:" in field else ", ".join(filter(None, ['type: geometry, crs: "EPSG:4490"', field]))
+    text = path.read_text(encoding="utf-8").replace("key: ", f"  - {{name: place, title: 位置, {said}}}\nkey: ", 1)
+    path.write_text(text, encoding="utf-8")
+    problems = [str(p) for p in check_catalog(tmp_path)]
+    assert len(problems) == (problem is not None)
+    assert problem is None or problem in problems[0]
