@@ -286,6 +286,46 @@ def _decide(batch: str, why: str, *, approve: bool) -> None:
     print(render_batch(decide_held(Settings.from_env(), batch, approve=approve, who=getpass.getuser(), why=why)))
 
 
+# --- probable matches --------------------------------------------------------------------------------
+
+
+@link_app.command("list")
+def link_list(
+    status: Annotated[str, typer.Option(help="proposed, confirmed, rejected or withdrawn")] = "proposed",
+) -> None:
+    """Probable matches that wait for a decision, masked."""
+    from guiji.catalog import load_libraries
+    from guiji.library.proposals import list_proposals, render_proposals
+    from guiji.warehouse import connect
+
+    settings = Settings.from_env()
+    with connect(settings) as conn:
+        print(render_proposals(list_proposals(conn, load_libraries(settings.catalog), status=status)))
+
+
+@link_app.command("approve")
+def link_approve(proposal: Annotated[int, typer.Argument(metavar="PROPOSAL")], why: WhyOption) -> None:
+    """Confirm a probable match: the row then belongs to that key."""
+    _decide_link(proposal, why, approve=True)
+
+
+@link_app.command("reject")
+def link_reject(proposal: Annotated[int, typer.Argument(metavar="PROPOSAL")], why: WhyOption) -> None:
+    """Reject a probable match, also one that was confirmed; it is not proposed again for the same values."""
+    _decide_link(proposal, why, approve=False)
+
+
+def _decide_link(proposal: int, why: str, *, approve: bool) -> None:
+    import getpass
+
+    from guiji.library.proposals import decide_proposal
+    from guiji.warehouse import connect
+
+    settings = Settings.from_env()
+    with connect(settings) as conn:
+        print(decide_proposal(conn, settings, proposal, approve=approve, who=getpass.getuser(), why=why))
+
+
 # --- measuring and mending ---------------------------------------------------------------------------
 
 

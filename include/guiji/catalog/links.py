@@ -197,6 +197,12 @@ def _check_through(c: Checker, library: LibraryModel, resources: Mapping[str, tu
         names = [f.name for f in model.fields]
         c.check_names(("links", i, "fields"), link.fields, names, "field")
         c.check_names(("links", i, "key"), link.key, names, "field")
+        if not any(m.library == library.name and m.key == link.key for m in model.mappings):
+            c.add(
+                ("links", i, "through"),
+                f"{link.through} doesn't feed {library.name} by {', '.join(link.key)}, so its changes would go unnoticed",
+                mend="Map it into the library, with no fields if it has nothing to give.",
+            )
         for name, spec in zip(link.key, library.key, strict=False):
             if name in names and model.field(name).type != spec.type:
                 c.add(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
@@ -19,14 +20,15 @@ if TYPE_CHECKING:
 
 
 def usable(conn: Conn, library: LibraryModel, feeds: Sequence[Feed]) -> list[Feed]:
-    """The feeds that can be read now: their source table is there, and those of the links they need.
+    """The feeds that can be read now: those whose source table is there, without links that lead nowhere yet.
 
-    Brings tables that an older guiji made up to what resolving reads.
+    When the resource that a link goes through comes, its keys are dirty, and with them what they link. Brings tables that an older guiji made up to what resolving reads.
     """
     there = [f for f in feeds if _has_table(conn, f.resource.model.table)]
-    links = list_links(library, there)
-    missing = {link.name for link in links if not _has_table(conn, link.through.replace(".", "__"))}
-    there = [f for f in there if not missing & set(f.mapping.by)]
+    missing = {
+        link.name for link in list_links(library, there) if not _has_table(conn, link.through.replace(".", "__"))
+    }
+    there = [f for f in (_without(f, missing) for f in there) if f.mapping.key or f.mapping.by]
     for feed in there:
         _ensure_column(conn, feed)
     for link in list_links(library, there):
@@ -95,6 +97,11 @@ def follow_links(conn: Conn, library: LibraryModel, feeds: Sequence[Feed], *, al
                 )
             )
     return bool(links)
+
+
+def _without(feed: Feed, links: set[str]) -> Feed:
+    left = {name: fields for name, fields in feed.mapping.by.items() if name not in links}
+    return feed if left == feed.mapping.by else replace(feed, mapping=feed.mapping.model_copy(update={"by": left}))
 
 
 def _ensure_row_indexes(conn: Conn, link: Link, feeds: Sequence[Feed]) -> None:
