@@ -7,6 +7,7 @@ of ``cells`` and of ``workbook``.
 
 from __future__ import annotations
 
+import gc
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from guiji.records import ReadReport
 
 #: small enough that the cells of a batch stay in the processor's cache while they are turned into columns
-BATCH_ROWS = 2048
+BATCH_ROWS = 8192
 Columns = Sequence[Sequence[Any]]
 
 
@@ -209,21 +210,34 @@ def _read_rows(reading: _Reading, report: ReadReport) -> Iterator[pa.RecordBatch
     rows = chain(sheet.head[reading.start :], sheet.rows)
     number = reading.start
     sheet.head = []
-    while batch := list(islice(rows, BATCH_ROWS)):
-        columns = list(zip(*batch, strict=True))
+    while columns := _take_columns(rows):
         lines, end = _find_lines(reading, columns, number, report)
         if lines is None or lines:
             yield shape_batch(table, _make_batch(reading, columns, number, lines))
         if end is not None:
-            rest = chain(batch[end:], rows)
             blank = filled = 0
-            for row in rest:
+            for row in chain(zip(*(column[end:] for column in columns), strict=True), rows):
                 empty = all(v == "" for v in row)
                 blank, filled = blank + empty, filled + (not empty)
             skip(report, "footnote", filled)
             skip(report, "blank", blank)
             return
-        number += len(batch)
+        number += len(columns[0])
+
+
+def _take_columns(rows: Iterator[list[Any]]) -> list[tuple[Any, ...]]:
+    """The columns of the next rows; none at the end, and none of a sheet without columns.
+
+    The garbage collector looks at nothing meanwhile: thousands of new lists, all of which go at once, would call it
+    again and again, and there is no cycle among them.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return list(zip(*islice(rows, BATCH_ROWS), strict=True))
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _find_lines(

@@ -171,22 +171,24 @@ def _scan(chunks: Generator[bytes], seen: _Seen) -> _Seen:
             data = rest + chunk
             cut = data.rfind(b"<c ")  # the last cell may go on in the next piece
             cut = max(len(data) - 40, 0) if cut < 0 else cut
-            _scan_cells(data[:cut], seen)
+            _scan_cells(data, cut, seen)
             rest = data[cut:]
             if len(rest) > _LONGEST_CELL:
                 raise _NotPlain
-    _scan_cells(rest, seen)
+    _scan_cells(rest, len(rest), seen)
     return seen
 
 
-def _scan_cells(data: bytes, seen: _Seen) -> None:
-    """Adds the cells of a piece. Raises _NotPlain where a cell could hide from the scan."""
+def _scan_cells(data: bytes, end: int, seen: _Seen) -> None:
+    """Adds the cells that begin before ``end``. Raises _NotPlain where a cell could hide from the scan."""
     import numpy as np
 
-    a = np.frombuffer(data + b"\0" * 20, np.uint8)
-    opening = np.flatnonzero(a == 60)  # "<"
+    if len(data) < end + 24:  # so far is looked beyond a place
+        data += b"\0" * 24
+    a = np.frombuffer(data, np.uint8)
+    opening = np.flatnonzero(a[:end] == 60)  # "<"
     second = a[opening + 1]
-    prefix = np.flatnonzero(a == 58)  # ":"
+    prefix = np.flatnonzero(a[:end] == 58)  # ":"
     if bool((second == 33).any()) or len(_not_letters(a, prefix[a[prefix + 1] == 99])):
         raise _NotPlain  # comments, CDATA, entities; cells with a prefix
     starts = _not_letters(a, opening[second == 99])  # "<c…" is also <col>, <cols>, <cfRule> and others
@@ -200,11 +202,11 @@ def _scan_cells(data: bytes, seen: _Seen) -> None:
     rows, columns = _read_references(a, at)
     seen.rows = max(seen.rows, int(rows.max()))
     seen.width = max(seen.width, int(columns.max()))
-    seen.shared += data.count(b't="s"')
-    if b't="e"' in data:
-        seen.errors.update(map(_position, _ERROR.findall(data)))
+    seen.shared += data.count(b't="s"', 0, end)
+    if data.find(b't="e"', 0, end) >= 0:
+        seen.errors.update(map(_position, _ERROR.findall(data, 0, end)))
     if len(_not_letters(a, opening[second == 102])):  # "<f"
-        for attributes, written, value in _FORMULA.findall(data):
+        for attributes, written, value in _FORMULA.findall(data, 0, end):
             if m := _REFERENCE.search(attributes):
                 kind = "str" if b't="str"' in attributes else None
                 seen.add_formula(_position(m.groups()), kind, value.decode(), bool(written))
@@ -227,12 +229,16 @@ def _read_references(a: np.ndarray[Any, Any], at: np.ndarray[Any, Any]) -> tuple
     for _ in range(3):
         byte = a[at]
         more = (byte >= 65) & (byte <= 90)
+        if not more.any():
+            break
         column = np.where(more, column * 26 + byte - 64, column)
         letters += more
         at = at + more
     for _ in range(7):
         byte = a[at]
         more = (byte >= 48) & (byte <= 57)
+        if not more.any():
+            break
         row = np.where(more, row * 10 + (byte.astype(np.int32) - 48), row)
         at = at + more
     if not bool(((a[at] == 34) & (row > 0) & (letters > 0)).all()):
@@ -332,7 +338,8 @@ def _item_lengths(chunks: Iterable[bytes]) -> Iterator[list[int]]:
     for chunk in chunks:
         if b"<!" in chunk:
             raise _NotPlain
-        *whole, rest = _ITEM_END.split(tail + chunk)
+        data = tail + chunk
+        *whole, rest = _ITEM_END.split(data) if b":si" in data else data.split(b"</si>")
         lengths = list(map(len, whole))
         if lengths:
             lengths[0] += before
