@@ -116,8 +116,8 @@ class _TableQuery:
         if low is not None:
             _set(self.reading, self.cursor, "above", low)
             conditions.append(f"{key} > current_setting('guiji.above')::{kind}")
-        self.cursor.execute(
-            f"{self.reading.comment} SELECT {key}::text FROM {_table(self.reading)}{_where(conditions)} "
+        self.cursor.execute(  # named, for ORDER BY would else mean the text
+            f"{self.reading.comment} SELECT {key}::text AS guiji_bound FROM {_table(self.reading)}{_where(conditions)} "
             f"ORDER BY {key} LIMIT 1 OFFSET {rows - 1:d}"
         )
         found = self.cursor.fetchall()

@@ -275,8 +275,9 @@ class TableQuery:
         if low is not None:
             conditions.append(f"{column} > {self.dialect.bind(kind)}")
             values.append(low)
+        expression = f"{self.dialect.select(column, kind)} AS guiji_bound"  # ORDER BY means the column, not its text
         text = (
-            f"{self.reading.comment} SELECT {self.dialect.select(column, kind)} FROM {self.table}{_where(conditions)} "
+            f"{self.reading.comment} SELECT {expression} FROM {self.table}{_where(conditions)} "
             f"ORDER BY {column}{self.dialect.nth_row(rows)}"
         )
         found = self.session.fetch((text, tuple(values)))
