@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from guiji.catalog.models import Format
 from guiji.errors import DeliveryRefused
 from guiji.records import ReadReport
-from guiji.sources.formats import json_stream, read_file
 from guiji.sources.formats import json as json_reader
+from guiji.sources.formats import json_stream, read_file
 
 AB = expect("a", "b")
 

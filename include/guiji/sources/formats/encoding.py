@@ -30,6 +30,7 @@ _PRIVATE = {
     0xE82C: 0x9FB7, 0xE832: 0x9FB8, 0xE843: 0x9FB9, 0xE854: 0x9FBA, 0xE864: 0x9FBB, 0xE816: 0x20087, 0xE817: 0x20089,
     0xE818: 0x200CC, 0xE831: 0x215D7, 0xE83B: 0x2298F, 0xE855: 0x241FE,
 }  # fmt: skip
+_HAS_PRIVATE = re.compile(f"[{chr(min(_PRIVATE))}-{chr(max(_PRIVATE))}]")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Block:
 
 def normalise_private_use(text: str) -> str:
     """``text`` with the private code points of old GB18030 tables replaced by the standard ones."""
-    return text.translate(_PRIVATE)
+    # translate looks every character up: most texts have none of these
+    return text.translate(_PRIVATE) if _HAS_PRIVATE.search(text) else text
 
 
 def detect_encoding(path: Path, declared: str, what: str) -> str:
