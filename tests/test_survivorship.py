@@ -17,12 +17,18 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from packages import START, SmallCatalog, compare, deliver, make_library, make_resource, stage
+from staged_package import make_resource as make_staged
+from staged_package import stage_rows
 
 from guiji import ledger
 from guiji.catalog.models import Resource
+from guiji.library.current import fetch_current
+from guiji.library.difference import compare as compare_batches
 from guiji.library.publish import publish
 from guiji.library.resolve import resolve
 from guiji.library.strategies import STRATEGIES
+from guiji.quality import check_batch
+from guiji.records import QualityReport
 from guiji.settings import Settings
 from guiji.warehouse import connect
 
@@ -249,3 +255,64 @@ def test_numbers_disagree_only_beyond_the_declared_tolerance(
     assert {tuple(r.values()) for r in found} == {(c, "tjj.value", "czj.value", "100.0000", False) for c in disagree}
     values = conn.execute("SELECT code, value FROM library.indicator").fetchall()
     assert {tuple(r.values()) for r in values} == {(c, Decimal(100)) for c in ours}
+
+
+# --- through the real check step ----------------------------------------------------------------------
+
+
+def bring(conn: Any, settings: Settings, resource: Resource, rows: Sequence[Mapping[str, object]], number: int) -> None:
+    """One snapshot through check, comparison and publish as the product does them, without the judge."""
+    token = ledger.acquire_lease(conn, settings, resource.id, "run")
+    staged = stage_rows(settings, resource, rows, batch_id=f"{resource.id}.{number}")
+    ledger.begin_batch(conn, resource, staged, settings.now())
+    checked = check_batch(resource, settings, staged)
+    difference = compare_batches(resource, settings, staged, checked, fetch_current(conn, resource, settings, checked))
+    quality = QualityReport("passed", (), 1, 0, "", 0.0)
+    publish(conn, resource, settings, staged, checked, quality, difference, token)
+
+
+def checked_resource(department: str, **more: Any) -> Resource:
+    made = make_staged(
+        [
+            {"name": "id_no", "identifier": "citizen_id", "sensitivity": 4},
+            {"name": "phone"},
+            {"name": "name", "severity": "warn", "pattern": "[张李].*"},
+        ],
+        key=("id_no",),
+        mappings=[{"library": "population", "key": ["id_no"], "fields": {"phone": "phone", "name": "name"}}],
+        **more,
+    )
+    model = made.model.model_copy(update={"id": f"{department}.people"})
+    return made.model_copy(update={"model": model})
+
+
+def test_a_number_of_15_digits_and_its_18_meet_in_one_person_and_what_is_doubtful_loses(
+    conn: Any, settings: Settings
+) -> None:
+    phone_rule = {"id": "phone_long", "title": "电话应为11位", "expr": "length(phone) = 11", "severity": "warn"}
+    police = checked_resource("gaj", rules=[{**phone_rule, "mend": "请核对"}])
+    health = checked_resource("wjw")
+    library = make_library(
+        fields=[
+            {"name": "phone", "title": "电话", "authority": ["gaj", "wjw"]},
+            {"name": "name", "title": "姓名", "authority": ["gaj", "wjw"]},
+        ]
+    )
+    catalog = SmallCatalog({r.id: r for r in (police, health)}, {"population": library})
+    former, present = "150602900101001", "150602199001010016"
+    bring(conn, settings, police, [{"id_no": former, "phone": "138", "name": "王五"}], 1)
+    bring(conn, settings, health, [{"id_no": present, "phone": "13800138000", "name": "张五"}], 1)
+    resolve(conn, settings, "population", catalog)
+
+    def found() -> list[tuple[object, ...]]:
+        rows = conn.execute("SELECT citizen_id, phone, name FROM library.person WHERE _deleted_at IS NULL").fetchall()
+        conn.commit()
+        return [tuple(r.values()) for r in rows]
+
+    assert found() == [(present, "13800138000", "张五")]
+    suspect = conn.execute("SELECT _suspect FROM source.gaj__people").fetchone()
+    assert sorted(suspect["_suspect"]) == ["name", "phone"]
+    relaxed = checked_resource("gaj", rules=[{**phone_rule, "expr": "length(phone) = 3", "mend": "请核对"}])
+    bring(conn, settings, relaxed, [{"id_no": former, "phone": "138", "name": "王五"}], 2)
+    resolve(conn, settings, "population", SmallCatalog({r.id: r for r in (relaxed, health)}, {"population": library}))
+    assert found() == [(present, "138", "张五")]
