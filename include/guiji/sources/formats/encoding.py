@@ -8,6 +8,7 @@ decoding is safe: no byte of a multi-byte character of UTF-8 or GB18030 is 0x0A.
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
