@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from guiji.origins import mark_name
 from guiji.records import BatchRecord
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def render_resources(catalog: Catalog) -> str:
         (
             (
                 r.id,
-                r.model.name,
+                mark_name(r.model.name, r.model.origin),
                 r.department.short_name,
                 r.model.source.kind,
                 r.model.update_cycle.value,
