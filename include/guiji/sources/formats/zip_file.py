@@ -117,7 +117,7 @@ def unpack_member(path: Path, member: Member, write: Callable[[bytes], object], 
 
 def decode_member_name(raw: bytes, flags: int, extra: bytes) -> str:
     """A member's name: UTF-8 where the archive says so, its Unicode Path field, else UTF-8 or GB18030 strict (F-40)."""
-    from guiji.sources.remote import decode_name
+    from guiji.sources.remote_folder import decode_name
 
     if flags & _UTF8:
         return raw.decode("utf-8")
