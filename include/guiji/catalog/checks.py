@@ -410,5 +410,3 @@ def _check_layout(
     for name, where in produced.items():
         if name not in columns:
             c.add(where, f"no field reads the column {name!r} that is made here", allowed=columns, word=name)
-    if len(source.format.delimiter) != 1 or len(source.format.quote) != 1:
-        c.add(("source", "format"), "delimiter and quote are one character each")
