@@ -14,13 +14,11 @@ from typing import Any
 
 import pytest
 from delivering import NOW, make_resource, open_at, plain_settings, rows_of
+from dropping import drop, kind_of, known, plain, serve, write
 
-from guiji.catalog.models import Resource
-from guiji.connections import Connection
 from guiji.demo import servers
 from guiji.errors import DeliveryRefused, NothingDelivered, SourceRefused, SourceUnavailable, UsageError
-from guiji.ledger import KnownFile
-from guiji.records import Delivery, Window
+from guiji.records import Window
 from guiji.settings import TIME_ZONE, Settings
 from guiji.sources import probe
 from guiji.sources.sftp import fetch_host_key
@@ -31,45 +29,19 @@ def place(tmp_path: Path) -> Settings:
     return plain_settings(tmp_path / "home")
 
 
-def plain(server: Any, **changes: Any) -> Connection:
-    """The server as a connection; ``extra`` is merged."""
-    names = [f.name for f in dataclasses.fields(Connection)]
-    values = {n: getattr(server, n) for n in names} | {"conn_id": "drop"}
-    extra = values["extra"] | {"timeout": 2} | changes.pop("extra", {})
-    return Connection(**{**values, **changes, "extra": {k: v for k, v in extra.items() if v is not None}})
-
-
-@pytest.fixture(params=["files", "sftp", "ftp", "old ftp"])
+@pytest.fixture(params=["files", "sftp", "ftp", "old ftp", "ftps"])
 def way(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
     """(kind, the folder that the department fills), each way in turn."""
-    kind = request.param.split()[-1]
+    kind = request.param.split()[-1].removesuffix("s") if "ftp" in request.param else "files"
     folder = tmp_path / "out"
     folder.mkdir()
     if kind == "files":
         monkeypatch.setenv("GUIJI_TEST_DROP", str(folder))
         yield kind, folder
         return
-    serve = servers.serve_sftp(folder) if kind == "sftp" else servers.serve_ftp(folder, mlsd=request.param == "ftp")
-    with serve as server:
+    with serve(request.param, folder) as server:
         monkeypatch.setenv("AIRFLOW_CONN_DROP", plain(server).to_json())
         yield kind, folder
-
-
-def drop(kind: str, pattern: str = r"p_(?P<date>\d{8})\.csv", seconds: float = 0, **more: Any) -> Resource:
-    where = {"directory": "${GUIJI_TEST_DROP}"} if kind == "files" else {"connection": "drop", "directory": "/"}
-    complete = more.pop("complete", {"seconds": seconds})
-    return make_resource({"kind": kind, **where, "pattern": pattern, "complete": complete}, ["编号", "姓名"], **more)
-
-
-def write(folder: Path, name: str, *names: str, at: int = 1_790_000_000) -> Path:
-    path = folder / name
-    path.write_text("编号,姓名\n" + "".join(f"{i},{n}\n" for i, n in enumerate(names)), encoding="utf-8")
-    os.utime(path, (at, at))
-    return path
-
-
-def known(delivery: Delivery, batch_id: str) -> list[KnownFile]:
-    return [KnownFile(**dataclasses.asdict(f), batch_id=batch_id) for f in delivery.files]
 
 
 # --- every way ----------------------------------------------------------------------------------------
@@ -316,11 +288,10 @@ def test_a_directory_that_leads_astray_is_a_catalog_error(place: Settings, tmp_p
 # --- transfers that fail ------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["sftp", "ftp"])
+@pytest.fixture(params=["sftp", "ftp", "ftps"])
 def server(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     folder = tmp_path / "out"
-    serve = servers.serve_sftp(folder) if request.param == "sftp" else servers.serve_ftp(folder, mlsd=False)
-    with serve as found:
+    with serve(request.param if request.param == "sftp" else f"old {request.param}", folder) as found:
         monkeypatch.setenv("AIRFLOW_CONN_DROP", plain(found).to_json())
         write(folder, "p_20261001.csv", *["张三" * 20] * 4000)
         yield found
@@ -334,10 +305,10 @@ def test_f34_a_transfer_that_breaks_off_is_never_a_delivery(
         setattr(server.faults, name, value)
     scratch = tmp_path / "scratch"
     with pytest.raises(SourceUnavailable, match="Nothing was staged"):
-        open_at(drop(server.conn_type), place, scratch)
+        open_at(drop(kind_of(server)), place, scratch)
     assert list(scratch.iterdir()) == []
     server.faults.clear()
-    assert len(rows_of(open_at(drop(server.conn_type), place, scratch))) == 4000
+    assert len(rows_of(open_at(drop(kind_of(server)), place, scratch))) == 4000
 
 
 @pytest.mark.parametrize("fault", [{"close_after_bytes": 50_000}, {"stall_after_bytes": 50_000}])
@@ -347,7 +318,7 @@ def test_f34_a_single_break_is_mended_by_trying_again(
     server.faults.times = 1
     for name, value in fault.items():
         setattr(server.faults, name, value)
-    assert len(rows_of(open_at(drop(server.conn_type), place, tmp_path))) == 4000
+    assert len(rows_of(open_at(drop(kind_of(server)), place, tmp_path))) == 4000
 
 
 def test_wrong_password_is_refused_and_not_shown(
@@ -355,8 +326,8 @@ def test_wrong_password_is_refused_and_not_shown(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_DROP", plain(server, password="falsch-geheim").to_json())
     for attempt in (
-        lambda: open_at(drop(server.conn_type), place, tmp_path),
-        lambda: probe(drop(server.conn_type), place),
+        lambda: open_at(drop(kind_of(server)), place, tmp_path),
+        lambda: probe(drop(kind_of(server)), place),
     ):
         with pytest.raises(SourceRefused, match="mend connection drop") as caught:
             attempt()
@@ -367,13 +338,13 @@ def test_unreachable_and_missing_directory_are_unavailable(
     server: Any, place: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere = make_resource(
-        {"kind": server.conn_type, "connection": "drop", "directory": "/nowhere", "pattern": "."}, ["编号"]
+        {"kind": kind_of(server), "connection": "drop", "directory": "/nowhere", "pattern": "."}, ["编号"]
     )
     with pytest.raises(SourceUnavailable):
         open_at(nowhere, place, tmp_path)
     monkeypatch.setenv("AIRFLOW_CONN_DROP", plain(server, port=1).to_json())
     with pytest.raises(SourceUnavailable, match="can't be reached"):
-        open_at(drop(server.conn_type), place, tmp_path)
+        open_at(drop(kind_of(server)), place, tmp_path)
 
 
 # --- F-69 host keys -----------------------------------------------------------------------------------

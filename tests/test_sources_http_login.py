@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import logging
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,16 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import yaml
+from certificates import make_certificates
 from delivering import open_at, plain_settings, rows_of
+from dropping import certificates
 from interfaces import as_rows, connect, fails, interface, paging, records
 
 from guiji.catalog.models import Signature
 from guiji.demo import servers
 from guiji.demo.servers.http import Request
-from guiji.errors import SourceRefused
+from guiji.errors import SourceRefused, SourceUnavailable
 from guiji.settings import Settings
 from guiji.sources.http_signature import Unsigned, sign
 
@@ -216,3 +220,37 @@ def test_interfaces_may_be_on_ipv6(place: Settings, tmp_path: Path, monkeypatch:
         connect(server, monkeypatch)
         assert rows_of(open_at(interface("link"), place, tmp_path)) == as_rows(records(3))
         assert server.received[0].headers["host"] == f"[::1]:{server.port}"
+
+
+def test_https_needs_the_pinned_authority(place: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority, certificate = certificates()
+    stranger, _ = make_certificates()
+    with servers.serve_http(certificate=certificate) as server:
+        server.data["/things"] = records(3)
+        for extra, says in (
+            ({}, "is not trusted"),
+            ({"ca_pem": stranger}, "is not trusted"),
+            ({"ca_pem": authority, "verify": False}, "sets verify"),
+        ):
+            connect(server, monkeypatch, extra=extra)
+            assert says in str(fails(server, place, tmp_path, SourceRefused))
+        assert server.requests == []
+        connect(server, monkeypatch, extra={"ca_pem": authority})
+        assert rows_of(open_at(interface(), place, tmp_path)) == as_rows(records(3))
+        # over TLS a dribbling answer is cut as well
+        server.faults.kind, server.faults.seconds = "dribble", 0.1
+        connect(server, monkeypatch, extra={"ca_pem": authority, "page_timeout": 0.5, "attempts": 2})
+        before = time.monotonic()
+        assert "2 tries" in str(fails(server, place, tmp_path, SourceUnavailable))
+        assert time.monotonic() - before < 4
+
+
+def test_the_example_in_the_documentation_is_a_source() -> None:
+    from guiji.catalog.models import HttpSource
+    from guiji.settings import ROOT
+
+    text = (ROOT / "docs" / "supply.md").read_text(encoding="utf-8")
+    (example,) = [b for b in re.findall(r"```yaml\n(.*?)```", text, re.S) if "kind: http" in b]
+    source = HttpSource.model_validate(yaml.safe_load(example)["source"])
+    assert source.signature is not None
+    assert (source.method, source.paging.parameter, source.signature.separator) == ("post", "page.no", "&")

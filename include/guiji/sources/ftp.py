@@ -84,6 +84,8 @@ class FtpFolder:
                 connection=c.conn_id,
             ) from exc
         try:
+            if isinstance(ftp, _SecureFtp):
+                self._demand_tls(ftp)
             ftp.login(c.login or "anonymous", c.password or "")
             if isinstance(ftp, _SecureFtp):
                 ftp.prot_p()
@@ -108,6 +110,17 @@ class FtpFolder:
             ftp.sendcmd("OPTS UTF8 ON")
         self._ftp = ftp
         return ftp
+
+    def _demand_tls(self, ftp: _SecureFtp) -> None:
+        try:
+            ftp.auth()
+        except ftplib.error_perm as exc:
+            ftp.close()
+            raise SourceRefused(
+                f"Connection {self.connection.conn_id}: the server does not offer TLS, and connection type ftps demands "
+                "it. Nothing was sent or read; ask the server's owner to switch it on.",
+                connection=self.connection.conn_id,
+            ) from exc
 
     @contextlib.contextmanager
     def _translated(self, action: str) -> Iterator[None]:

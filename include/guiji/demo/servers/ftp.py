@@ -32,9 +32,16 @@ def serve_ftp(
     conn_id: str = "ftp_demo",
     encoding: str = "utf-8",
     mlsd: bool = True,
+    writable: bool = False,
+    certificate: Path | None = None,
+    host: str = "127.0.0.1",
     port: int = 0,
 ) -> Iterator[FtpServer]:
-    """Serves ``root`` read-only, passive mode; names are in ``encoding``. ``mlsd=False`` is a server of before 2007."""
+    """Serves ``root``, passive mode; names are in ``encoding``. ``mlsd=False`` is a server of before 2007.
+
+    With ``certificate`` (a PEM file with its key; needs pyOpenSSL) login and data are refused without TLS.
+    ``writable``: files may be renamed and folders made.
+    """
     from pyftpdlib.authorizers import AuthenticationFailed, DummyAuthorizer
     from pyftpdlib.filesystems import AbstractedFS
     from pyftpdlib.handlers import DTPHandler, FTPHandler
@@ -76,20 +83,31 @@ def serve_ftp(
         def getsize(self, path: str) -> int:
             return int(super().getsize(path)) + faults.size_lie
 
-    class Handler(FTPHandler):  # type: ignore[misc]
-        dtp_handler = Transfer
+    control: Any = FTPHandler
+    transfer: Any = Transfer
+    if certificate is not None:
+        from pyftpdlib.handlers import TLS_DTPHandler, TLS_FTPHandler
+
+        control = TLS_FTPHandler
+        transfer = type("SecureTransfer", (Transfer, TLS_DTPHandler), {})
+
+    class Handler(control):  # type: ignore[misc]
+        dtp_handler = transfer
         abstracted_fs = Folder
         banner = "guiji demo"
         use_sendfile = False
         auth_failed_timeout = 0
 
+    if certificate is not None:
+        Handler.certfile = str(certificate)
+        Handler.tls_control_required = Handler.tls_data_required = True
     if not mlsd:
-        Handler.proto_cmds = {k: v for k, v in FTPHandler.proto_cmds.items() if k not in ("MLSD", "MLST")}
+        Handler.proto_cmds = {k: v for k, v in control.proto_cmds.items() if k not in ("MLSD", "MLST")}
     Handler.encoding = encoding
     Handler.authorizer = Authorizer()
-    Handler.authorizer.add_user(user, password, str(root), perm="elr")
+    Handler.authorizer.add_user(user, password, str(root), perm="elrfm" if writable else "elr")
     loop = IOLoop()
-    server = FTPServer(("127.0.0.1", port), Handler, ioloop=loop)
+    server = FTPServer((host, port), Handler, ioloop=loop)
     stopping = threading.Event()
 
     def run() -> None:
@@ -103,8 +121,8 @@ def serve_ftp(
     try:
         yield FtpServer(
             conn_id=conn_id,
-            conn_type="ftp",
-            host="127.0.0.1",
+            conn_type="ftps" if certificate else "ftp",
+            host=host,
             port=server.address[1],
             login=user,
             password=password,

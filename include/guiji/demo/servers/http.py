@@ -6,11 +6,13 @@ import contextlib
 import gzip
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
@@ -101,9 +103,13 @@ def serve_http(
     host: str = "127.0.0.1",
     port: int = 0,
     admit: Callable[[Request], bool] | None = None,
+    certificate: Path | None = None,
 ) -> Iterator[HttpServer]:
-    """Serves ``data``. Without the right token an answer is HTTP 401; ``admit`` decides in its place."""
-    state = HttpServer(conn_id, "http", data=dict(data or {}))
+    """Serves ``data``. Without the right token an answer is HTTP 401; ``admit`` decides in its place.
+
+    With ``certificate`` (a PEM file with its key) it is HTTPS.
+    """
+    state = HttpServer(conn_id, "https" if certificate else "http", data=dict(data or {}))
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -224,6 +230,10 @@ def serve_http(
             pass  # a client that goes away is what some tests are about
 
     server = Server((host, port), Handler)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="http", daemon=True)
     thread.start()
     object.__setattr__(state, "host", host)

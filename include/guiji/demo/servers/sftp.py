@@ -97,6 +97,7 @@ def serve_sftp(
     conn_id: str = "sftp_demo",
     encoding: str = "utf-8",
     host_key: Path | None = None,
+    host: str = "127.0.0.1",
     port: int = 0,
 ) -> Iterator[SftpServer]:
     """Serves ``root``; names are in ``encoding`` on the wire (old servers: ``gbk``).
@@ -109,7 +110,7 @@ def serve_sftp(
 
     async def listen() -> asyncssh.SSHAcceptor:
         return await asyncssh.listen(
-            "127.0.0.1",
+            host,
             port,
             server_host_keys=[key],
             server_factory=lambda: _Login(user, password, faults),
@@ -133,7 +134,7 @@ def serve_sftp(
             yield SftpServer(
                 conn_id=conn_id,
                 conn_type="sftp",
-                host="127.0.0.1",
+                host=host,
                 port=acceptor.get_port(),
                 login=user,
                 password=password,
