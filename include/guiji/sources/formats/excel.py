@@ -281,6 +281,8 @@ def _find_blank(columns: Columns, number: int, flawed: dict[int, dict[int, str]]
     """Indexes of the rows without a value; an error is a value. Looks at as few columns as will do."""
     blank = set(range(len(columns[0])))
     for column in columns:
+        if _is_empty(column):
+            continue
         kinds = set(map(type, column))
         if str not in kinds or (len(kinds) == 1 and all(map(str.strip, column))):
             return set()
@@ -288,6 +290,11 @@ def _find_blank(columns: Columns, number: int, flawed: dict[int, dict[int, str]]
         if not blank:
             return blank
     return {i for i in blank if number + i not in flawed} if flawed else blank
+
+
+def _is_empty(column: Sequence[Any]) -> bool:
+    """True for a column without any value; a number 0 and a no are values."""
+    return not any(column) and set(map(type, column)) == {str}
 
 
 def _make_batch(reading: _Reading, columns: Columns, number: int, lines: list[int] | None) -> pa.RecordBatch:
@@ -313,7 +320,7 @@ def _make_batch(reading: _Reading, columns: Columns, number: int, lines: list[in
     ragged = {
         i: wrong.get(i, RAGGED)
         for position, column in enumerate(columns)
-        if position not in reading.inside
+        if position not in reading.inside and not _is_empty(column)
         for i, value in enumerate(column)
         if value != ""
     }

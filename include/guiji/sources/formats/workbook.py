@@ -114,7 +114,7 @@ def refuse_workbook(what: str, why: str, mend: str, rule_id: str = "delivery.str
 
 
 def refuse_damaged(what: str) -> NoReturn:
-    refuse_workbook(what, "文件已损坏，无法读取", "请重新导出完整的文件", "delivery.half_a_file")
+    refuse_workbook(what, "文件已损坏或不完整，无法读取", "请重新导出完整的文件", "delivery.half_a_file")
 
 
 def refuse_encrypted(what: str) -> NoReturn:
@@ -208,8 +208,10 @@ def _detect_member(path: Path, what: str) -> str:
             names = [e.filename for e in entries]
             _check_container(path, entries, what)
             is_ods = "mimetype" in names and archive.open("mimetype").read(200).startswith(_ODS)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError):
-        refuse_workbook(what, "不是完整的电子表格，可能只上传了一部分", "请重新完整提供该文件", "delivery.half_a_file")
+    except DeliveryRefused:
+        raise
+    except Exception as exc:
+        refuse_unreadable(exc, what)
     lower = {n.lower() for n in names}
     if is_ods:
         return "ods"
