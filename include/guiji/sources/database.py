@@ -54,11 +54,23 @@ _REFUSED_WORDS = (
     "not permitted to log in",
     "certificate verify failed",
     "unknown database",
+    "login failed",
+    "insufficient privileges",
+    "ora-01017",  # login
+    "ora-01005",
+    "ora-28000",  # locked account
+    "ora-28001",
+    "ora-01045",
+    "code:-2501",  # 达梦: login
+    "code:-5504",  # 达梦: no grant
 )
+#: FreeTDS says "is unavailable or does not exist" of a server that is down
+_DOWN_WORDS = ("unavailable or does not exist", "connection refused")
 
 _NOT_ITS_TYPE = re.compile("invalid input syntax|out of range|invalid byte sequence|division by zero")
-#: MySQL's numbers for a value that does not fit its type
-_UNREADABLE_VALUE = ("1264", "1265", "1292", "1366", "1406", "1411")
+#: MySQL's and SQL Server's numbers for a value that does not fit its type
+_UNREADABLE_VALUE = ("1264", "1265", "1292", "1366", "1406", "1411", "241", "242", "245", "248", "8114", "8115", "8134")
+_UNREADABLE_IN_ORACLE = re.compile(r"ORA-0?(1722|1841|1843|1847|1858|1861|1830|6502|1476|1426)\b")
 
 
 @dataclass(frozen=True)
@@ -248,7 +260,7 @@ def translate_error(reading: Reading, exc: Exception, sqlstate: str | None = Non
     """A driver's error in our tree, without password or personal value."""
     connection = reading.connection
     code = str(exc.args[0]) if exc.args else ""
-    if sqlstate is None and _NOT_ITS_TYPE.search(str(exc)):
+    if sqlstate is None and (_NOT_ITS_TYPE.search(str(exc)) or _UNREADABLE_IN_ORACLE.search(str(exc))):
         sqlstate = "22000"  # while batches are fetched the driver tells the words only
     if (sqlstate or "")[:2] == "22" or code in _UNREADABLE_VALUE:
         # such a message quotes the value: it is not passed on
@@ -259,13 +271,17 @@ def translate_error(reading: Reading, exc: Exception, sqlstate: str | None = Non
             connection=connection.conn_id,
         )
     words = str(exc)
+    if any(isinstance(part, bytes) for part in exc.args):  # FreeTDS
+        words = " ".join(p.decode(errors="replace") if isinstance(p, bytes) else str(p) for p in exc.args)
     if connection.password:
         words = words.replace(connection.password, "***")
-    if sqlstate is None and is_postgres(connection):
-        words = re.sub(r'"[^"]*"', '"…"', words)  # may be a value of the table
+    if sqlstate is None and connection.conn_type.lower() not in ("mysql", "mariadb"):
+        # what is quoted may be a value of the table; MySQL has numbers for such messages
+        words = re.sub(r'"[^"]*"', '"…"', words) if is_postgres(connection) else re.sub("'[^']*'", "'…'", words)
     words = " ".join(scrub(words).split("Query was:")[0].split())[:300]
     refused = (sqlstate or "")[:2] == "28" or sqlstate in ("42501", "3D000")
-    if refused or any(word in words.lower() for word in _REFUSED_WORDS):
+    lower = words.lower()
+    if refused or (any(w in lower for w in _REFUSED_WORDS) and not any(w in lower for w in _DOWN_WORDS)):
         return SourceRefused(
             f"Connection {connection.conn_id} is refused by the database: {words}. Nothing was read, trying again "
             f"changes nothing; mend the login, password or grants of connection {connection.conn_id}.",

@@ -40,6 +40,7 @@ _LIBPQ = (
     "sslmode", "sslrootcert", "sslcert", "sslkey", "passfile", "target_session_attrs", "gssencmode",
     "channel_binding", "require_auth",
 )  # fmt: skip
+_PORTS = {"kingbase": 54321, "gaussdb": 8000}
 _BATCH_BYTES = 8 << 20
 # 0001-01-01 and 9999-12-31 as days and microseconds since 1970: beyond lie BC dates and infinity
 _DAYS = (-719_162, 2_932_896)
@@ -57,7 +58,8 @@ def make_url(connection: Connection, application: str, options: str) -> str:
     parameters |= {"keepalives_idle": "30", "client_encoding": "UTF8"}
     bracketed = f"[{host}]" if ":" in host else host
     database = quote(connection.schema or "", safe="")
-    return f"postgresql://{login}@{bracketed}:{connection.port or 5432}/{database}?{urlencode(parameters, quote_via=quote)}"
+    port = connection.port or _PORTS.get(connection.conn_type.lower(), 5432)
+    return f"postgresql://{login}@{bracketed}:{port}/{database}?{urlencode(parameters, quote_via=quote)}"
 
 
 def read_postgres(reading: Reading, *, limit_zero: bool = False) -> tuple[tuple[str, ...], BatchStream]:

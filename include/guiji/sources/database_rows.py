@@ -34,9 +34,7 @@ def read_rows(reading: Reading, *, limit_zero: bool = False) -> tuple[tuple[str,
     dialect = get_dialect(reading.connection)
     stack = contextlib.ExitStack()
     with translated(reading), stack:
-        engine = _make_engine(reading)
-        stack.callback(engine.dispose)
-        session = RowSession(dialect, reading, engine, _connect(engine, dialect, reading))
+        session = RowSession(dialect, reading, *_connect(dialect, reading))
         stack.callback(session.close)
         dialect.prepare_connection(session.connection, reading)
         for statement in dialect.prepare(reading):
@@ -44,7 +42,7 @@ def read_rows(reading: Reading, *, limit_zero: bool = False) -> tuple[tuple[str,
         for statement in dialect.try_prepare(reading):
             with contextlib.suppress(Exception):
                 session.run(statement)
-        table = _find_table(engine, dialect, reading, session)
+        table = _find_table(session)
         match = match_columns(reading, table.columns)
         for statement in dialect.begin(reading):
             session.run(statement)
@@ -78,6 +76,7 @@ def translated(reading: Reading) -> Iterator[None]:
 
 
 def _make_engine(reading: Reading) -> Engine:
+    """SQLAlchemy's engine. Raises UsageError for a database whose driver we use without SQLAlchemy."""
     import sqlalchemy as sa
     from sqlalchemy.engine import make_url
 
@@ -91,10 +90,14 @@ def _make_engine(reading: Reading) -> Engine:
     return sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=dialect.connect_arguments(reading))
 
 
-def _connect(engine: Engine, dialect: Dialect, reading: Reading) -> Any:
-    """The driver's own connection: nobody else uses it, and no pool shall tidy it up."""
+def _connect(dialect: Dialect, reading: Reading) -> tuple[Any, str]:
+    """(the driver's own connection, its parameter style): nobody else uses it, and no pool shall tidy it up."""
+    if dialect.connect is not None:
+        return dialect.connect(reading)
+    engine = _make_engine(reading)
     positional, named = engine.dialect.create_connect_args(engine.url)
-    return engine.dialect.connect(*positional, **{**named, **dialect.connect_arguments(reading)})
+    connection = engine.dialect.connect(*positional, **{**named, **dialect.connect_arguments(reading)})
+    return connection, engine.dialect.paramstyle
 
 
 @dataclass
@@ -103,8 +106,8 @@ class RowSession:
 
     dialect: Dialect
     reading: Reading
-    engine: Engine
     connection: Any
+    paramstyle: str
     _cursors: list[Any] = field(default_factory=list)
 
     def run(self, statement: Statement, cursor: Any = None) -> Any:
@@ -116,7 +119,7 @@ class RowSession:
         if not values:
             cursor.execute(text)
             return cursor
-        cursor.execute(write_marks(text, self.engine.dialect.paramstyle), list(values))
+        cursor.execute(write_marks(text, self.paramstyle), list(values))
         return cursor
 
     def fetch(self, statement: Statement) -> list[tuple[Any, ...]]:
@@ -145,18 +148,22 @@ def write_marks(text: str, paramstyle: str) -> str:
     return "".join(f"{part}:{i}" for i, part in enumerate(parts[:-1], 1)) + parts[-1]
 
 
-def _find_table(engine: Engine, dialect: Dialect, reading: Reading, session: RowSession) -> TableThere:
+def _find_table(session: RowSession) -> TableThere:
     """The table as the database spells it: the declared spelling where it is there, else the only one that differs in
     letter case."""
+    reading, dialect = session.reading, session.dialect
     source = reading.source
     if dialect.columns_query is None:
         import sqlalchemy as sa
         from sqlalchemy.exc import NoSuchTableError
 
+        engine = _make_engine(reading)
         try:
             listed = sa.inspect(engine).get_columns(source.table, schema=source.schema_)
         except NoSuchTableError:
             listed = []
+        finally:
+            engine.dispose()
         return TableThere(source.schema_, source.table, {str(c["name"]): str(c["type"]) for c in listed})
     found: dict[tuple[str, str], dict[str, str]] = {}
     for schema, name, column, kind in session.fetch(dialect.columns_query(reading)):

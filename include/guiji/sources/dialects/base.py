@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,8 @@ class Dialect:
     modules: tuple[str, ...] = ()  # Python modules of its driver
     extra: str = ""  # the optional extra of guiji that brings them
     quote: Callable[[str], str] = quote_double
+    #: (connection, parameter style) of a driver that is used without SQLAlchemy
+    connect: Callable[[Reading], tuple[Any, str]] | None = None
     connect_arguments: Callable[[Reading], dict[str, Any]] = field(default=lambda reading: {})
     prepare_connection: Callable[[Any, Reading], None] = field(default=lambda connection, reading: None)
     #: statements of a fresh session: read-only, time zone, formats
@@ -94,7 +97,7 @@ class Dialect:
     select_lossy: Callable[[Mapping[str, str]], str | None] = field(default=lambda columns: None)
 
     def is_timed(self, kind: str) -> bool:
-        return kind.lower().split("(")[0].strip() in self.timed
+        return re.split(r"[ (]", kind.lower())[0] in self.timed
 
 
 def generic_dialect(name: str) -> Dialect:

@@ -1,13 +1,18 @@
-"""达梦 DM8 by dmPython and dmSQLAlchemy. Its dictionary and conversions are Oracle's, its DATE has no time of day."""
+"""达梦 DM8 by dmPython alone (dmSQLAlchemy 2.0.17 can't be imported beside SQLAlchemy 2.1). Its dictionary and
+conversions are Oracle's, its DATE has no time of day."""
 
 # ruff: noqa: S608 - fixed text, values are bound
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from guiji.sources.dialects.base import MARK, Dialect, Statement, limit_offset, make_plain_url
+from guiji.errors import UsageError
+from guiji.sources.dialects.base import MARK, Dialect, Statement, limit_offset
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+    from guiji.connections import Connection
     from guiji.sources.database import Reading
 
 _NUMBERS = {
@@ -15,8 +20,29 @@ _NUMBERS = {
 }  # fmt: skip
 
 
-def _connect_arguments(reading: Reading) -> dict[str, Any]:
-    return {"login_timeout": 15, "app_name": f"guiji {reading.resource.id}"[:128]}
+def _make_url(connection: Connection) -> URL:
+    raise UsageError(
+        f"A table of 达梦 DM8 (connection {connection.conn_id}) can't be described: there is no SQLAlchemy dialect for it "
+        "here. Nothing was written; write the resource file by hand.",
+        connection=connection.conn_id,
+    )
+
+
+def _connect(reading: Reading) -> tuple[Any, str]:
+    """``schema`` of the connection is the schema that tables are looked for in."""
+    import dmPython
+
+    connection = reading.connection
+    made = dmPython.connect(
+        user=connection.login or "",
+        password=connection.password or "",
+        server=connection.host or "127.0.0.1",
+        port=connection.port or 5236,
+        login_timeout=15,
+        app_name=f"guiji {reading.resource.id}"[:128],
+        **({"schema": connection.schema} if connection.schema else {}),
+    )
+    return made, "qmark"
 
 
 def _prepare(reading: Reading) -> list[Statement]:
@@ -62,10 +88,10 @@ DIALECT = Dialect(
     name="dm",
     title="达梦 DM8",
     grammar="oracle",
-    make_url=make_plain_url("dm+dmPython", 5236),
-    modules=("dmPython", "dmSQLAlchemy"),
+    make_url=_make_url,
+    modules=("dmPython",),
     extra="dameng",
-    connect_arguments=_connect_arguments,
+    connect=_connect,
     prepare=_prepare,
     begin=lambda reading: [("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", ()), ("SET TRANSACTION READ ONLY", ())],
     columns_query=_columns_query,
