@@ -104,9 +104,10 @@ def _load_first(
     _set_defaults(conn, table, {"_batch_id": None, "_published_at": None})
     add_source_key(conn, resource)
     ensure_mapping_indexes(conn, resource)
+    looked_up = dict.fromkeys([*resource.model.key, *(k for m in resource.model.mappings for k in m.key)])
     conn.execute(
         sql.SQL("/* guiji {} first_load */ ANALYZE {} ({})").format(
-            sql.SQL(resource.id), table, columns_sql(resource.model.key)
+            sql.SQL(resource.id), table, columns_sql(list(looked_up))
         )
     )
     return Applied(new=n, first_load=True)

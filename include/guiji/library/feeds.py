@@ -81,7 +81,8 @@ def feed_sql(library: LibraryModel, feed: Feed, *, of: str | None = None) -> sql
     """The feed's row per key: ``k_<key>``, ``f_<field>``, ``d_<field>`` (in doubt, where that can be), ``_batch``,
     ``_hash``, ``_pub`` and ``_at`` (how new it is).
 
-    ``of``: alias of a table of keys in an enclosing query; the rows of those keys only.
+    ``of``: the rows of some keys only: the alias of a table of keys in an enclosing query, or the table's name where
+    a key may have several rows (see ``join_feed``).
     """
     model, mapping = feed.resource.model, feed.mapping
     _demand_key(library, feed)
@@ -128,20 +129,34 @@ def feed_sql(library: LibraryModel, feed: Feed, *, of: str | None = None) -> sql
     )
     distinct: sql.Composable = sql.SQL("")
     order: sql.Composable = sql.SQL("")
-    unique = feed.is_unique and not linked
-    if not unique and of:
+    table = sql.SQL("{} x").format(keyed_rows(library, feed, of) if linked else source_table(feed.resource))
+    if linked and of:
         order = sql.SQL(" ORDER BY {} LIMIT 1").format(newest_first)
-    elif not unique:
+    elif linked or not feed.is_unique:
         listed = sql.SQL(", ").join(keys)
         distinct = sql.SQL("DISTINCT ON ({}) ").format(listed)
         order = sql.SQL(" ORDER BY {}, {}").format(listed, newest_first)
-    return sql.SQL("SELECT {}{} FROM {} x WHERE {}{}").format(
-        distinct,
-        sql.SQL(", ").join(columns),
-        keyed_rows(library, feed, of) if linked else source_table(feed.resource),
-        sql.SQL(" AND ").join(conditions),
-        order,
+        if of:
+            table = sql.SQL("{} CROSS JOIN {}").format(table, sql.Identifier(of))
+    return sql.SQL("SELECT {}{} FROM {} WHERE {}{}").format(
+        distinct, sql.SQL(", ").join(columns), table, sql.SQL(" AND ").join(conditions), order
     )
+
+
+def join_feed(library: LibraryModel, feed: Feed) -> sql.Composable:
+    """``feed_sql`` for the keys of ``guiji_dirty d``, joined to them.
+
+    Where a key has several rows the newest is found for all keys at once: once for each key would be a scan of the
+    source for each of them whenever the planner, for want of statistics, doesn't trust the index.
+    """
+    alias = sql.Identifier(feed.alias)
+    if feed.is_unique or feed.mapping.by or feed.is_matched(library):
+        return sql.SQL("LEFT JOIN LATERAL ({}) {} ON true").format(feed_sql(library, feed, of="d"), alias)
+    match = sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(feed.alias, f"k_{k.name}"), sql.Identifier("d", k.name))
+        for k in library.key
+    )
+    return sql.SQL("LEFT JOIN ({}) {} ON {}").format(feed_sql(library, feed, of="guiji_dirty"), alias, match)
 
 
 def compile_condition(resource: Resource, text: str) -> sql.SQL:

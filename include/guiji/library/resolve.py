@@ -17,7 +17,7 @@ from psycopg import sql
 from guiji import ledger
 from guiji.errors import UsageError
 from guiji.library.conflicts import record_conflicts
-from guiji.library.feeds import Feed, feed_sql
+from guiji.library.feeds import Feed, feed_sql, join_feed
 from guiji.library.link import follow_links, usable
 from guiji.library.matching import propose_matches, withdraw_changed
 from guiji.library.provenance import list_ordinals, register_feeds
@@ -233,10 +233,7 @@ def resolved_sql(library: LibraryModel, feeds: Sequence[Feed], *, dirty: bool) -
 def _from(library: LibraryModel, feeds: Sequence[Feed], dirty: bool) -> sql.Composable:
     keys = [k.name for k in library.key]
     if dirty:
-        joins = [
-            sql.SQL("LEFT JOIN LATERAL ({}) {} ON true").format(feed_sql(library, f, of="d"), sql.Identifier(f.alias))
-            for f in feeds
-        ]
+        joins = [join_feed(library, f) for f in feeds]
         anyone = sql.SQL(" OR ").join(sql.SQL("{}._batch IS NOT NULL").format(sql.Identifier(f.alias)) for f in feeds)
         return sql.SQL("guiji_dirty d {} WHERE {}").format(sql.SQL(" ").join(joins), anyone)
     text: sql.Composable = sql.SQL("({}) {}").format(feed_sql(library, feeds[0]), sql.Identifier(feeds[0].alias))
