@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guiji.authoring.headers import find_delimiter, find_header_row, refuse_without_header
+from guiji.authoring.peek import find_backup_table, find_record_path, unpack_first
 from guiji.errors import DeliveryRefused, UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ _ENDINGS = {
 _SHEETS = ("xlsx", "xls", "xlsb", "ods")
 _GEOMETRIES = ("geojson", "shapefile", "shp", "geopackage", "gpkg")
 GEOMETRY_COLUMN = "图形"
+_PACKED = (".zip", ".gz", ".gzip")
+#: reference systems that are tried on a layer: a file that says its own accepts one of them only
+_SYSTEMS = ("EPSG:4490", "EPSG:4326")
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Found:
     title: str | None = None  # a name in Chinese, where the origin has one
     key: tuple[str, ...] = ()  # a database's primary key
     geometry: str | None = None  # the column that a geometry is read into
+    crs: str | None = None  # its reference system, where the file says one
     path: Path | None = None
     headless: bool = False  # columns are known by their order only
     notes: tuple[str, ...] = field(default_factory=tuple)
@@ -71,7 +76,9 @@ def make_stand_in(found: Found) -> Resource:
 
     fields: list[dict[str, Any]] = []
     for i, c in enumerate(found.columns):
-        kind = {"type": "geometry", "crs": "EPSG:4490"} if c.name == found.geometry else {}
+        kind: dict[str, Any] = {}
+        if c.name == found.geometry:
+            kind = {"type": "geometry", "crs": found.crs or _SYSTEMS[0], "encoding": geometry_encoding(found)}
         fields.append({"name": f"c{i}", "title": c.name, "column": c.name, "required": False, **kind})
     model = ResourceModel.model_validate(
         {
@@ -112,7 +119,7 @@ def read_rows(found: Found, settings: Settings, scratch: Path) -> Iterator[pa.Re
 
     expected = expected_columns(resource)
     form = resource.model.source.format  # type: ignore[union-attr]
-    return read_file(found.path, found.path.name, expected, form, ReadReport())
+    return read_file(found.path, found.what.removeprefix("文件 "), expected, form, ReadReport())
 
 
 # --- files ---------------------------------------------------------------------------------------------
@@ -121,7 +128,14 @@ def read_rows(found: Found, settings: Settings, scratch: Path) -> Iterator[pa.Re
 def discover_file(path: Path, settings: Settings, scratch: Path, *, sheet: str | None = None) -> Found:
     """The columns of a file and how it is read. Raises UsageError for a form nobody reads, DeliveryRefused for a file
     that the pipeline would refuse."""
-    form = choose_type(path)
+    # archives are unpacked beside the file: never in the department's own folder
+    local = scratch / f"delivery{re.sub(r'[^.A-Za-z0-9]', '', path.suffix)}"
+    local.symlink_to(path.absolute())
+    packed: dict[str, Any] = {}
+    inner = path
+    if path.suffix.lower() in _PACKED:
+        inner, packed = unpack_first(local, path.name, scratch)
+    form = "shapefile" if inner == local else choose_type(inner)
     found = Found(
         what=f"文件 {path.name}",
         columns=(),
@@ -130,18 +144,51 @@ def discover_file(path: Path, settings: Settings, scratch: Path, *, sheet: str |
             "directory": str(path.absolute().parent),
             **_name_pattern(path.name),
             "complete": {"seconds": 0},
-            "format": {"type": form},
+            "format": {"type": form, **packed},
         },
         label={"csv": "CSV", "geojson": "GeoJSON", "json": "JSON"}.get(form, form.upper()),
         title=_title_of(path.stem),
-        path=path,
+        path=local,
     )
     if form == "csv":
-        return _discover_text(found, path)
+        return _discover_text(found, inner)
     if form in _SHEETS:
-        return _discover_sheet(found, path, sheet)
+        return _discover_sheet(found, inner, sheet)
+    if form == "xml":
+        found = _with_keys(found, records=find_record_path(inner, found.what))
+    elif form == "sql":
+        found = _with_keys(found, table=find_backup_table(inner, sheet, found.what))
+    elif sheet is not None:
+        found = _with_keys(found, table=sheet)
     if form in _GEOMETRIES:
-        found = replace(found, columns=(FoundColumn(GEOMETRY_COLUMN),), geometry=GEOMETRY_COLUMN)
+        return _discover_shapes(found, settings, scratch)
+    return ask_columns(found, settings, scratch)
+
+
+def _with_keys(found: Found, **keys: Any) -> Found:
+    return replace(found, source=_with_format(found, {**found.source["format"], **keys}))
+
+
+def geometry_encoding(found: Found) -> str:
+    """How the reader writes a geometry."""
+    return "geojson" if found.source.get("format", {}).get("type") == "geojson" else "wkb"
+
+
+def _discover_shapes(found: Found, settings: Settings, scratch: Path) -> Found:
+    """The columns of a layer, and its reference system where the file says one: the others are refused."""
+    found = replace(found, columns=(FoundColumn(GEOMETRY_COLUMN),), geometry=GEOMETRY_COLUMN)
+    accepted, said = [], set()
+    for crs in _SYSTEMS:
+        try:
+            next(iter(read_rows(ask_columns(replace(found, crs=crs), settings, scratch), settings, scratch)), None)
+            accepted.append(crs)
+        except DeliveryRefused as refusal:
+            if refusal.rule_id != "delivery.crs":
+                raise
+            said |= set(re.findall(r"EPSG:\d+", str(refusal))) - {*_SYSTEMS}
+    if len(accepted) == len(_SYSTEMS):  # the file says none
+        return ask_columns(found, settings, scratch)
+    found = replace(found, crs=accepted[0] if accepted else min(said, default=None))
     return ask_columns(found, settings, scratch)
 
 
@@ -150,6 +197,8 @@ def choose_type(path: Path) -> str:
     from guiji.sources.formats import READERS
 
     allowed = [form for form in READERS if form != "document"]
+    if path.suffix.lower() in _PACKED:
+        allowed = []
     suffix = path.suffix.lower().lstrip(".")
     form = suffix if suffix in allowed else _ENDINGS.get(suffix, suffix)
     if suffix == "ndjson" and "jsonl" not in allowed:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from guiji.authoring.discover import Found, FoundColumn
+from guiji.authoring.discover import Found, FoundColumn, geometry_encoding
 from guiji.authoring.facts import DATE_FORMATS, TIME_FORMATS, ColumnFacts, TableFacts
 from guiji.authoring.words import Meaning, expected_codes, names_things, rank_key, read_meaning
 from guiji.catalog.questions import OPEN
@@ -53,11 +53,17 @@ def guess_fields(found: Found, table: TableFacts) -> list[FieldGuess]:
     fields = []
     for i, column in enumerate(found.columns, 1):
         facts = table.columns.get(column.name) or ColumnFacts(0, 0, 0, 0)
-        guess = _guess_field(column, facts, i, used, personal, column.name == found.geometry)
+        guess = _guess_field(
+            column, facts, i, used, personal, _geometry_keys(found) if column.name == found.geometry else None
+        )
         if found.headless:
             guess.keys["title"] = OPEN
         fields.append(guess)
     return fields
+
+
+def _geometry_keys(found: Found) -> dict[str, Any]:
+    return {"type": "geometry", "encoding": geometry_encoding(found), "crs": found.crs or OPEN}
 
 
 def _meaning(column: FoundColumn) -> Meaning:
@@ -70,7 +76,12 @@ def _share(facts: ColumnFacts | None, kind: str) -> float:
 
 
 def _guess_field(
-    column: FoundColumn, facts: ColumnFacts, number: int, used: set[str], personal: bool, geometry: bool
+    column: FoundColumn,
+    facts: ColumnFacts,
+    number: int,
+    used: set[str],
+    personal: bool,
+    geometry: dict[str, Any] | None,
 ) -> FieldGuess:
     meaning = _meaning(column)
     questions: list[str] = []
@@ -88,7 +99,7 @@ def _guess_field(
     level = _level(meaning, identified, content, personal, questions)
     if level > 1:
         keys["sensitivity"] = level
-    if facts.rows and not facts.filled:
+    if facts.rows and not facts.filled and geometry is None:
         questions.append("样本中整列为空，类型无从判断")
     return FieldGuess(column.name, keys, tuple(questions), _remark(facts))
 
@@ -119,12 +130,13 @@ def _name_field(column: str, meaning: Meaning, identified: str | None, number: i
 
 
 def _guess_content(
-    column: FoundColumn, meaning: Meaning, facts: ColumnFacts, questions: list[str], geometry: bool
+    column: FoundColumn, meaning: Meaning, facts: ColumnFacts, questions: list[str], geometry: dict[str, Any] | None
 ) -> tuple[dict[str, Any], str | None]:
     """(keys that say what the values are, the identifier they are)."""
-    if geometry:
-        questions.append("坐标系：请按图层说明填写，如 EPSG:4490（CGCS2000 经纬度）、EPSG:4326（WGS84）")
-        return {"type": "geometry", "encoding": "geojson", "crs": OPEN}, None
+    if geometry is not None:
+        if geometry["crs"] == OPEN:
+            questions.append("坐标系：请按图层说明填写，如 EPSG:4490（CGCS2000 经纬度）、EPSG:4326（WGS84）")
+        return geometry, None
     title = meaning.title or column.name
     identified = _find_identifier(meaning, facts, questions)
     if identified:

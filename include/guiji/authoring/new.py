@@ -81,7 +81,7 @@ def _count(found: Found, settings: Settings, scratch: Path, most: int) -> TableF
 
     path = scratch / "rows.parquet"
     path.unlink(missing_ok=True)
-    columns = [c.name for c in found.columns]
+    columns = [c.name for c in found.columns if c.name != found.geometry]
     _, complete = write_rows(iter(read_rows(found, settings, scratch)), path, most)
     if not path.exists():
         return TableFacts(0, True, {}, {})
