@@ -374,6 +374,13 @@ def test_f37_utf8_with_a_damaged_character_costs_that_record_only(
     assert [(r["id"], r["_broken"]) for r in rows if r["_broken"]] == [("004", "structure.garbled")]
 
 
+def test_f28_half_a_character_costs_that_record_only(http_server: Any, place: Settings, tmp_path: Path) -> None:
+    body = json.dumps({"code": "0", "data": {"records": [{"id": "1", "name": "\ud800"}, *records(2)], "total": 3}})
+    http_server.raw["/things"] = (200, {}, body.encode("ascii"))
+    rows = [r for b in open_at(interface(size=9), place, tmp_path).batches for r in b.to_pylist()]
+    assert [(r["id"], r["_broken"]) for r in rows] == [("1", "structure.garbled"), ("000", None), ("001", None)]
+
+
 @pytest.mark.parametrize("declared", ["utf-8", "gb18030"])
 def test_f37_answers_in_another_encoding_than_declared_are_refused(
     http_server: Any, place: Settings, tmp_path: Path, declared: str

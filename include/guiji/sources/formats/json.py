@@ -7,6 +7,7 @@ read twice as a stream (``json_stream``): first for its lists and their keys, th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _NAN = NotANumber()
+_HALF = re.compile("[\ud800-\udfff]")
 _decoder = json.JSONDecoder(
     object_pairs_hook=_object,
     parse_int=Number,
@@ -242,7 +244,7 @@ def record_batch(
         if not isinstance(record, dict):
             raw = record if isinstance(record, str) else dump_json(record)
             rule = ENCODING if isinstance(record, Undecodable) else NOT_A_RECORD
-            rows.add_broken([None] * len(expected.columns), number, rule, raw.replace("\x00", "␀"))
+            rows.add_broken([None] * len(expected.columns), number, rule, _show(raw))
             continue
         values = [record.get(keys[c]) if c in keys else None for c in expected.columns]
         cells = [_cell(v) for v in values]
@@ -250,10 +252,10 @@ def record_batch(
         texts = [c for c in cells if c is not None]
         if flaw is None and (flaw := find_flaw(texts)):
             kept = [None if c is None else keep_sound([c])[0] for c in cells]
-            rows.add_broken(kept, number, flaw, dump_json(record).replace("\x00", "␀"))
+            rows.add_broken(kept, number, flaw, _show(dump_json(record)))
         elif flaw:
             kept = [None] * len(cells) if flaw == DUPLICATE_KEY else cells
-            rows.add_broken(kept, number, flaw, dump_json(record).replace("\x00", "␀"))
+            rows.add_broken(kept, number, flaw, _show(dump_json(record)))
         else:
             rows.add(cells, number)
     return make_batch(expected.columns, rows, origin)
@@ -272,4 +274,10 @@ def _cell(value: Any) -> str | None:
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, str) else dump_json(value)
+    text = str(value) if isinstance(value, str) else dump_json(value)
+    # half a character (\\ud800 alone) is text that was lost before it came: its mark sets the record aside
+    return text if text.isascii() else _HALF.sub("\ufffd", text)
+
+
+def _show(raw: str) -> str:
+    return _HALF.sub("\ufffd", raw).replace("\x00", "␀")
