@@ -119,6 +119,8 @@ class Format(Model):
 
     @model_validator(mode="after")
     def _demand_where(self) -> Format:
+        if self.type in ("json", "jsonl", "xml", "parquet", "dbf", "sql") and self.layout != Layout():
+            raise ValueError(f"type {self.type} holds named records, no layout of lines: leave layout out")
         if self.type == "xml" and not self.records:
             raise ValueError("type xml needs records: the path of the record element, for instance data/row")
         if self.type == "sql" and not self.table:

@@ -266,12 +266,11 @@ def _find_encoding(path: Path, declared: str, what: str) -> str:
     else:
         m = _DECLARED.search(head)
         said = m[1].decode() if m else "utf-8"
-        if declared != "auto":
-            said = declared
-    if said == "utf-16" and declared == "auto":
-        return said
-    if declared == "gb18030" and said != "gb18030":
+        said = said if declared == "auto" else declared
+    if declared != "auto" and declared != said:  # a BOM says otherwise
         raise _wrong_encoding(what, declared)
+    if said.lower() in ("utf-16", "utf-16-le", "utf-16-be"):
+        return said.lower()
     return decide_charset(path, said, what)
 
 
@@ -284,7 +283,7 @@ def _wrong_encoding(what: str, encoding: str) -> DeliveryRefused:
 
 def _read_utf8(path: Path, encoding: str) -> Iterator[bytes]:
     """The file as UTF-8, whatever it was; what could not be decoded is ``_LOST``."""
-    decoder = codecs.getincrementaldecoder(encoding)("surrogateescape" if encoding != "utf-16" else "replace")
+    decoder = codecs.getincrementaldecoder(encoding)("replace" if encoding.startswith("utf-16") else "surrogateescape")
     first = True
     with path.open("rb") as f:
         while True:
