@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from packages import START, SmallCatalog, compare, deliver, make_library, make_resource, stage
@@ -136,7 +136,11 @@ STEPS = st.lists(st.tuples(DELIVERY, st.booleans()), min_size=1, max_size=7)
 
 
 @hypothesis_settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+    phases=[Phase.generate],
 )
 @given(steps=STEPS)
 def test_any_deliveries_corrections_and_deletions_give_what_the_oracle_says(

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from packages import START, SmallCatalog, at_day, deliver, make_library, make_resource
@@ -343,7 +343,11 @@ DELIVERIES = st.lists(
 
 
 @hypothesis_settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+    phases=[Phase.generate],
 )
 @given(deliveries=DELIVERIES)
 def test_any_day_shows_what_the_library_said_then(
@@ -379,6 +383,21 @@ def test_any_day_shows_what_the_library_said_then(
         for n, expected in enumerate(told):
             for person in PERSONS:
                 assert card_of(conn, settings, person, date(2026, 10, n + 1)) == expected.get(person)
+
+
+def test_another_supplier_of_the_same_value_is_another_version(conn: Any, settings: Settings) -> None:
+    older, newer = START - timedelta(days=3), START - timedelta(days=2)
+
+    def send(day: int, department: str, at: datetime) -> None:
+        rows = [{"id_no": "1", "name": None, "phone": "1", "at": at}]
+        deliver(conn, at_day(settings, day), PARTS[f"{department}.part"], rows, day=day, batch=f"b{day}")
+        resolve(conn, at_day(settings, day), "population", HISTORY)
+
+    send(1, "gaj", older)
+    send(2, "wjw", newer)
+    nobody = (None, None, None, frozenset[tuple[str, str]]())
+    for day, phone in ((1, ("1", "gaj局", "b1", frozenset())), (2, ("1", "wjw局", "b2", frozenset()))):
+        assert card_of(conn, settings, "1", date(2026, 10, day)) == {"name": nobody, "phone": phone}
 
 
 def card_of(conn: Any, settings: Settings, person: str, day: date) -> Said | None:
