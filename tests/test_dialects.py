@@ -11,6 +11,8 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from guiji.settings import ROOT
 from guiji.sources.columns import expected_columns
 from guiji.sources.database import POSTGRES, Reading, translate_error
 from guiji.sources.database_postgres import make_url
-from guiji.sources.database_rows import RowSession, TableQuery, write_marks
+from guiji.sources.database_rows import RowSession, TableQuery, to_text, write_marks
 from guiji.sources.dialects import MODULES, get_dialect
 from guiji.sources.dialects.base import MARK, Dialect, Statement, TableThere
 
@@ -420,3 +422,20 @@ def test_what_speaks_postgresqls_protocol_has_its_own_port(conn_type: str, port:
         Connection("fep", conn_type, "10.0.0.1", login="reader", password="p@ss", schema="test"), "guiji", ""
     )
     assert made.startswith(f"postgresql://reader:p%40ss@10.0.0.1:{port}/test?")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Decimal("12345678901234567890123456789012345678"), "12345678901234567890123456789012345678"),
+        (Decimal("1E+3"), "1000"),
+        (Decimal("1E-10"), "0.0000000001"),
+        (10**37, "1" + "0" * 37),
+        (0.1, "0.1"),
+        (True, "true"),
+        (b"\x00\xff", "00ff"),
+        (datetime(2026, 10, 1, 8), "2026-10-01 08:00:00"),
+    ],
+)
+def test_f24_what_another_driver_gives_is_written_exactly(value: object, text: str) -> None:
+    assert to_text(value) == text

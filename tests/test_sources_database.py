@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from pathlib import Path
@@ -275,19 +276,36 @@ def test_f03_watermark_and_rows_are_of_one_snapshot(
     assert ids(open_at(changes(), place, tmp_path, watermark=first.report.cursor_max)) == ["1", "late"]
 
 
-@pytest.mark.parametrize("zone", ["UTC", "America/Los_Angeles"])
+@pytest.fixture(params=["UTC", "Asia/Shanghai", "America/Los_Angeles"])
+def machine_zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The machine's own time zone, for C libraries too."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield request.param
+    time.tzset()
+
+
+@pytest.mark.parametrize("kind", ["pg", "maria"])
 def test_f08_the_machine_zone_changes_nothing(
-    pg: Fill, place: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str
+    kind: str, machine_zone: str, request: pytest.FixtureRequest, place: Settings, tmp_path: Path
 ) -> None:
-    pg(
-        "CREATE TABLE t (id text, ts timestamptz)",
-        "INSERT INTO t VALUES ('1', '2026-10-01 00:30+08'), ('2', '2026-09-30 23:30+08')",
+    fill = request.getfixturevalue(kind)
+    fill(
+        "CREATE TABLE t (id varchar(9), ts timestamptz)"
+        if kind == "pg"
+        else "CREATE TABLE t (id int, ts timestamp NULL)",
+        "SET TIME ZONE 'Asia/Shanghai'" if kind == "pg" else "SET SESSION time_zone = '+08:00'",
+        "INSERT INTO t VALUES ('1', '2026-10-01 00:30:00'), ('2', '2026-09-30 23:30:00')",
+        "SET TIME ZONE 'UTC'" if kind == "pg" else "SET SESSION time_zone = '+00:00'",
+        "INSERT INTO t VALUES ('3', '2026-09-30 16:00:00'), ('4', '2026-09-30 15:59:59')",
     )
-    monkeypatch.setenv("TZ", zone)
     day = Window(datetime(2026, 10, 1, tzinfo=TIME_ZONE), datetime(2026, 10, 2, tzinfo=TIME_ZONE))
     delivery = open_at(changes(), place, tmp_path)
-    assert (ids(delivery), delivery.report.cursor_max) == (["1", "2"], "2026-10-01 00:30:00+08")
-    assert ids(open_at(changes(), place, tmp_path, window=day, explicit=True)) == ["1"]
+    assert ids(delivery) == ["1", "2", "3", "4"]
+    assert delivery.report.cursor_max == "2026-10-01 00:30:00" + ("+08" if kind == "pg" else "")
+    assert ids(open_at(changes(), place, tmp_path, watermark=delivery.report.cursor_max)) == ["1"]
+    assert ids(open_at(changes(), place, tmp_path, window=day, explicit=True)) == ["1", "3"]
 
 
 @pytest.mark.parametrize("kind", ["integer", "text", "date", "timestamptz"])
