@@ -286,7 +286,8 @@ def _tokenise_doubtful(
             ):
                 return rows, taken, k
             if cells == _TWO_READINGS:  # one row over several lines, or several rows: none of them is beyond doubt
-                _set_lines_aside(reading, rows, data, scan, k, last)
+                rule_id = UNCLOSED_QUOTE if alone == UNCLOSED_QUOTE else BAD_ESCAPE
+                _set_lines_aside(reading, rows, data, scan, (k, last), rule_id)
                 taken[k : last + 1] = True
                 next_free = last + 1
                 continue
@@ -322,6 +323,9 @@ def _join_lines(
     if status == CONTINUES and _escaped_ends(reading, data, scan, first) > LONGEST_ESCAPED:
         return BAD_ESCAPE, first
     while last + 1 < len(scan.starts) and not _is_too_long(scan, first, last):
+        if status == CONTINUES and data[scan.ends[last] : scan.ends[last] + 1] == b"\r":
+            # an escaped line end of two characters, or an escaped carriage return and then the line's end
+            return _TWO_READINGS, last + 1
         last += 1
         line = data[scan.starts[last] : scan.ends[last]]
         if status == UNCLOSED_QUOTE and quote not in line:
@@ -358,10 +362,12 @@ def _escaped_ends(reading: _Reading, data: bytes, scan: Scan, first: int) -> int
     return k - first
 
 
-def _set_lines_aside(reading: _Reading, rows: Rows, data: bytes, scan: Scan, first: int, last: int) -> None:
-    for k in range(first, last + 1):
+def _set_lines_aside(
+    reading: _Reading, rows: Rows, data: bytes, scan: Scan, span: tuple[int, int], rule_id: str
+) -> None:
+    for k in range(span[0], span[1] + 1):
         text = data[scan.starts[k] : scan.ends[k]].decode()
-        _add_broken(reading, rows, reading.line + k, UNCLOSED_QUOTE, text)
+        _add_broken(reading, rows, reading.line + k, rule_id, text)
 
 
 def _judge_record(

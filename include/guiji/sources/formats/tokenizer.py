@@ -139,7 +139,7 @@ def _escaped(text: str, i: int, dialect: Dialect) -> tuple[str, int] | str:
         return CONTINUES
     c = text[i + 1]
     if c == "\r" and text.startswith("\n", i + 2):
-        return "\r\n", i + 3
+        return BAD_ESCAPE  # an escaped line end, or an escaped carriage return at the end of a line
     if c in ("\n", "\r", dialect.delimiter, dialect.quote, dialect.escape, dialect.comment):
         return c, i + 2
     return (_LETTERS[c], i + 2) if c in _LETTERS else BAD_ESCAPE
