@@ -199,19 +199,22 @@ class Interface:
     @contextlib.contextmanager
     def _cut_when_late(self) -> Iterator[None]:
         """Cuts the line of an answer that takes too long although bytes keep dribbling in."""
-        late = threading.Event()
-
-        def cut() -> None:
-            late.set()
-            line = self._stream.get_extra_info("socket") if self._stream is not None else None
-            if line is not None:
-                with contextlib.suppress(OSError):
-                    line.shutdown(socket.SHUT_RDWR)
-
         seconds = float(self.connection.extra.get("page_timeout", PAGE_TIMEOUT))
-        timer = threading.Timer(seconds, cut)
-        timer.daemon = True
-        timer.start()
+        late, done = threading.Event(), threading.Event()
+
+        def watch() -> None:
+            if done.wait(seconds):
+                return
+            late.set()
+            while True:  # the line may only just be coming up
+                line = self._stream.get_extra_info("socket") if self._stream is not None else None
+                if line is not None:
+                    with contextlib.suppress(OSError):
+                        line.shutdown(socket.SHUT_RDWR)
+                if done.wait(0.2):
+                    return
+
+        threading.Thread(target=watch, name="http-deadline", daemon=True).start()
         try:
             yield
         except GuijiError:
@@ -221,7 +224,7 @@ class Interface:
                 raise TryAgain(f"the answer took longer than {seconds:g} s") from None
             raise
         finally:
-            timer.cancel()
+            done.set()
 
     @contextlib.contextmanager
     def _open(self, request: httpx.Request) -> Iterator[httpx.Response]:
