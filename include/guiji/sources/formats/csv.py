@@ -10,9 +10,8 @@ lines it would have swallowed are read as what they are (F-39).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +19,14 @@ from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, count_matches
 from guiji.sources.formats.ahead import read_ahead
 from guiji.sources.formats.csv_plain import read_proven, read_unquoted
-from guiji.sources.formats.csv_scan import Scan, scan_block
+from guiji.sources.formats.csv_records import Reading, read_names, read_positions, tokenise_doubtful
+from guiji.sources.formats.csv_scan import scan_block
 from guiji.sources.formats.encoding import (
     UNDECODABLE,
     Block,
     RawBlock,
     decode_block,
     detect_encoding,
-    half_a_file,
     read_raw_blocks,
     refuse_undecodable,
 )
@@ -40,9 +39,9 @@ from guiji.sources.formats.layout import (
     shape_batch,
     skip,
 )
-from guiji.sources.formats.tokenizer import CONTINUES, Dialect, find_flaw, keep_sound, split_cells
-from guiji.sources.frames import Rows, add_system_columns, make_batch
-from guiji.structure import BAD_ESCAPE, ENCODING, NUL, RAGGED, UNCLOSED_QUOTE
+from guiji.sources.formats.tokenizer import CONTINUES, Dialect, split_cells
+from guiji.sources.frames import add_system_columns, make_batch
+from guiji.structure import RAGGED, UNCLOSED_QUOTE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,31 +49,6 @@ if TYPE_CHECKING:
 
     from guiji.catalog.models import Format
     from guiji.records import ReadReport
-
-#: a quoted cell that spans more is a forgotten quote
-LONGEST_RECORD_LINES = 200
-LONGEST_RECORD = 1 << 20
-#: more lines in a row that end with an escape are no cell over several lines, but text that was never escaped
-LONGEST_ESCAPED = 20
-#: a quoted cell over several lines that looks as if it had swallowed rows
-_TWO_READINGS = "two readings"
-_UNDECODABLE = UNDECODABLE.decode()
-
-
-@dataclass
-class _Reading:
-    """One file being read."""
-
-    dialect: Dialect
-    encoding: str
-    table: Table
-    report: ReadReport
-    origin: str
-    what: str
-    line: int  # number of the next line
-    in_footnotes: bool = False
-    rows_after_footnote: int = 0
-    undecodable: dict[int, str] = field(default_factory=dict)
 
 
 def read_csv(path: Path, origin: str, expected: Expected, fmt: Format, report: ReadReport) -> Iterator[pa.RecordBatch]:
@@ -85,11 +59,11 @@ def read_csv(path: Path, origin: str, expected: Expected, fmt: Format, report: R
     raws = read_raw_blocks(path, encoding, what)
     first = decode_block(next(raws), encoding, what)
     table, rest, line = _open_table(first, expected, fmt, report, what)
-    reading = _Reading(_dialect(fmt), encoding, table, report, origin, what, line)
+    reading = Reading(_dialect(fmt), encoding, table, report, origin, what, line)
     return _read_all(reading, rest, raws)
 
 
-def _read_all(reading: _Reading, first: Block, raws: Generator[RawBlock]) -> Iterator[pa.RecordBatch]:
+def _read_all(reading: Reading, first: Block, raws: Generator[RawBlock]) -> Iterator[pa.RecordBatch]:
     import numpy as np
 
     rest = b""
@@ -112,9 +86,9 @@ def _read_all(reading: _Reading, first: Block, raws: Generator[RawBlock]) -> Ite
         reading.report.notes.append(f"{reading.what}：脚注之后还有 {reading.rows_after_footnote} 行像数据的行，未采集")
 
 
-def _prepare(reading: _Reading, raws: Generator[RawBlock]) -> Generator[tuple[RawBlock, list[pa.Array] | Block]]:
+def _prepare(reading: Reading, raws: Generator[RawBlock]) -> Generator[tuple[RawBlock, list[pa.Array] | Block]]:
     """Each block with its columns where all of its lines are plain rows, else decoded. Runs ahead of the reader."""
-    positions = _read_positions(reading.table)
+    positions = read_positions(reading.table)
     with closing(raws):
         for raw in raws:
             columns = read_unquoted(raw.data, reading.encoding, reading.table.width, positions, reading.dialect)
@@ -199,7 +173,7 @@ def _next_record(data: bytes, offset: int, dialect: Dialect) -> tuple[str, int, 
 # --- one block --------------------------------------------------------------------------------------
 
 
-def _read_block(reading: _Reading, data: bytes, block: Block) -> tuple[pa.RecordBatch | None, bytes]:
+def _read_block(reading: Reading, data: bytes, block: Block) -> tuple[pa.RecordBatch | None, bytes]:
     """The rows of a block in file order, and the bytes to be read with the next block."""
 
     if not data:
@@ -215,27 +189,27 @@ def _read_block(reading: _Reading, data: bytes, block: Block) -> tuple[pa.Record
     return batch, rest
 
 
-def _finish_batch(reading: _Reading, batch: pa.RecordBatch) -> pa.RecordBatch:
+def _finish_batch(reading: Reading, batch: pa.RecordBatch) -> pa.RecordBatch:
     """The rows of a batch of lines: without totals, footnotes and what is below them."""
     return _cut_footnotes(reading, _drop_unnamed_and_totals(reading, batch))
 
 
-def _read_mixed(reading: _Reading, data: bytes, block: Block) -> tuple[pa.RecordBatch, int, bytes]:
+def _read_mixed(reading: Reading, data: bytes, block: Block) -> tuple[pa.RecordBatch, int, bytes]:
     """(the rows of a block in which not every line is beyond doubt, lines read, bytes left for the next block)."""
     import numpy as np
 
     scan = scan_block(data, reading.table.width, reading.dialect)
-    rows, taken, rest_from = _tokenise_doubtful(reading, data, scan, block)
+    rows, taken, rest_from = tokenise_doubtful(reading, data, scan, block)
     if rest_from is not None:
         for lines in (scan.plain, scan.blank, scan.comment):
             lines[rest_from:] = False
     plain = scan.plain & ~taken
     skip(reading.report, "blank", int((scan.blank & ~taken).sum()))
     skip(reading.report, "comment", int((scan.comment & ~taken).sum()))
-    names = _read_names(reading.table)
+    names = read_names(reading.table)
     batch = make_batch(names, rows, reading.origin)
     if plain.any():
-        positions = _read_positions(reading.table)
+        positions = read_positions(reading.table)
         columns = read_proven(data, scan, plain, reading.table.width, positions, reading.dialect)
         if columns is None:  # the proof and the reader must agree, else nothing of this file is safe
             raise DeliveryRefused(
@@ -249,176 +223,12 @@ def _read_mixed(reading: _Reading, data: bytes, block: Block) -> tuple[pa.Record
     return batch, rest_from, data[scan.starts[rest_from] :]
 
 
-def _number_lines(reading: _Reading, columns: list[pa.Array], lines: np.ndarray[Any, Any]) -> pa.RecordBatch:
+def _number_lines(reading: Reading, columns: list[pa.Array], lines: np.ndarray[Any, Any]) -> pa.RecordBatch:
     """Sound rows as a batch; ``lines`` count from the first of the block."""
     import pyarrow as pa
 
-    batch = pa.RecordBatch.from_arrays(columns, names=_read_names(reading.table))
+    batch = pa.RecordBatch.from_arrays(columns, names=read_names(reading.table))
     return add_system_columns(batch, reading.origin, pa.array(lines.astype("int64") + reading.line))
-
-
-def _tokenise_doubtful(
-    reading: _Reading, data: bytes, scan: Scan, block: Block
-) -> tuple[Rows, np.ndarray[Any, Any], int | None]:
-    """(rows of the lines without proof, lines they took, first line to leave for the next block)."""
-    import numpy as np
-
-    rows = Rows()
-    taken = np.zeros(len(scan.starts), bool)
-    count = len(scan.starts)
-    next_free = 0
-    footnoted = False
-    open_from: int | None = None  # an unclosed quote that no sound line has followed yet
-    for k in map(int, np.flatnonzero(~(scan.plain | scan.blank | scan.comment))):
-        if k < next_free:
-            continue
-        text = data[scan.starts[k] : scan.ends[k]].decode()
-        number = reading.line + k
-        cells = alone = split_cells(text, reading.dialect)
-        last = k
-        if cells in (UNCLOSED_QUOTE, CONTINUES) and not footnoted:
-            cells, last = _join_lines(reading, data, scan, k, alone)
-            if (
-                cells in (UNCLOSED_QUOTE, CONTINUES)
-                and last == count - 1
-                and not block.final
-                and not _is_too_long(scan, k, last)
-            ):
-                return rows, taken, k
-            if cells == _TWO_READINGS:  # one row over several lines, or several rows: none of them is beyond doubt
-                rule_id = UNCLOSED_QUOTE if alone == UNCLOSED_QUOTE else BAD_ESCAPE
-                _set_lines_aside(reading, rows, data, scan, (k, last), rule_id)
-                taken[k : last + 1] = True
-                next_free = last + 1
-                continue
-            if isinstance(cells, str):  # a mistaken quote: its line alone is set aside
-                cells, last = UNCLOSED_QUOTE if alone == UNCLOSED_QUOTE else BAD_ESCAPE, k
-        text = data[scan.starts[k] : scan.ends[last]].decode()
-        taken[k : last + 1] = True
-        next_free = last + 1
-        first = text if isinstance(cells, str) else cells[0] or ""
-        if footnoted or reading.table.is_footnote(text) or reading.table.is_footnote(first):
-            footnoted = True  # kept as a line for now; cut off with what follows it
-            rows.add([first, *[None] * (len(_read_names(reading.table)) - 1)], number)
-            continue
-        is_last = block.final and last == count - 1
-        sound = _judge_record(reading, rows, text, cells, number, is_last and block.unended)
-        open_from = None if sound else k if cells == UNCLOSED_QUOTE and open_from is None else open_from
-    if block.final and not footnoted and open_from is not None and not scan.plain[open_from + 1 :].any():
-        raise half_a_file(reading.what)
-    return rows, taken, None
-
-
-def _is_too_long(scan: Scan, first: int, last: int) -> bool:
-    return last - first > LONGEST_RECORD_LINES or scan.ends[last] - scan.starts[first] > LONGEST_RECORD
-
-
-def _join_lines(
-    reading: _Reading, data: bytes, scan: Scan, first: int, status: Sequence[str | None] | str
-) -> tuple[Sequence[str | None] | str, int]:
-    """The cells of a record that spans lines, and its last line. ``UNCLOSED_QUOTE`` or ``CONTINUES`` where it never ends;
-    another rule where it ends against the form; ``_TWO_READINGS`` where the lines inside it may be rows of their own."""
-    quote, width = reading.dialect.quote.encode(), reading.table.width
-    last = first
-    if status == CONTINUES and _escaped_ends(reading, data, scan, first) > LONGEST_ESCAPED:
-        return BAD_ESCAPE, first
-    while last + 1 < len(scan.starts) and not _is_too_long(scan, first, last):
-        if status == CONTINUES and data[scan.ends[last] : scan.ends[last] + 1] == b"\r":
-            # an escaped line end of two characters, or an escaped carriage return and then the line's end
-            return _TWO_READINGS, last + 1
-        last += 1
-        line = data[scan.starts[last] : scan.ends[last]]
-        if status == UNCLOSED_QUOTE and quote not in line:
-            continue
-        status = split_cells(data[scan.starts[first] : scan.ends[last]].decode(), reading.dialect)
-        if status in (UNCLOSED_QUOTE, CONTINUES):
-            continue
-        if isinstance(status, str):
-            return status, last
-        if len(status) != width:
-            return RAGGED, last
-        if any(c and _may_hold_a_row(c, reading.dialect.delimiter, width) for c in status):
-            return _TWO_READINGS, last
-        return status, last
-    return (status if isinstance(status, str) else UNCLOSED_QUOTE), last
-
-
-def _may_hold_a_row(cell: str, delimiter: str, width: int) -> bool:
-    """True when a cell over several lines looks as if a forgotten quote had made it swallow a row."""
-    if "\n" not in cell or width == 1:
-        return False
-    whole_lines = cell.split("\n")[1:-1]
-    return any(x.count(delimiter) == width - 1 for x in whole_lines) or (
-        width >= 4 and cell.count(delimiter) >= width - 1
-    )
-
-
-def _escaped_ends(reading: _Reading, data: bytes, scan: Scan, first: int) -> int:
-    """How many lines in a row end with an escape; no more are counted than it takes to know that they are too many."""
-    escape = reading.dialect.escape.encode()
-    k = first
-    while k < len(scan.starts) and k - first <= LONGEST_ESCAPED and data[scan.ends[k] - 1 : scan.ends[k]] == escape:
-        k += 1
-    return k - first
-
-
-def _set_lines_aside(
-    reading: _Reading, rows: Rows, data: bytes, scan: Scan, span: tuple[int, int], rule_id: str
-) -> None:
-    for k in range(span[0], span[1] + 1):
-        text = data[scan.starts[k] : scan.ends[k]].decode()
-        _add_broken(reading, rows, reading.line + k, rule_id, text)
-
-
-def _judge_record(
-    reading: _Reading, rows: Rows, text: str, cells: Sequence[str | None] | str, number: int, unended: bool
-) -> bool:
-    """Adds one record as a row (True) or as a row set aside. Raises DeliveryRefused for half a file."""
-    table = reading.table
-    if text.startswith(_UNDECODABLE):
-        _add_broken(reading, rows, number, ENCODING, reading.undecodable[int(text.removeprefix(_UNDECODABLE))])
-        return False
-    if isinstance(cells, str):
-        if unended and cells in (UNCLOSED_QUOTE, CONTINUES):
-            raise half_a_file(reading.what)
-        _add_broken(reading, rows, number, cells, text)
-        return False
-    flaw = find_flaw(cells)
-    if len(cells) != table.width:
-        if table.is_total(cells[0] or ""):
-            skip(reading.report, "total")
-            return False
-        if unended and len(cells) < table.width:
-            raise half_a_file(reading.what)
-        _add_broken(reading, rows, number, NUL if flaw == NUL else RAGGED, text)
-        return False
-    wanted = [cells[p] for p in _read_positions(table)]
-    if flaw:
-        rows.add_broken(keep_sound(wanted), number, flaw, text.replace("\x00", "␀"))
-        return False
-    rows.add(wanted, number)
-    return True
-
-
-def _add_broken(reading: _Reading, rows: Rows, number: int, rule_id: str, text: str) -> None:
-    rows.add_broken([None] * len(_read_names(reading.table)), number, rule_id, text.replace("\x00", "␀"))
-
-
-# --- what is taken from a line ----------------------------------------------------------------------
-
-
-def _read_positions(table: Table) -> list[int]:
-    """Positions taken from a line: always the first (footnotes, totals), then what the table needs."""
-    return [0, *table.read_positions, *table.match.pivoted, *table.match.unnamed]
-
-
-def _read_names(table: Table) -> list[str]:
-    return [
-        "__first",
-        *table.read_columns,
-        *(f"__p{p}" for p in table.match.pivoted),
-        *(f"__u{p}" for p in table.match.unnamed),
-    ]
 
 
 def _merge(plain: pa.RecordBatch, others: pa.RecordBatch) -> pa.RecordBatch:
@@ -432,7 +242,7 @@ def _merge(plain: pa.RecordBatch, others: pa.RecordBatch) -> pa.RecordBatch:
     return batch
 
 
-def _drop_unnamed_and_totals(reading: _Reading, batch: pa.RecordBatch) -> pa.RecordBatch:
+def _drop_unnamed_and_totals(reading: Reading, batch: pa.RecordBatch) -> pa.RecordBatch:
     """Sets rows aside that have a value where the header has no name; drops and counts total lines."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -474,7 +284,7 @@ def _set_aside(batch: pa.RecordBatch, which: pa.BooleanArray, rule_id: str, deli
     return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
 
-def _cut_footnotes(reading: _Reading, batch: pa.RecordBatch) -> pa.RecordBatch:
+def _cut_footnotes(reading: Reading, batch: pa.RecordBatch) -> pa.RecordBatch:
     """The rows above the first footnote; what is below is counted as skipped."""
     if not reading.table.layout.footnote or not batch.num_rows:
         return batch
@@ -491,7 +301,7 @@ def _cut_footnotes(reading: _Reading, batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch.slice(0, found)
 
 
-def _skip_footnotes(reading: _Reading, lines: list[bytes]) -> None:
+def _skip_footnotes(reading: Reading, lines: list[bytes]) -> None:
     width = reading.table.width
     for line in lines:
         blank = not line.strip(b" ,;\t\r")
