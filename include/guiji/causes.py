@@ -23,6 +23,7 @@ CAUSES: dict[str, tuple[str, str]] = {
     "delivery.missing_table": ("前置库中找不到约定的表或无权读取", "请恢复该表或授权后通知平台"),
     "delivery.file_name": ("文件名不符合约定", "请按约定的文件名重新交付"),
     "delivery.uncalculated_formula": ("表格中有未计算出结果的公式", "请将公式粘贴为数值后重新交付"),
+    "delivery.encrypted": ("文件已加密，无法读取", "请去掉密码后重新交付"),
     "delivery_refused": ("交付整体不符合约定", "请按约定更正后重新交付"),
     "held.rejected": ("暂缓入库的批次经审核退回", "请更正后重新交付"),
     "delivered_late": ("逾期的数据已补交", ""),

@@ -35,7 +35,10 @@ Bench = Callable[[Settings, int], Iterable[Result]]
 BENCHES = {
     "identifiers": ("guiji.bench.identifiers:measure", "identifier verdicts against a loop over python-stdnum"),
     "csv": ("guiji.bench.csv:measure", "a GB18030 CSV file to a load package against readers that merely read; memory"),
-    "xlsx": ("guiji.bench.xlsx:measure", "an xlsx sheet of 100,000 typed rows to a load package against calamine alone"),
+    "xlsx": (
+        "guiji.bench.xlsx:measure",
+        "an xlsx sheet of 100,000 typed rows to a load package against calamine alone",
+    ),
     "task_start": ("guiji.bench.task_start:measure", "an Airflow task's start with 3,000 resources in the catalog"),
     "resolve": ("guiji.bench.resolve:measure", "a library of four sources against one hand-written INSERT … SELECT"),
     "mariadb": ("guiji.bench.mariadb:measure", "a MariaDB table of up to 1 M rows, staged, against pandas.read_sql"),
