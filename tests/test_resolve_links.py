@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from packages import START, SmallCatalog, at_day, deliver, make_department, make_library, make_resource
+from small_catalog import write_catalog
 from typer.testing import CliRunner
 
 from guiji import ledger
+from guiji.catalog import check_catalog
 from guiji.catalog.models import LibraryModel, Resource
 from guiji.city import City
 from guiji.cli import app
@@ -395,3 +398,57 @@ def test_a_library_may_not_link_by_what_it_does_not_declare(conn: Any, settings:
     deliver(conn, settings, TAX, [{"tax_no": "t1", "code": "C1", "reg_no": "1", "name": "甲", "grade": "A"}])
     with pytest.raises(Exception, match="the link registration_no, which the library doesn't declare"):
         resolve(conn, settings, bare, SmallCatalog({TAX.id: TAX}, {"legal_person": bare}))
+
+
+# --- the catalog says so ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("library", "mapping", "message"),
+    [
+        (
+            "links: [{name: no, title: 号, through: gaj.r9999, fields: [name], key: [id_no]}]",
+            "",
+            "no resource 'gaj.r9999'",
+        ),
+        (
+            "links: [{name: no, title: 号, through: wjw.r0001, fields: [name], key: [id_no]}]",
+            "",
+            "doesn't feed population",
+        ),
+        ("links: [{name: no, title: 号, through: gaj.r0000, fields: [nam], key: [id_no]}]", "", "'nam'"),
+        (
+            "links: [{name: no, title: 号, through: gaj.r0000, fields: [name], key: [id_no, name]}]",
+            "",
+            "key has 2 fields",
+        ),
+        ("matching: {block: [born], compare: {name: 1}}", "", "'born'"),
+        ("matching: {block: [name], compare: {born: 1}}", "", "'born' is no text field"),
+        ("  - {name: n, title: 数, type: int64, strategy: longest}", "", "strategy longest is for texts, not int64"),
+        ("  - {name: n, title: 字, tolerance: 1.0, authority: [gaj]}", "", "tolerance is for numbers, not string"),
+        ("", "by: {no: [name]}", "has no link 'no'"),
+        ("", "by: {no: [nam]}", "'nam'"),
+    ],
+)
+def test_a_wrong_declaration_is_named(tmp_path: Path, library: str, mapping: str, message: str) -> None:
+    write_catalog(tmp_path, resources=2)
+    path = tmp_path / "libraries" / "population.yml"
+    path.write_text(path.read_text(encoding="utf-8") + library + "\n", encoding="utf-8")
+    if mapping:
+        path = tmp_path / "gaj" / "r0000.yml"
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace("fields: {name: name}}", f"fields: {{name: name}}, {mapping}}}"), encoding="utf-8")
+    assert [str(p) for p in check_catalog(tmp_path) if message in str(p)]
+
+
+def test_a_sound_declaration_has_no_problem(tmp_path: Path) -> None:
+    write_catalog(tmp_path, resources=2)
+    path = tmp_path / "libraries" / "population.yml"
+    path.write_text(
+        path.read_text(encoding="utf-8")
+        + "  - {name: n, title: 数, type: int64, strategy: most_frequent, tolerance_share: 0.1}\n"
+        + "links: [{name: no, title: 号, through: gaj.r0000, fields: [name], key: [id_no]}]\n"
+        + "matching: {block: [name], compare: {name: 1.0}}\n",
+        encoding="utf-8",
+    )
+    assert [str(p) for p in check_catalog(tmp_path) if not p.warning] == []

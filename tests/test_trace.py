@@ -427,7 +427,9 @@ def test_a_gap_in_a_series_stays_a_gap(conn: Any, settings: Settings) -> None:
     publish_value(conn, settings, 1, ("2026-08", "100"), ("2026-09", "50"))
     publish_value(conn, settings, 2, ("2026-09", "50"))
     publish_value(conn, settings, 4, ("2026-08", "100"), ("2026-09", "50"))
-    publish_value(conn, settings, 5, ("2026-08", "101"), ("2026-09", "50"))
+    publish_value(conn, settings, 5, ("2026-09", "50"))
+    publish_value(conn, settings, 6, ("2026-08", "100"), ("2026-09", "50"))
+    publish_value(conn, settings, 7, ("2026-08", "101"), ("2026-09", "50"))
 
     def seen(day: int) -> tuple[int | None, str | None] | None:
         try:
@@ -437,4 +439,4 @@ def test_a_gap_in_a_series_stays_a_gap(conn: Any, settings: Settings) -> None:
         return card.vintage, card.fields[0].value
 
     first, second = (1, "100.0000"), (2, "101.0000")
-    assert [seen(day) for day in (1, 2, 3, 4, 5, 6)] == [first, None, None, first, second, second]
+    assert [seen(day) for day in range(1, 9)] == [first, None, None, first, None, first, second, second]

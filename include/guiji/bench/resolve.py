@@ -222,7 +222,9 @@ def child(what: str) -> None:
     import io
 
     import psycopg  # noqa: F401 - a process that has started has its imports done
-    import rich.table  # noqa: F401
+    import rich.console
+    import rich.table
+    import rich.text  # noqa: F401
 
     from guiji.catalog import load_catalog, load_libraries
     from guiji.library.resolve import resolve
@@ -240,10 +242,13 @@ def child(what: str) -> None:
     with connect(settings) as conn:
         row = conn.execute("SELECT id_no FROM library.people TABLESAMPLE SYSTEM (1) LIMIT 1").fetchone()
         assert row is not None
-    start = time.perf_counter()
-    with connect(settings) as conn, contextlib.redirect_stdout(io.StringIO()):
-        render_card(trace(conn, settings, load_libraries(settings.catalog)[LIBRARY], row["id_no"]))
-    print(json.dumps({"seconds": time.perf_counter() - start}))
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        with connect(settings) as conn, contextlib.redirect_stdout(io.StringIO()):
+            render_card(trace(conn, settings, load_libraries(settings.catalog)[LIBRARY], row["id_no"]))
+        seconds.append(time.perf_counter() - start)
+    print(json.dumps({"seconds": sorted(seconds)[2]}))
 
 
 class _Sampler:
