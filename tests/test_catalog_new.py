@@ -382,6 +382,13 @@ def test_damaged_rows_are_told_and_not_hidden(place: Settings, tmp_path: Path) -
     assert (draft.rows, "1 行无法可靠读出" in draft.text) == (30, True)
 
 
+def test_a_name_that_stands_twice_is_no_first_row(place: Settings, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("编号,姓名,姓名\n1,张三,李四\n2,王五,赵六\n", encoding="utf-8")
+    with pytest.raises(DeliveryRefused, match="第 1 行像表头") as caught:
+        draft_resource(place, str(tmp_path / "a.csv"))
+    assert caught.value.rule_id == "delivery.duplicate_column"
+
+
 def test_half_a_file_and_an_unknown_form_are_refused(place: Settings, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('编号,名称\n1,甲\n2,"乙', encoding="utf-8")
     with pytest.raises(DeliveryRefused, match="不完整"):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guiji.authoring.headers import find_delimiter, find_header_row, refuse_without_header
+from guiji.authoring.headers import find_delimiter, find_header_row, refuse_twice, refuse_without_header
 from guiji.authoring.peek import find_backup_table, find_record_path, unpack_first
 from guiji.errors import DeliveryRefused, UsageError
 
@@ -252,6 +252,7 @@ def _discover_text(found: Found, path: Path) -> Found:
         form["quote"] = quote
     header = find_header_row(records)
     if header is None:
+        refuse_twice(records, found.what)
         return _without_header(found, form, records, encoding, delimiter)
     notes = [f"编码 {encoding}，分隔符 {_name_delimiter(delimiter)}，表头在第 {header + 1} 行"]
     notes += _note_above([" ".join(c for c in r if c.strip()) for r in records[:header]])
@@ -305,6 +306,7 @@ def _discover_sheet(found: Found, path: Path, wanted: str | None) -> Found:
             f"{found.what} has no sheet {wanted!r}. Sheets: {', '.join(names)}. Nothing was written; give one of them."
         )
     tables: dict[str, tuple[list[list[str]], int]] = {}
+    records: list[list[str]] = []
     for name in names if wanted is None else [wanted]:
         rows = itertools.islice(book.open_sheet(name).rows, _HEAD_LINES)
         records = [["" if v is None else str(v) for v in row] for row in rows]
@@ -312,6 +314,7 @@ def _discover_sheet(found: Found, path: Path, wanted: str | None) -> Found:
         if header is not None:
             tables[name] = (records, header)
     if not tables:
+        refuse_twice(records, found.what)
         raise refuse_without_header(found.what)
     sheet, (records, header) = max(tables.items(), key=lambda t: len(t[1][0]))
     notes = [f"工作表“{sheet}”，表头在第 {header + 1} 行"]

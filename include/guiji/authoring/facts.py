@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: distinct values that are compared with the code tables, and rows that identifiers are judged on
 CODE_VALUES = 3000
 JUDGED_ROWS = 100_000
+#: rows on which every shape is tried; only what a good part of them has is counted over all rows
+PROBED_ROWS = 5_000
 _PHONE = r"1[3-9]\d{9}|0\d{2,3}-?\d{7,8}"
 _BIG_TABLES = ("division",)
 
@@ -150,13 +152,13 @@ def _count_column(
     )
     con.execute(f"CREATE OR REPLACE TEMP VIEW given AS SELECT t FROM cells WHERE t IS NOT NULL AND t NOT IN ({tokens})")  # noqa: S608
     filled = int(con.execute("SELECT count(t) FROM cells").fetchall()[0][0])
-    shapes = {**_SHAPES, **DATE_FORMATS, **TIME_FORMATS}
-    counts = ", ".join(f"count(*) FILTER (regexp_full_match(t, {quote_text(p)}){_real(n)})" for n, p in shapes.items())
+    likely = _probe_shapes(con)
+    counts = "".join(f", {_count_shape(name)}" for name in likely)
     parts = (
         "max(length(regexp_extract(t, '^[+-]?0*(\\d+)', 1))), max(length(regexp_extract(t, '^[+-]?\\d+\\.(\\d+)$', 1)))"
     )
     row = con.execute(
-        f"SELECT count(*), count(DISTINCT t), min(length(t)), max(length(t)), {parts}, {counts} FROM given"  # noqa: S608
+        f"SELECT count(*), count(DISTINCT t), min(length(t)), max(length(t)), {parts}{counts} FROM given"  # noqa: S608
     ).fetchall()[0]
     given, distinct, shortest, longest, digits, scale = (int(v or 0) for v in row[:6])
     found_tokens = con.execute(
@@ -171,13 +173,28 @@ def _count_column(
         shortest=shortest,
         longest=longest,
         arrow_type=engine_type,
-        shapes=dict(zip(shapes, (int(n) for n in row[6:]), strict=True)),
+        shapes=dict(zip(likely, (int(n) for n in row[6:]), strict=True)),
         integer_digits=digits,
         scale=scale,
         identifiers=_judge_identifiers(con, today),
         tables=tables,
         null_tokens=tuple(str(t[0]) for t in found_tokens),
     )
+
+
+_EVERY_SHAPE = {**_SHAPES, **DATE_FORMATS, **TIME_FORMATS}
+
+
+def _probe_shapes(con: DuckDBPyConnection) -> list[str]:
+    """The shapes that a good part of the first values have; zero dates however few."""
+    counts = ", ".join(_count_shape(name) for name in _EVERY_SHAPE)
+    row = con.execute(f"SELECT count(*), {counts} FROM (SELECT t FROM given LIMIT {PROBED_ROWS})").fetchall()[0]  # noqa: S608
+    least = max(1, int(row[0]) // 20)
+    return [n for n, c in zip(_EVERY_SHAPE, row[1:], strict=True) if int(c) >= least or (n == "zero_date" and c)]
+
+
+def _count_shape(name: str) -> str:
+    return f"count(*) FILTER (regexp_full_match(t, {quote_text(_EVERY_SHAPE[name])}){_real(name)})"
 
 
 def _real(name: str) -> str:

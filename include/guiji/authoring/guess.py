@@ -230,8 +230,8 @@ def _find_type(column: FoundColumn, title: str, facts: ColumnFacts, questions: l
     if names_things(title) or names_things(column.name):
         return {}
     if facts.has("integer") and facts.longest <= 15:
-        if facts.is_unique and facts.rows > 20 and facts.shortest == facts.longest:
-            questions.append("值全是等长且不重复的数字，像编号，按文本登记；如是数量，写 type: int64")
+        if facts.shortest == facts.longest >= 5:
+            questions.append("值全是等长的数字，像编码，按文本登记；如是数量，写 type: int64")
             return {}
         return {"type": "int64"}
     if facts.has("decimal") and facts.scale and facts.integer_digits + facts.scale <= 34:

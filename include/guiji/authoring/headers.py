@@ -59,8 +59,8 @@ def _is_wrapped(lines: Sequence[str], quote: str) -> bool:
     )
 
 
-def find_header_row(records: Sequence[Sequence[str]]) -> int | None:
-    """Index of the header among the first lines; None where no line is one."""
+def find_header_row(records: Sequence[Sequence[str]], *, twice: bool = False) -> int | None:
+    """Index of the header among the first lines; None where no line is one. ``twice``: names may stand twice."""
     filled = [_trim(r) for r in records]
     widths = Counter(len(r) for r in filled if r)
     if not widths:
@@ -69,7 +69,7 @@ def find_header_row(records: Sequence[Sequence[str]]) -> int | None:
     common = max(widths.values())
     width = max((w for w, n in widths.items() if n * 3 >= common), default=max(widths))
     for i, row in enumerate(filled[:HEADER_WITHIN]):
-        if len(row) >= width and is_header(row) and not _recurs(row, filled[i + 1 :]):
+        if len(row) >= width and is_header(row, twice=twice) and not _recurs(row, filled[i + 1 :]):
             return i
     return None
 
@@ -81,11 +81,11 @@ def _trim(row: Sequence[str]) -> list[str]:
     return cells
 
 
-def is_header(row: Sequence[str]) -> bool:
+def is_header(row: Sequence[str], *, twice: bool = False) -> bool:
     """True for a line of names: filled, different from each other, none of them a value. Years may stand beside
     words, as the columns of a wide table."""
     names = [c for c in row if c]
-    if not names or len(names) < len(row) * 0.8 or len(set(names)) < len(names):
+    if not names or len(names) < len(row) * 0.8 or (len(set(names)) < len(names) and not twice):
         return False
     years = [n for n in names if _YEAR.fullmatch(n)]
     if len(years) == 1 or len(years) == len(names):
@@ -100,6 +100,17 @@ def _recurs(row: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
         for position, cell in enumerate(row)
         if cell
     )
+
+
+def refuse_twice(records: Sequence[Sequence[str]], what: str) -> None:
+    """Raises DeliveryRefused for a header in which a name stands twice; the name is not shown, it may be a value."""
+    line = find_header_row(records, twice=True)
+    if line is not None and len(records) > line + 1:
+        raise DeliveryRefused(
+            f"{what}：第 {line + 1} 行像表头，但其中有相同的列名，无法判断以哪一列为准。没有生成任何内容；"
+            "请改成互不相同的列名后重试。",
+            rule_id="delivery.duplicate_column",
+        )
 
 
 def refuse_without_header(what: str) -> DeliveryRefused:
