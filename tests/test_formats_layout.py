@@ -187,7 +187,7 @@ def test_a_workbook_with_hidden_sheets_only_has_no_table(tmp_path: Path, kind: s
     ("form", "problem"),
     [
         ({"type": "csv", "layout": {"sheets": ".*"}}, "sheets is for spreadsheets"),
-        ({"type": "json", "layout": {"header_rows": 2}}, "header_rows is for spreadsheets"),
+        ({"type": "csv", "layout": {"header_rows": 2}}, "header_rows is for spreadsheets"),
         ({"type": "xlsx", "layout": {"sheet": "a", "sheets": "b"}}, "exclude each other"),
         ({"type": "ods", "layout": {"sheets": "(?P<镇>"}}, "regular expression"),
         ({"type": "xls", "layout": {"sheets": "(?P<镇>.*)"}}, "no field reads the column '镇'"),

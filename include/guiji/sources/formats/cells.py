@@ -66,7 +66,7 @@ def column_text(values: Sequence[Any], field: FieldSpec | None) -> tuple[pa.Arra
     elif kinds and kinds <= {int, float}:
         fast = _numbers(values, field)
     elif kinds == {bool}:
-        fast = pa.array(["true" if v else "false" for v in values], pa.string())
+        fast = pa.array(values, pa.bool_()).cast(pa.string())
     elif kinds == {date} and not (field is not None and (field.codes or field.identifier)):
         fast = pa.array(values, pa.date32()).cast(pa.string())
     if fast is not None:
@@ -95,7 +95,7 @@ def _numbers(values: Sequence[int | float], field: FieldSpec | None) -> pa.Array
         return pa.array(list(map(repr, values)), pa.string())
     if field is not None and field.codes and field.length:
         return None
-    numbers = np.array(values, np.float64)
+    numbers = np.array(values, np.float64) + 0.0  # no negative zero
     if not bool((np.abs(numbers) < LOST_FROM).all()):  # false for NaN and infinity too
         return None
     whole = numbers.astype(np.int64)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import zipfile
 from array import array
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,6 @@ from guiji.sources.formats.workbook import (
     OpenSheet,
     SheetFacts,
     SheetName,
-    list_sheets,
     load_calamine,
     load_sheet,
     read_chunks,
@@ -34,6 +34,7 @@ from guiji.sources.formats.workbook import (
     refuse_text,
     refuse_unreadable,
 )
+from guiji.sources.formats.workbook_strings import NotPlain, list_lengths, longest_string, sum_items, sum_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,15 +42,9 @@ if TYPE_CHECKING:
 _ERROR = re.compile(rb'<c\s(?=[^>]*\bt="e")[^>]*?\br="([A-Z]{1,3})(\d{1,7})"')
 _FORMULA = re.compile(rb"<c\s([^>]*)>\s*<f\b(?:[^>]*/>|[^>]*>[^<]*</f>)\s*(<v\s*/>|<v\s*>([^<]*)</v>)?")
 _REFERENCE = re.compile(rb'\br="([A-Z]{1,3})(\d{1,7})"')
-_SHARED = re.compile(rb'<c\s(?=[^>]*\bt="s")[^>]*>\s*<v>(\d{1,9})</v>')
-_ITEM_END = re.compile(rb"</(?:\w+:)?si\s*>")
 _LONGEST_CELL = 32 << 20
 _WIDEST = 16_384
 _LONGEST = 1_048_576
-
-
-class _NotPlain(Exception):
-    """The sheet is not written the common way."""
 
 
 @dataclass
@@ -77,55 +72,67 @@ class _Seen:
 class _Xlsx:
     path: Path
     what: str
-    reader: Any
-    longest: int  # shared string, in bytes
     sheets: tuple[SheetName, ...]
+    members: dict[str, str]  # of the archive, by sheet
+    recalculates: bool  # the workbook asks to be calculated when it is opened
+    loading: Future[tuple[Any, int]]  # calamine's workbook, and the bytes of the longest shared string
     kind: str = "xlsx"
 
     def open_sheet(self, name: str) -> OpenSheet:
-        return load_sheet(self.reader, name, _inspect(self.path, name, self.longest, self.what), self.what)
+        facts = _inspect(self, name)
+        return load_sheet(self.loading.result()[0], name, facts, self.what)
 
 
 def open_xlsx(path: Path, what: str) -> _Xlsx:
-    """The workbook; what calamine reads when it opens one was read here first, under the limits."""
-    longest = 0
+    """The workbook. What calamine reads when it opens one is read here first, under the limits; calamine then parses the
+    shared strings while the sheet is looked through."""
     try:
         with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                low = entry.filename.lower()
-                if low.endswith("sharedstrings.xml"):
-                    longest = max(longest, _longest_item(archive, entry, what))
-                elif low.endswith((".rels", "workbook.xml", "styles.xml", "[content_types].xml")):
-                    read_part(archive, entry.filename, what)
+            for name in archive.namelist():
+                if name.lower().endswith((".rels", "styles.xml", "[content_types].xml")):
+                    read_part(archive, name, what)
+            sheets, members, recalculates = _list_sheets(archive, what)
     except DeliveryRefused:
         raise
     except Exception as exc:
         refuse_unreadable(exc, what)
-    reader = load_calamine(path, ".xlsx", what)
-    return _Xlsx(path, what, reader, longest, list_sheets(reader))
+    with_strings = ThreadPoolExecutor(1, "guiji-xlsx")
+    loading = with_strings.submit(_load, path, what)
+    with_strings.shutdown(wait=False)
+    return _Xlsx(path, what, sheets, members, recalculates, loading)
 
 
-def _inspect(path: Path, sheet: str, longest: int, what: str) -> SheetFacts:
-    """What the XML of a sheet shows. Raises DeliveryRefused for a damaged file and beyond the limits."""
+def _load(path: Path, what: str) -> tuple[Any, int]:
     try:
         with zipfile.ZipFile(path) as archive:
-            member, recalculates = _locate(archive, sheet, what)
-            if member is None:
-                refuse_damaged(what)
+            longest = longest_string(archive, what)
+    except DeliveryRefused:
+        raise
+    except Exception as exc:
+        refuse_unreadable(exc, what)
+    return load_calamine(path, ".xlsx", what), longest
+
+
+def _inspect(book: _Xlsx, sheet: str) -> SheetFacts:
+    """What the XML of a sheet shows. Raises DeliveryRefused for a damaged file and beyond the limits."""
+    what, member = book.what, book.members[sheet]
+    try:
+        with zipfile.ZipFile(book.path) as archive:
             plain = True
             try:
-                seen = _scan(read_chunks(archive, member, limits.MAX_SHEET, what), _Seen(recalculates))
-            except _NotPlain:
+                seen = _scan(read_chunks(archive, member, limits.MAX_SHEET, what), _Seen(book.recalculates))
+            except NotPlain:
                 plain = False
-                seen = _parse(read_chunks(archive, member, limits.MAX_SHEET, what), _Seen(recalculates))
+                seen = _parse(read_chunks(archive, member, limits.MAX_SHEET, what), _Seen(book.recalculates))
             if seen.rows * seen.width > limits.MAX_CELLS:
                 refuse_size(what, sheet, seen.rows, seen.width)
+            longest = book.loading.result()[1]
             if seen.shared * longest > limits.MAX_TEXT:  # else it can't be too much
-                by_item = _list_lengths(archive, longest, what)
+                by_item = list_lengths(archive, longest, what)
                 if plain:
-                    text = _sum_text(read_chunks(archive, member, limits.MAX_SHEET, what), by_item)
+                    text = sum_text(read_chunks(archive, member, limits.MAX_SHEET, what), by_item)
                 else:
-                    text = _sum_items(seen.items, by_item)
+                    text = sum_items(seen.items, by_item)
                 if text > limits.MAX_TEXT:
                     refuse_text(what, sheet)
     except DeliveryRefused:
@@ -135,8 +142,8 @@ def _inspect(path: Path, sheet: str, longest: int, what: str) -> SheetFacts:
     return SheetFacts(seen.rows * seen.width, frozenset(seen.errors), frozenset(seen.uncalculated))
 
 
-def _locate(archive: zipfile.ZipFile, sheet: str, what: str) -> tuple[str | None, bool]:
-    """(the archive member of a sheet, whether the workbook asks to be calculated when it is opened)."""
+def _list_sheets(archive: zipfile.ZipFile, what: str) -> tuple[tuple[SheetName, ...], dict[str, str], bool]:
+    """(worksheets in order, sheet -> member of the archive, whether the workbook asks to be calculated)."""
     from defusedxml.ElementTree import fromstring
 
     names = {n.lower(): n for n in archive.namelist()}
@@ -144,21 +151,29 @@ def _locate(archive: zipfile.ZipFile, sheet: str, what: str) -> tuple[str | None
     folder = workbook.rpartition("/")[0]
     root = fromstring(read_part(archive, workbook, what))
     relations = names.get(f"{folder}/_rels/workbook.xml.rels".lower().lstrip("/"))
-    targets = {}
+    targets: dict[str, tuple[str, str]] = {}
     if relations:
-        targets = {r.get("Id"): r.get("Target", "") for r in fromstring(read_part(archive, relations, what))}
+        for r in fromstring(read_part(archive, relations, what)):
+            targets[r.get("Id", "")] = r.get("Type", ""), r.get("Target", "")
     recalculates = False
-    member = None
+    sheets: list[SheetName] = []
+    members: dict[str, str] = {}
     for element in root.iter():
         tag = element.tag.rpartition("}")[2]
         if tag == "calcPr":
             recalculates = element.get("fullCalcOnLoad") in ("1", "true")
-        elif tag == "sheet" and element.get("name") == sheet:
-            relation = next((v for k, v in element.attrib.items() if k.endswith("}id")), None)
-            target = targets.get(relation, "")
+        elif tag == "sheet":
+            name = element.get("name", "")
+            relation = next((v for k, v in element.attrib.items() if k.endswith("}id")), "")
+            kind, target = targets.get(relation, ("", ""))
+            if not kind.endswith("/worksheet"):
+                continue  # a chart, a dialog, a macro
             full = target.lstrip("/") if target.startswith("/") else f"{folder}/{target}".lstrip("/")
-            member = names.get(full.lower())
-    return member, recalculates
+            if full.lower() not in names or name in members:
+                refuse_damaged(what)
+            members[name] = names[full.lower()]
+            sheets.append(SheetName(name, element.get("state", "visible") == "visible"))
+    return tuple(sheets), members, recalculates
 
 
 # --- the common way ------------------------------------------------------------------------------------
@@ -174,13 +189,13 @@ def _scan(chunks: Generator[bytes], seen: _Seen) -> _Seen:
             _scan_cells(data, cut, seen)
             rest = data[cut:]
             if len(rest) > _LONGEST_CELL:
-                raise _NotPlain
+                raise NotPlain
     _scan_cells(rest, len(rest), seen)
     return seen
 
 
 def _scan_cells(data: bytes, end: int, seen: _Seen) -> None:
-    """Adds the cells that begin before ``end``. Raises _NotPlain where a cell could hide from the scan."""
+    """Adds the cells that begin before ``end``. Raises NotPlain where a cell could hide from the scan."""
     import numpy as np
 
     if len(data) < end + 24:  # so far is looked beyond a place
@@ -190,14 +205,14 @@ def _scan_cells(data: bytes, end: int, seen: _Seen) -> None:
     second = a[opening + 1]
     prefix = np.flatnonzero(a[:end] == 58)  # ":"
     if bool((second == 33).any()) or len(_not_letters(a, prefix[a[prefix + 1] == 99])):
-        raise _NotPlain  # comments, CDATA, entities; cells with a prefix
+        raise NotPlain  # comments, CDATA, entities; cells with a prefix
     starts = _not_letters(a, opening[second == 99])  # "<c…" is also <col>, <cols>, <cfRule> and others
     if not len(starts):
         return
     at = starts + 2
     for byte in b' r="':
         if not bool((a[at] == byte).all()):
-            raise _NotPlain
+            raise NotPlain
         at = at + 1
     rows, columns = _read_references(a, at)
     seen.rows = max(seen.rows, int(rows.max()))
@@ -242,7 +257,7 @@ def _read_references(a: np.ndarray[Any, Any], at: np.ndarray[Any, Any]) -> tuple
         row = np.where(more, row * 10 + (byte.astype(np.int32) - 48), row)
         at = at + more
     if not bool(((a[at] == 34) & (row > 0) & (letters > 0)).all()):
-        raise _NotPlain
+        raise NotPlain
     return row, column
 
 
@@ -326,76 +341,3 @@ def _parse(chunks: Iterable[bytes], seen: _Seen) -> _Seen:
         parser.Parse(chunk, False)
     parser.Parse(b"", True)
     return seen
-
-
-# --- how much text the shared strings become ------------------------------------------------------------
-
-
-def _item_lengths(chunks: Iterable[bytes]) -> Iterator[list[int]]:
-    """The bytes of each shared string, in pieces. Raises _NotPlain where one could hide."""
-    tail = b""
-    before = 0  # bytes of an item that goes on, before the tail
-    for chunk in chunks:
-        if b"<!" in chunk:
-            raise _NotPlain
-        data = tail + chunk
-        *whole, rest = _ITEM_END.split(data) if b":si" in data else data.split(b"</si>")
-        lengths = list(map(len, whole))
-        if lengths:
-            lengths[0] += before
-            before = 0
-        tail = rest[-64:]
-        before += len(rest) - len(tail)
-        yield lengths
-    yield [before + len(tail)]
-
-
-def _longest_item(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, what: str) -> int:
-    """Bytes of the longest shared string, or more."""
-    chunks = read_chunks(archive, entry.filename, limits.MAX_STRINGS, what)
-    try:
-        return max((max(piece, default=0) for piece in _item_lengths(chunks)), default=0)
-    except _NotPlain:
-        for _ in chunks:  # to the end, where the check sum is compared
-            pass
-        return entry.file_size
-
-
-def _list_lengths(archive: zipfile.ZipFile, longest: int, what: str) -> np.ndarray[Any, Any]:
-    """Bytes of each shared string, then of what is beyond the last; ``longest`` where they can't be told apart."""
-    import numpy as np
-
-    strings = [n for n in archive.namelist() if n.lower().endswith("sharedstrings.xml")]
-    lengths = array("I")
-    try:
-        for name in strings[:1]:
-            for piece in _item_lengths(read_chunks(archive, name, limits.MAX_STRINGS, what)):
-                lengths.extend(piece)
-    except _NotPlain:
-        lengths = array("I")
-    return np.array([*lengths, longest], np.int64)
-
-
-def _sum_text(chunks: Iterable[bytes], by_item: np.ndarray[Any, Any]) -> int:
-    """Bytes of text in the cells of a sheet that is written the common way."""
-    total = 0
-    rest = b""
-    for chunk in chunks:
-        data = rest + chunk
-        cut = max(data.rfind(b"<c "), 0)
-        total += _sum_cells(data[:cut], by_item)
-        rest = data[cut:]
-    return total + _sum_cells(rest, by_item)
-
-
-def _sum_cells(data: bytes, by_item: np.ndarray[Any, Any]) -> int:
-    found = _SHARED.findall(data)
-    uncommon = data.count(b't="s"') - len(found)  # taken for the longest text
-    return _sum_items(array("I", map(int, found)), by_item) + max(uncommon, 0) * int(by_item.max())
-
-
-def _sum_items(items: array[int], by_item: np.ndarray[Any, Any]) -> int:
-    import numpy as np
-
-    wanted = np.minimum(np.frombuffer(items, np.uint32), len(by_item) - 1) if items else np.zeros(0, np.int64)
-    return int(by_item[wanted].sum())
