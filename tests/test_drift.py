@@ -175,6 +175,22 @@ def test_f16_a_retyped_column_of_a_table_is_told_with_both_types(
     assert f"列“{UPDATED}”的类型由 {types[0]} 变为 {types[1]}" in schema_of(conn, second.batch_id)["difference"]
 
 
+def test_f16_typed_files_say_their_types(settings: Settings, conn: Any, folder: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    source = files_source(folder)
+    source["source"] |= {"pattern": r"people_(?P<date>\d{8})\.parquet", "format": {"type": "parquet"}}
+    city = write_catalog(settings, {**source, "order": [], "tolerance": {"rejected": 1.0}})
+    table = pa.table({c: pa.array([row[i] for row in PEOPLE]) for i, c in enumerate(HEADER)})
+    pq.write_table(table, folder / "people_20261018.parquet")
+    run_resource("ab.people", city)
+    typed = table.set_column(2, BIRTH, table[BIRTH].cast(pa.date32()))
+    pq.write_table(typed, folder / "people_20261019.parquet")
+    second = run_resource("ab.people", city)
+    assert f"列“{BIRTH}”的类型由 string 变为 date32[day]" in schema_of(conn, second.batch_id)["difference"]
+
+
 # --- the comparison -----------------------------------------------------------------------------------
 
 columns = st.lists(

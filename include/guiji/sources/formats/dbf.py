@@ -103,7 +103,7 @@ def read_dbf(path: Path, origin: str, expected: Expected, fmt: Format, report: R
 
     what = f"文件 {origin}"
     table = open_dbf(path, fmt.encoding, what)
-    match = match_header(expected, Layout(), table.names, report, what)
+    match = match_header(expected, Layout(), table.names, report, what, [f.kind for f in table.fields])
     wanted = {column: table.fields[position] for column, position in match.index.items()}
     demand_readable(table, list(wanted.values()))
     return _generate(table, wanted, origin, expected, report)

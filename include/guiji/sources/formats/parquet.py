@@ -3,12 +3,16 @@
 Kept: whole numbers, floats, booleans, dates, timestamps up to microseconds (with a zone as UTC, without one as they
 are), bytes of a geometry. Text: strings, decimals, nanoseconds, times, identifiers, and bytes that are UTF-8 (Hive and
 Impala write text so). Nested columns are refused when they are declared. Old INT96 timestamps don't say whether they
-are UTC: the catalog must (``int96``). Memory is bounded by rows and by the length of their texts, whatever the size of
+are UTC: the catalog must (``int96``). A file is read through by another process first: there are damages at which Arrow's
+reader ends its process, and pages that unpack to gigabytes. Memory is bounded by rows and by the length of their texts, whatever the size of
 the row groups.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +40,30 @@ LARGEST_CHUNK = 256 << 20
 #: 0001-01-01 and 9999-12-31 as days and seconds since 1970, as for a database
 _DAYS = (-719_162, 2_932_896)
 _SECONDS = (-62_135_596_800, 253_402_300_799)
+#: what the process that tries a file may have of addresses, and of time per megabyte
+TRIAL_BYTES = 2 << 30
+TRIAL_SECONDS = (120, 2)
+_TRIAL = """
+import resource, sys
+limit = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+import pyarrow as pa, pyarrow.parquet as pq
+def is_text(t): return pa.types.is_string(t) or pa.types.is_binary(t)
+try:
+    with pq.ParquetFile(sys.argv[1]) as file:
+        texts = [f.name for f in file.schema_arrow if is_text(f.type)]
+        for g in range(file.metadata.num_row_groups):
+            for c in range(file.metadata.num_columns):
+                file.metadata.row_group(g).column(c)
+        [file.schema.column(i).physical_type for i in range(len(file.schema))]
+    options = dict(read_dictionary=texts, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
+    with pq.ParquetFile(sys.argv[1], **options) as file:
+        for batch in file.iter_batches(int(sys.argv[3]), use_threads=False):
+            pass
+except (pa.ArrowException, OSError, MemoryError, OverflowError):
+    sys.exit(1)
+"""
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
@@ -63,12 +91,13 @@ def read_parquet(
 
     what = f"文件 {origin}"
     _check_magic(path, what)
+    _try_reading(path, what)
     with _translated(what), pq.ParquetFile(path) as file:
         schema = file.schema_arrow
         names = list(schema.names)
         leaves = {leaf.path: leaf.physical_type for leaf in map(file.schema.column, range(len(file.schema)))}
         _check_chunks(file.metadata, what)
-    match = match_header(expected, Layout(), names, report, what)
+    match = match_header(expected, Layout(), names, report, what, [str(t) for t in schema.types])
     columns = []
     for source, position in match.index.items():
         field = schema.field(position)
@@ -102,6 +131,20 @@ def _check_magic(path: Path, what: str) -> None:
         raise _refuse(what, "不是 Parquet 文件", "请重新导出后提供")
     if tail != b"PAR1" or size < 12:
         raise half_a_file(what)
+
+
+def _try_reading(path: Path, what: str) -> None:
+    """Raises DeliveryRefused when a process that reads the whole file doesn't come to its end."""
+    command = [sys.executable, "-I", "-c", _TRIAL, str(path), str(TRIAL_BYTES), str(BATCH_ROWS)]
+    seconds = TRIAL_SECONDS[0] + TRIAL_SECONDS[1] * (path.stat().st_size >> 20)
+    # the system's allocator reserves no addresses that it doesn't use
+    environment = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=seconds, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        raise _refuse(what, f"{seconds} 秒内没有读完", "请重新导出后提供", "too_large") from None
+    if done.returncode:
+        raise _refuse(what, "文件已损坏，或展开后过大，无法读取", "请重新导出完整的文件", "half_a_file")
 
 
 def _refuse(what: str, why: str, mend: str, rule: str = "structure") -> DeliveryRefused:

@@ -69,6 +69,15 @@ _NO_COLUMN = re.compile(
 )
 _AFTER_ROW = re.compile(r"\s*(?:\*/\s*)?(?:ON\s+CONFLICT\s+DO\s+NOTHING\s*)?", re.I)
 
+#: what the statements of a backup begin with; anything else is a damaged one, which may have held rows
+_KNOWN = re.compile(
+    r"(?:ALTER|ANALYZE|BEGIN|CALL|CHANGE|CHECK|CLUSTER|COMMENT|COMMIT|COPY|CREATE|DEALLOCATE|DECLARE|DELETE|DELIMITER|"
+    r"DISCARD|DO|DROP|END|EXECUTE|EXPLAIN|FLUSH|GRANT|INSERT|INSTALL|LOAD|LOCK|MERGE|NOTIFY|OPTIMIZE|PREPARE|"
+    r"REASSIGN|REFRESH|REINDEX|RELEASE|RENAME|REPAIR|REPLACE|RESET|REVOKE|ROLLBACK|SAVEPOINT|SECURITY|SELECT|SET|"
+    r"SHOW|START|TRUNCATE|UNLOCK|UPDATE|USE|VACUUM|WITH|XA)\b",
+    re.I,
+)
+
 
 @dataclass
 class _Reading:
@@ -182,10 +191,13 @@ def _read_statements(reading: _Reading) -> Iterator[pa.RecordBatch]:
             yield from _read_insert(reading, m)
         elif kind == "CREATE" and (m := _CREATE.match(text, at)) and reading.is_wanted(m["name"]):
             _read_create(reading, m)
+        elif text.startswith(sql.delimiter, at):  # an empty one
+            sql.at += len(sql.delimiter)
+        elif not _KNOWN.match(text, at) or (kind in ("INSERT", "REPLACE") and not _INSERT.match(text, at)):
+            raise reading.refuse_statement("无法识别，文件可能已损坏")
         else:
             _note_statement(reading, kind)
             sql.skip_statement()
-            continue
 
 
 def _note_statement(reading: _Reading, kind: str) -> None:
@@ -283,7 +295,7 @@ def _match(reading: _Reading, columns: list[Column]) -> dict[str, int]:
 
     names = tuple(c.name for c in columns)
     if names not in reading.matched:
-        match = match_header(reading.expected, Layout(), names, reading.report, reading.what)
+        match = match_header(reading.expected, Layout(), names, reading.report, reading.what, [c.kind for c in columns])
         reading.matched[names] = match.index
     return reading.matched[names]
 
