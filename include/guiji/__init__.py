@@ -14,7 +14,9 @@ The way of one resource, in order (``pipeline`` is the whole story on one page):
 Below the steps: ``ledger`` (batches, watermarks, files, leases), ``freshness`` (legal calendar, delivery
 windows), ``identifiers`` (citizen id, credit code, division), ``codes`` (code tables), ``postgres`` and
 ``warehouse`` (embedded server, connections, DDL), ``settings`` and ``errors``.
-Beside them: ``orchestration`` and ``ui``, the only importers of Airflow, and ``demo``, a synthetic city.
+Before them: ``authoring`` (resource files drafted from files, tables and catalog sheets) and ``precheck`` (a department's
+file judged before it is delivered).
+Beside them: ``reconciliation`` (front-end, source layer and libraries compared, three ways), ``orchestration`` and ``ui``, the only importers of Airflow, and ``demo``, a synthetic city.
 Imports go one way (``tests/test_layers.py``); the steps do not import each other.
 """
 
