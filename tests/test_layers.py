@@ -36,8 +36,9 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(["demo"], 12),
     **dict.fromkeys(["bench"], 13),
     **dict.fromkeys(["cli_catalog"], 14),
-    **dict.fromkeys(["cli"], 15),
-    **dict.fromkeys(["__main__"], 16),
+    **dict.fromkeys(["cli_share"], 15),
+    **dict.fromkeys(["cli"], 16),
+    **dict.fromkeys(["__main__"], 17),
 }
 STEPS = {"sources", "staging", "standardize", "quality", "library", "notices", "report"}
 #: checking is the second half of the pass that standardises

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from guiji.cli_catalog import ResourceArgument, catalog_app
+from guiji.cli_share import share_app
 from guiji.errors import GuijiError, UsageError
 from guiji.settings import ROOT, Settings
 
@@ -37,6 +38,7 @@ hold_app = typer.Typer(help="Batches that a guard holds.", no_args_is_help=True)
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(notices_app, name="notices")
 app.add_typer(hold_app, name="hold")
+app.add_typer(share_app, name="share")
 link_app = typer.Typer(help="Rows without a key that may be one of a library's.", no_args_is_help=True)
 app.add_typer(link_app, name="link")
 
@@ -124,6 +126,21 @@ def run(
 
         print(render_batch(record))
     raise SystemExit({"held": 1, "refused": 1, "failed": 4}.get(record.status, 0))
+
+
+@app.command()
+def reconcile(
+    resource_id: ResourceArgument,
+    repair: Annotated[bool, typer.Option("--repair", help="bring what differs, as a batch of its own")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="last line of stdout is what was found")] = False,
+) -> None:
+    """Compare front-end, source layer and libraries: counts, sums and buckets of keys; 1 when they differ."""
+    from guiji.reconciliation import reconcile_resource
+    from guiji.render import render_reconciliation
+
+    found = reconcile_resource(resource_id, Settings.from_env(), repair=repair, say=_say)
+    print(found.to_json() if as_json else render_reconciliation(found))
+    raise SystemExit(0 if found.agrees or found.repaired else 1)
 
 
 @app.command()

@@ -133,7 +133,10 @@ def build_maintenance() -> DAG:
     dag = _make_dag(
         "maintenance",
         dag_display_name="清理",
-        doc_md=f"每日删除超过 {STAGING_DAYS} 天且不再需要的暂存数据包。",
+        doc_md=(
+            f"每日删除超过 {STAGING_DAYS} 天且不再需要的暂存数据包，再按目录和授权更新各部门的只读共享视图："
+            "到期的授权在此收回。"
+        ),
         schedule="20 5 * * *",
         tags=["运行"],
     )
@@ -144,6 +147,8 @@ def build_maintenance() -> DAG:
         arguments={"keep_days": STAGING_DAYS},
         dag=dag,
     )
+    # beside the sweep, not behind it: a full disk must not keep a grant alive
+    CallOperator(task_id="share", task_display_name="更新共享授权", function="sync_shares", dag=dag)
     return dag
 
 

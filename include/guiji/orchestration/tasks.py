@@ -260,6 +260,16 @@ def sweep_staging(settings: Settings, keep_days: int) -> None:
     say(f"{len(removed)} load packages removed")
 
 
+def sync_shares(settings: Settings) -> None:
+    """Makes the shared views and their readers what catalog and grants say today."""
+    from guiji.catalog import load_catalog
+    from guiji.library.sharing import render_sync, sync_sharing
+    from guiji.warehouse import connect
+
+    with connect(settings) as conn:
+        say(render_sync(sync_sharing(conn, settings, load_catalog(settings.catalog))))
+
+
 # --- held batches --------------------------------------------------------------------------------------
 
 
