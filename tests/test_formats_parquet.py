@@ -156,6 +156,23 @@ def test_a_long_text_that_repeats_is_written_out_in_small_batches_only(tmp_path:
     assert (rows, most < 100 << 20) == (800, True)
 
 
+def test_what_another_process_can_t_read_in_its_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One cell that unpacks to 80 MB: the trial's process may have less, ours never begins."""
+    content = write(pa.table({"a": ["x" * (80 << 20)], "b": ["1"]}), compression="zstd", use_dictionary=False)
+    assert len(content) < 1 << 20
+    before = pa.total_allocated_bytes()
+    with pytest.raises(DeliveryRefused) as refused:
+        read_bytes(tmp_path, content, AB, type="parquet")
+    assert refused.value.rule_id in ("delivery.too_large", "delivery.half_a_file")
+    assert pa.total_allocated_bytes() - before < 20 << 20
+    monkeypatch.setattr(parquet, "TRIAL_BYTES", 64 << 20)
+    with pytest.raises(DeliveryRefused) as refused:
+        read(tmp_path, pa.table({"a": ["1"], "b": ["2"]}))
+    assert refused.value.rule_id == "delivery.half_a_file"
+
+
 def test_an_encrypted_or_foreign_file_says_so(tmp_path: Path) -> None:
     for content in (b"PARE" + bytes(20) + b"PARE", b"PK\x03\x04" + bytes(20)):
         with pytest.raises(DeliveryRefused) as refused:
@@ -176,8 +193,14 @@ cells = st.text(st.characters(exclude_categories=("Cs", "Co"), exclude_character
     st.sampled_from([pa.string(), pa.large_string(), pa.binary()]),
 )
 def test_any_table_comes_back(
-    tmp_path: Path, table: list[tuple[str, str | None]], dictionary: bool, compression: str, kind: pa.DataType
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    table: list[tuple[str, str | None]],
+    dictionary: bool,
+    compression: str,
+    kind: pa.DataType,
 ) -> None:
+    monkeypatch.setattr(parquet, "_try_reading", lambda path, what: None)  # a process for each is too slow here
     columns = {
         n: pa.array([None if r[i] is None else r[i].encode() for r in table], pa.binary()).cast(kind)
         for i, n in enumerate("ab")
@@ -188,6 +211,9 @@ def test_any_table_comes_back(
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.decimals(-(10**20), 10**20, places=10), min_size=1, max_size=5))
-def test_f27_any_decimal_keeps_its_digits(tmp_path: Path, numbers: list[Decimal]) -> None:
+def test_f27_any_decimal_keeps_its_digits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: list[Decimal]
+) -> None:
+    monkeypatch.setattr(parquet, "_try_reading", lambda path, what: None)
     rows = read(tmp_path, pa.table({"a": pa.array(numbers, pa.decimal128(38, 10)), "b": numbers}))
     assert [r["a"] for r in rows] == [format(n, ".10f") for n in numbers]

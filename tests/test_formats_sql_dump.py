@@ -220,6 +220,8 @@ def test_what_is_no_literal_is_set_aside_with_its_line_and_not_executed(tmp_path
         "INSERT INTO t (a, b) VALUES (1, 2); DROP TABLE IF EXISTS t;",
         "INSERT INTO t (a, b) VALUES (1, 2); ROLLBACK;",
         "LOAD DATA INFILE 'x' INTO TABLE t;",
+        "INSERT INTO t (a, b) VALUES (1, 2); INSRT INTO t (a, b) VALUES (3, 4);",
+        "INSERT INTO t (a, b) VALUES (1, 2); INSERT 'x' VALUES (3, 4);",
     ],
 )
 def test_what_can_only_be_known_by_executing_is_refused(tmp_path: Path, statement: str) -> None:
@@ -341,9 +343,10 @@ def test_any_table_comes_back_from_the_real_writers(
             sql.SQL("({}, {})").format(sql.Literal(a), sql.Literal(b)).as_string(conn).replace(" E'", "E'")
             for a, b in table
         )
-    copy = f"SET client_encoding = 'UTF8';\nCOPY public.t (a, b) FROM stdin;\n{lines}\\.\n"
+    said = "SET client_encoding = 'UTF8';\n"
+    copy = f"{said}COPY public.t (a, b) FROM stdin;\n{lines}\\.\n"
     assert sound(read(tmp_path, copy, "postgresql"), AB) == list(table)
-    assert sound(read(tmp_path, f"INSERT INTO t (a, b) VALUES {literals};", "postgresql"), AB) == list(table)
+    assert sound(read(tmp_path, f"{said}INSERT INTO t (a, b) VALUES {literals};", "postgresql"), AB) == list(table)
     escaped = ",".join(
         "(" + ",".join("NULL" if c is None else "'" + pymysql.converters.escape_string(c) + "'" for c in row) + ")"
         for row in table
