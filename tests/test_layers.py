@@ -30,7 +30,7 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(["render"], 7),
     **dict.fromkeys(["sources", "staging", "standardize", "quality", "library", "notices", "report"], 7),
     **dict.fromkeys(["pipeline", "authoring"], 8),
-    **dict.fromkeys(["doctor", "precheck"], 9),
+    **dict.fromkeys(["doctor", "precheck", "reconciliation"], 9),
     **dict.fromkeys(["orchestration"], 10),
     **dict.fromkeys(["ui"], 11),
     **dict.fromkeys(["demo"], 12),

@@ -77,6 +77,34 @@ def run_resource(
     return record
 
 
+def run_delivery(
+    settings: Settings,
+    resource: Resource,
+    window: Window,
+    delivery: Delivery,
+    *,
+    after: str | None,
+    say: Say = _silent,
+) -> BatchRecord:
+    """A delivery that the caller opened, the whole way, as a batch of its own; returns its row of ``ops.batch``.
+
+    ``after``: the newest published batch that the delivery was made from. Raises LeaseLost when there is a newer one.
+    """
+    run_key = new_run_key()
+    with connect(settings) as conn:
+        _take_lease(conn, settings, resource, window, run_key)
+        latest = ledger.latest_batch(conn, resource.id)
+        if (latest and latest.batch_id) != after:
+            ledger.release_run(conn, resource.id, run_key)
+            raise LeaseLost(
+                f"A batch of {resource.id} was published meanwhile. Nothing was changed; run the command again.",
+                resource_id=resource.id,
+            )
+        batch_id = _stage(conn, settings, resource, window, delivery, run_key, say)
+    check_resource(settings, resource.id, batch_id, say, resource)
+    return publish_resource(settings, resource.id, batch_id, say, resource, run_key)
+
+
 def stage_resource(
     resource_id: str,
     settings: Settings,

@@ -11,6 +11,7 @@ from guiji.records import BatchRecord
 if TYPE_CHECKING:
     from guiji.catalog import Catalog
     from guiji.freshness import WindowState
+    from guiji.library.reconcile import Reconciliation
 
 COUNTS = (
     ("rows_read", "read"),
@@ -119,3 +120,32 @@ def render_resources(catalog: Catalog) -> str:
             for _, r in sorted(catalog.resources.items())
         ),
     )
+
+
+def render_reconciliation(found: Reconciliation) -> str:
+    """What comparing front-end, source layer and libraries found: counts, sums and the buckets that differ."""
+    there = "not read again" if found.rows_front_end is None else f"{found.rows_front_end:,} rows"
+    lines = [
+        f"{found.resource_id}: {'agrees' if found.agrees else 'DIFFERS'}",
+        f"front-end {there} ({found.rows_rejected:,} rejected by its rules), source layer {found.rows_layer:,} rows",
+        f"keys: {found.count('missing'):,} missing here, {found.count('stale'):,} with other values, "
+        f"{found.count('surplus'):,} only here, {found.count('pending'):,} that the next run reads anyway"
+        + (
+            f", {found.keys_unsettled:,} unsettled (a rejected row's key can't be read)" if found.keys_unsettled else ""
+        ),
+    ]
+    if found.sums:
+        lines.append(
+            render_table(("sum of", "front-end", "source layer"), ((s.field, s.front_end, s.layer) for s in found.sums))
+        )
+    if differing := [b for b in found.buckets if b.differs]:
+        names = ("bucket", "front_end", "layer", "missing", "stale", "surplus", "pending")
+        lines.append(render_table(names, ([getattr(b, n) for n in names] for b in differing)))
+    for c in found.libraries:
+        waits = "all keys wait to be resolved" if c.waiting < 0 else f"{c.waiting:,} keys wait to be resolved"
+        lines.append(f"library {c.library}: {c.keys:,} keys, {c.missing:,} of them missing there; {waits}")
+    if found.repaired:
+        lines.append(f"repaired by batch {found.repaired}")
+    elif not found.agrees:
+        lines.append("Nothing was changed. `./guiji reconcile ID --repair` brings what is missing or has other values.")
+    return "\n".join(lines)

@@ -49,7 +49,7 @@ def build_item(catalog: Catalog, event: Event, times: int, ended: Mapping[int, i
     elif event.kind == "conflict":
         library = str(event.payload.get("library") or "")
         changes = {"what": say_conflicts(catalog, library, facts.conflicts.get((item.resource_id, library), ()))}
-    elif event.kind == "drift":
+    elif event.kind in ("drift", "differs"):
         changes = _tell_drift(event, facts)
     elif event.kind == "recovered":
         changes = _tell_recovery(event, ended, facts)
