@@ -88,6 +88,17 @@ def test_joined_names_can_be_unpivoted(tmp_path: Path, kind: str) -> None:
     assert sound(read_rows, expected) == [("康巴什", "男", "10"), ("康巴什", "女", "20"), ("东胜", "女", "5")]
 
 
+@every_kind
+def test_f45_a_blank_line_over_a_header_of_two_rows_is_no_part_of_it(tmp_path: Path, kind: str) -> None:
+    """Joined with the line above it, the upper row alone already has every column that is kept."""
+    expected = expect("区划", "性别", {"title": "人数", "type": "int64"})
+    unpivot = {"keep": ["区划"], "columns": "^常住人口/(.)$", "into": "性别", "value": "人数"}
+    rows = [("", "", ""), *(r[:3] for r in TWO_ROWS), ("康巴什", 10, 20)]
+    merged = [(t + 1, lf, b + 1, r) for t, lf, b, r in MERGED[:2]]
+    read_rows, _ = read(tmp_path, kind, expected, Sheet(rows, merged=merged), header_rows=2, unpivot=unpivot)
+    assert sound(read_rows, expected) == [("康巴什", "男", "10"), ("康巴什", "女", "20")]
+
+
 def test_joined_names_line_by_line() -> None:
     layout = Layout(header_rows=2)
     lines = [["甲", "乙", ""], ["", "丙", "丁"], ["1", "2", "3"]]

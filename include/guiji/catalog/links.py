@@ -9,6 +9,9 @@ from guiji.catalog.models import TYPE_PATTERN, LibraryField, LibraryModel, Resou
 from guiji.catalog.problems import Problem
 from guiji.catalog.strict_yaml import Node
 
+#: columns of every library's history; ``library.tables`` refuses them too
+RESERVED = frozenset({"valid_from", "valid_to"})
+
 
 def check_library(model: LibraryModel, tree: Node, departments: Collection[str]) -> list[Problem]:
     c = Checker(tree)
@@ -22,6 +25,9 @@ def check_library(model: LibraryModel, tree: Node, departments: Collection[str])
             if spec.name in names:
                 c.add((part, i), f"field {spec.name!r} is given twice")
             names[spec.name] = part
+            if spec.name in RESERVED:
+                mend = f"Name it otherwise, for instance {spec.name.replace('valid', 'in_force')}."
+                c.add((part, i, "name"), f"the field name {spec.name!r} is taken by the library's history", mend=mend)
             _check_library_field(c, (part, i), spec, part == "key", departments)
     _check_links(c, model)
     return c.problems

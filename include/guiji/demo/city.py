@@ -49,6 +49,14 @@ MARKS = {
     "rsj.employment": ("idCard", "personName"),
     "qxj.station": ("station_id", "station_name"),
     "cgj.facility": ("code", "address"),
+    "scjg.inspection": ("jcbh",),
+    "fgw.penalty": ("行政处罚决定书文号",),
+    "swj.tax_revenue": ("dq", "sz"),
+    "rsj.insurance": ("公民身份号码",),
+    "mzj.relief": ("公民身份号码",),
+    "sthj.permit": ("permitNo", "unitName"),
+    "gzw.enterprise": ("统一社会信用代码",),
+    "gxj.energy_use": ("tyshxydm",),
 }
 Answer = Mapping[str, str]
 
@@ -97,7 +105,7 @@ def run_city(settings: Settings, city: City) -> Iterator[RunningCity]:
         interfaces = stack.enter_context(serve_http(token=None, conn_id="http_rsj"))
         mail = stack.enter_context(serve_smtp(folder=settings.home / "mail"))
         connections = {c.conn_id: c for c in (gaj, scjg, wjw, *sftp, ftp, mail)}
-        for name in ("rsj", "cgj", "qxj", "fgw"):
+        for name in ("rsj", "cgj", "qxj", "fgw", "sthj"):
             connections[f"http_{name}"] = Connection(
                 f"http_{name}", "http", interfaces.host, interfaces.port, password=f"demo-{name}"
             )
@@ -117,9 +125,9 @@ def run_city(settings: Settings, city: City) -> Iterator[RunningCity]:
             cluster.start,
         )
         _open_interfaces(running)
-        for folder in ("mzj/upload/hydj", "xzsp/out/xzxk", "jtj/share/road", "swj/swdj"):
+        for folder in ("mzj/upload/hydj", "xzsp/out/xzxk", "jtj/share/road", "swj/swdj", "swj/sssr"):
             (root / folder).mkdir(parents=True, exist_ok=True)
-        for folder in ("mzj", "tjj", "czj", "yjj", "lcj"):
+        for folder in ("mzj", "tjj", "czj", "yjj", "lcj", "swt", "fgw", "rsj", "gzw", "gxj"):
             (exports / folder).mkdir(parents=True, exist_ok=True)
         yield running
 
@@ -143,15 +151,15 @@ def _serve_wjw(stack: contextlib.ExitStack, root: Path) -> tuple[Connection, str
 def deliver_household(running: RunningCity, month: int, delivery: str) -> None:
     """The whole register into 公安's front-end, in chunks."""
     chunks = deliveries.household(running.city, month)
-    _fill_postgres(running, "gaj", "t_hjrk", "gaj.household", chunks, {"gxsj": "timestamp"}, month, delivery)
+    fill_postgres(running, "gaj", "t_hjrk", "gaj.household", chunks, {"gxsj": "timestamp"}, month, delivery)
 
 
 def deliver_enterprise(running: RunningCity, month: int, delivery: str) -> None:
     chunks = iter([deliveries.enterprise(running.city, month)])
-    _fill_postgres(running, "scjg", "t_qyfr", "scjg.enterprise", chunks, {"gxsj": "timestamp"}, month, delivery)
+    fill_postgres(running, "scjg", "t_qyfr", "scjg.enterprise", chunks, {"gxsj": "timestamp"}, month, delivery)
 
 
-def _fill_postgres(
+def fill_postgres(
     running: RunningCity,
     database: str,
     table: str,
@@ -180,10 +188,10 @@ def _fill_postgres(
             arrow_csv.write_csv(spoilt, sink, arrow_csv.WriteOptions(include_header=False))
             with conn.cursor().copy(sql.SQL("COPY {} FROM STDIN (FORMAT csv)").format(sql.Identifier(table))) as copy:
                 copy.write(sink.getvalue())
-            _note_marks(running, resource_id, delivery, spoilt, truth)
+            note_marks(running, resource_id, delivery, spoilt, truth)
 
 
-def _note_marks(
+def note_marks(
     running: RunningCity, resource_id: str, delivery: str, table: pa.Table, truth: Mapping[int, Any]
 ) -> None:
     if not truth:
@@ -230,7 +238,7 @@ def deliver_health(running: RunningCity, month: int, delivery: str, start: datet
             running.records.setdefault(resource_id, []).extend(bad)
             put = _load_mariadb if running.mariadb else _load_sqlite
             put(conn, spoilt, running.root, bool(month))
-            _note_marks(running, resource_id, delivery, spoilt, truth)
+            note_marks(running, resource_id, delivery, spoilt, truth)
         if not month:
             conn.execute(sa.text("CREATE INDEX t_jkda_gxsj ON t_jkda (gxsj)"))
             conn.execute(sa.text("CREATE INDEX t_jkda_sfzh ON t_jkda (sfzh)"))
@@ -303,7 +311,7 @@ def write_csv(
         writer.writerow([row[c] or "" for c in names][: len(names) - cut])
         if position in truth:
             running.note(resource_id, delivery, truth[position].name, str(position + 2))
-    _put(path, sink.getvalue().encode(encoding), moment)
+    put_file(path, sink.getvalue().encode(encoding), moment)
 
 
 def write_xlsx(
@@ -347,7 +355,7 @@ def write_xlsx(
             end += 1
         if footnote:
             sheet.write_string(end, 0, footnote)
-    _put(path, sink.getvalue(), moment)
+    put_file(path, sink.getvalue(), moment)
 
 
 def write_geojson(
@@ -366,14 +374,14 @@ def write_geojson(
         if position in truth:
             running.note(resource_id, delivery, truth[position].name, str(position + 1))
     body = '{"type": "FeatureCollection", "features": [\n' + ",\n".join(features) + "\n]}\n"
-    _put(path, body.encode(), moment)
+    put_file(path, body.encode(), moment)
 
 
 def write_text(path: Path, text: str, encoding: str, moment: datetime) -> None:
-    _put(path, text.encode(encoding), moment)
+    put_file(path, text.encode(encoding), moment)
 
 
-def _put(path: Path, content: bytes, moment: datetime) -> None:
+def put_file(path: Path, content: bytes, moment: datetime) -> None:
     """Writes a file as the department's machine would have at ``moment``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -395,7 +403,7 @@ def deliver_records(
     fresh = {r["idCard"] for r in rows} if append else set()
     running.records[resource_id] = [r for r in former if r["idCard"] not in fresh] + rows
     if truth:
-        _note_marks(running, resource_id, delivery, spoilt, truth)
+        note_marks(running, resource_id, delivery, spoilt, truth)
 
 
 def _open_interfaces(running: RunningCity) -> None:
@@ -426,12 +434,25 @@ def _open_interfaces(running: RunningCity) -> None:
         start, size = int(query.get("offset") or 0), int(query.get("limit", "100"))
         return {"count": len(found), "rows": found[start : start + size]}
 
+    def investment(query: Answer) -> object:
+        found = records("fgw.key_project")
+        page, size = int(query.get("page", "0")), int(query.get("size", "20"))
+        return {"code": 200, "msg": "ok", "total": len(found), "data": found[page * size : (page + 1) * size]}
+
+    def permits(query: Answer) -> object:
+        found = records("sthj.permit")
+        page, size = int(query.get("page", "1")), int(query.get("size", "50"))
+        rows = found[(page - 1) * size : page * size]
+        return {"code": "0", "message": "ok", "data": {"total": len(found), "records": rows}}
+
     running.interfaces.answers.update(
         {
             "/api/employment": employment,
             "/gis/components": facilities,
             "/v1/stations": stations,
             "/open/price": prices,
+            "/open/investment": investment,
+            "/ep/permits": permits,
         }
     )
 

@@ -194,9 +194,38 @@ FACILITY = (
 FISCAL = (
     Kind("金额单位错", "把元当成万元", "czj.fiscal_revenue", ("amount_is_plausible",), put(金额="938475000000")),
 )  # fmt: skip
+INSPECTION = (
+    Kind("检查对象无代码", "信用代码和注册号都没有填", "scjg.inspection", ("names_a_unit",), put(tyshxydm="", zch="")),
+    Kind("检查晚于录入", "检查日期晚于录入日期", "scjg.inspection", ("inspected_before_updated",), put(jcrq="2027-12-31")),
+)  # fmt: skip
+PENALTY = (
+    Kind("罚款无金额", "处罚类别为罚款而金额为空", "fgw.penalty", ("fine_has_amount",),
+         lambda r: {**r, "处罚类别": "罚款", "罚款金额（万元）": "0"}),
+)  # fmt: skip
+TAX_REVENUE = (
+    Kind("入库金额单位错", "把元当成万元", "swj.tax_revenue", ("amount_is_plausible",), put(je="938475000000")),
+)  # fmt: skip
+INSURANCE = (
+    Kind("缴费月数越界", "累计缴费月数超过六十年", "rsj.insurance", ("paid_months.range",), put(累计缴费月数="9999")),
+)  # fmt: skip
+RELIEF = (
+    Kind("救助金额为零", "月救助金额为零", "mzj.relief", ("amount.range",), edit("月救助金额（元）", lambda _: "0")),
+)  # fmt: skip
+PERMIT = (
+    Kind("许可证编号不符", "许可证编号前18位不是本单位的信用代码", "sthj.permit", ("number_agrees",),
+         edit("permitNo", lambda t: "1" + t[1:])),
+)  # fmt: skip
+STATE_ENTERPRISE = (
+    Kind("利润单位错", "利润总额以元填报", "gzw.enterprise", ("profit_within_assets",), edit("利润总额", lambda t: t + "0000")),
+)  # fmt: skip
+ENERGY = (
+    Kind("能耗小于电力折标", "综合能耗小于电力折标量", "gxj.energy_use", ("energy_covers_electricity",), put(zhnh="1.00"),
+         verdict="suspicious"),
+)  # fmt: skip
 KINDS: dict[str, tuple[Kind, ...]] = {
     kinds[0].resource_id: kinds
     for kinds in (
         HOUSEHOLD, HEALTH, MARRIAGE, EMPLOYMENT, ENTERPRISE, TAX, LICENCE, SHELTER, FOREST, STATION, FACILITY, FISCAL,
+        INSPECTION, PENALTY, TAX_REVENUE, INSURANCE, RELIEF, PERMIT, STATE_ENTERPRISE, ENERGY,
     )
 }  # fmt: skip

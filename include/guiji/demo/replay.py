@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from guiji.demo import city as c
-from guiji.demo import deliveries, figures, nature
+from guiji.demo import deliveries, figures, nature, newcomers
 from guiji.demo.city import RunningCity
 from guiji.records import Window
 from guiji.settings import TIME_ZONE
@@ -50,7 +50,7 @@ def day(month: int, hour: int = 9, minute: int = 0) -> datetime:
 
 def story(running: RunningCity) -> list[Step]:
     """Everything before today, in the order in which it came."""
-    steps = [*_yearly(running), *_weekly(running)]
+    steps = [*_yearly(running), *_weekly(running), *_newcomers(running)]
     for month in range(3):
         steps += _month(running, month, day(month))
     steps += _incidents(running)
@@ -62,6 +62,7 @@ def current(running: RunningCity) -> list[Step]:
     steps = [s for s in _month(running, 3, NOW) if s.resource_id != "mzj.social_org"]
     steps.append(_marriage(running, 3, NOW))
     steps.append(_social(running, 3, NOW, shrunk=True))
+    steps += [_tax_revenue(running, 3, NOW), _inspections(running, 3, NOW)]
     return steps
 
 
@@ -207,6 +208,30 @@ def _incidents(running: RunningCity) -> Iterator[Step]:
     yield Step(day(2, 9, 30), "scjg.enterprise", "2026-09", lambda: c.deliver_enterprise(running, 2, "2026-09"))
 
 
+def _newcomers(running: RunningCity) -> Iterator[Step]:
+    """The sources that joined in the autumn: their first deliveries, about September or the third quarter."""
+    at, (year, number) = day(2, 11), ABOUT[2]
+    label, quarter = f"{year}-{number:02d}", f"{year}Q3"
+    start = datetime(year, number, 1, tzinfo=TIME_ZONE)
+
+    def step(resource_id: str, delivery: str, put: Callable[[], None], moment: datetime = at) -> Step:
+        return Step(moment, resource_id, delivery, put)
+
+    yield _tax_revenue(running, 2, at)
+    yield _inspections(running, 2, at)
+    n = newcomers
+    yield step("fgw.penalty", label, lambda: n.put_penalties(running, 2, start, label, at))
+    yield step("swt.foreign_trade", label, lambda: n.put_foreign_trade(running, year, number, at))
+    yield step("gxj.energy_use", label, lambda: n.put_energy_use(running, year, number, label, at))
+    yield step("fgw.key_project", quarter, lambda: n.put_key_projects(running, year, number))
+    yield step("rsj.insurance", quarter, lambda: n.put_insured(running, 2, quarter, at))
+    yield step("mzj.relief", quarter, lambda: n.put_relief(running, 2, quarter, at))
+    yield step("sthj.permit", quarter, lambda: n.put_permits(running, 2, quarter))
+    yield step("gzw.enterprise", quarter, lambda: n.put_state_enterprises(running, 2, quarter, at))
+    counted = datetime(2026, 3, 15, 11, tzinfo=TIME_ZONE)
+    yield step("tjj.census", "2020", lambda: n.put_census(running, counted), counted)
+
+
 # --- single deliveries -------------------------------------------------------------------------------
 
 
@@ -254,6 +279,18 @@ def _put_tax(running: RunningCity, month: int, at: datetime, clean: bool = False
         clean=clean,
         seed=month * 10 + 6,
     )
+
+
+def _tax_revenue(running: RunningCity, month: int, at: datetime) -> Step:
+    year, number = ABOUT[month]
+    label = f"{year}-{number:02d}"
+    return Step(at, "swj.tax_revenue", label, lambda: newcomers.put_tax_revenue(running, year, number, label, at))
+
+
+def _inspections(running: RunningCity, month: int, at: datetime) -> Step:
+    year, number = ABOUT[month]
+    label, start = f"{year}-{number:02d}", datetime(year, number, 1, tzinfo=TIME_ZONE)
+    return Step(at, "scjg.inspection", label, lambda: newcomers.put_inspections(running, month, start, label))
 
 
 def _put_revenue(running: RunningCity, month: int, at: datetime) -> None:

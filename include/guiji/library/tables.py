@@ -41,7 +41,6 @@ SOURCE_SYSTEM: tuple[tuple[str, str, str], ...] = (
 )
 #: the column of a source table that names the fields whose values are accepted in doubt
 SUSPECT = "_suspect"
-RESERVED = frozenset({"valid_from", "valid_to"})
 
 
 @dataclass(frozen=True)
@@ -178,6 +177,8 @@ def _check_key(conn: Conn, resource: Resource) -> None:
 
 def check_names(library: LibraryModel) -> None:
     """Raises CatalogError for a field that would be taken for one of ours."""
+    from guiji.catalog.links import RESERVED
+
     if bad := RESERVED & {f.name for f in (*library.key, *library.fields)}:
         raise CatalogError(
             f"library {library.name}: the field name {', '.join(sorted(bad))} is reserved for the history. "

@@ -100,14 +100,18 @@ def join_headers(
 
 
 def find_header(expected: Expected, layout: Layout, lines: Sequence[Sequence[str]]) -> int | None:
-    """Index of the header among the first lines: the first with the most declared names, at least half of them."""
+    """Index of the header among the first lines: the first with the most declared names, at least half of them; of lines
+    with equally many the first with the most columns to unpivot (a blank line over a header of several rows)."""
     looked_for, required = header_columns(expected, layout)
     scores = [count_matches(expected, layout, cells) for cells in lines]
     best = max(scores, default=0)
     # one name is enough only where little more is asked for: a title can hold a column's name
     if best == 0 or best * 2 < min(len(looked_for), len(required) or len(looked_for)):
         return None
-    return scores.index(best)
+    if layout.unpivot is None:
+        return scores.index(best)
+    wide = [sum(bool(re.fullmatch(layout.unpivot.columns, c.strip())) for c in cells) for cells in lines]
+    return max((i for i, score in enumerate(scores) if score == best), key=wide.__getitem__)
 
 
 def refuse_headless(expected: Expected, layout: Layout, what: str) -> DeliveryRefused:
