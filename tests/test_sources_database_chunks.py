@@ -106,11 +106,12 @@ def ledger(place: Settings) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2, 3, 4, 5])
-def test_chunks_at_every_border(fill: Fill, place: Settings, rows: int) -> None:
-    fill("CREATE TABLE t (id int PRIMARY KEY, a varchar(9))", rows=[(7 * i, f"v{i}") for i in range(rows)])
-    assert read_all(open_chunks(table("id", "a"), place)) == [(str(7 * i), f"v{i}") for i in range(rows)]
-    assert list((place.home / "chunks").iterdir()) == []
+def test_chunks_at_every_border(fill: Fill, place: Settings) -> None:
+    fill("CREATE TABLE t (id int PRIMARY KEY, a varchar(9))")
+    for rows in range(6):
+        assert read_all(open_chunks(table("id", "a"), place)) == [(str(7 * i), f"v{i}") for i in range(rows)]
+        assert list((place.home / "chunks").iterdir()) == []
+        fill(rows=[(7 * rows, f"v{rows}")])
 
 
 KEYS = {
@@ -125,14 +126,14 @@ KEYS = {
 
 
 @pytest.mark.parametrize("kind", KEYS)
-@pytest.mark.parametrize("size", [1, 3])
-def test_any_type_of_key_with_ties_and_blanks(fill: Fill, place: Settings, kind: str, size: int) -> None:
+def test_any_type_of_key_with_ties_and_blanks(fill: Fill, place: Settings, kind: str) -> None:
     kept = [(key, str(i)) for i, key in enumerate(KEYS[kind])]
     fill(f"CREATE TABLE t (id {'bigint' if kind == 'int' else kind} NULL, a varchar(9))", rows=kept)
     whole = make_resource({"kind": "database", "connection": "fep", "table": "t"}, ("id", "a"))
     at_once = read_all(open_chunks(whole, place))
     assert Counter(r[1] for r in at_once) == Counter(a for _, a in kept)
-    assert Counter(read_all(open_chunks(table("id", "a", rows=size), place))) == Counter(at_once)
+    for size in (1, 3):
+        assert Counter(read_all(open_chunks(table("id", "a", rows=size), place))) == Counter(at_once)
 
 
 @hypothesis_settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

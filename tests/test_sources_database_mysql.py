@@ -86,7 +86,7 @@ def receive(sent: bytes, width: int, *, piece: int, most: int, sequence: int = 5
 cells = st.none() | st.binary(max_size=6) | st.integers(248, 256).map(bytes) | st.just(b"\xfe" * 8)
 
 
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_rows_come_back_however_they_are_cut(data: st.DataObject) -> None:
     width = data.draw(st.integers(1, 4))
