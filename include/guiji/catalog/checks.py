@@ -158,6 +158,7 @@ def check_resource(model: ResourceModel, tree: Node, file: Path, *, expressions:
                 )
         if mapping.where is not None:
             c.check_expression(("mappings", i, "where"), mapping.where, names)
+    _check_bands(c, model, names)
     _check_source(c, model)
     _check_contacts(c, ("contacts",), [x.email for x in model.contacts])
     return c.problems
@@ -276,6 +277,26 @@ def _check_bounds(c: Checker, path: tuple[str, int], spec: FieldSpec) -> None:
             bounds.append(value)
     if len(bounds) == 2 and bounds[0] > bounds[1]:  # type: ignore[operator]
         c.add((*path, "minimum"), f"field {spec.name}: minimum is larger than maximum")
+
+
+def _check_bands(c: Checker, model: ResourceModel, names: Sequence[str]) -> None:
+    """The fields that ``tolerance`` names are there, and those whose distribution is guarded have few values."""
+    countable = [f.name for f in model.fields if f.codes is not None or f.type == "bool"]
+    for key, allowed in (("nulls", names), ("distribution", countable)):
+        for name in getattr(model.tolerance, key):
+            if name not in names:
+                c.add(
+                    ("tolerance", key, name),
+                    f"tolerance.{key} names {name!r}, which is no field",
+                    allowed=allowed,
+                    word=name,
+                )
+            elif name not in allowed:
+                c.add(
+                    ("tolerance", key, name),
+                    f"tolerance.{key} names {name!r}, which has neither codes nor the type bool",
+                    allowed=allowed,
+                )
 
 
 def _check_rules(c: Checker, model: ResourceModel, names: Sequence[str]) -> None:

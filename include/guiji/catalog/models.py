@@ -256,6 +256,11 @@ class Tolerance(Model):
     """more rows than this hold the batch"""
     completeness: Share | None = None
     """smallest share of assigned values over all fields (0201)"""
+    nulls: dict[str, Share] = {}
+    """field -> largest share of rows in which it may be empty; of changes, fewer than 100 rows are not judged by it"""
+    distribution: dict[str, Share] = {}
+    """field with a code table, or bool -> how far its values may move against what serves: total variation distance,
+    half the sum over all values of how far each one's share moved; fewer than 100 rows are not judged by it"""
 
 
 class LibraryMapping(Model):

@@ -7,7 +7,7 @@ is the truth. An incremental batch looks up its own keys only, so that its cost 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from psycopg import sql
 
 from guiji import ledger
 from guiji.library.difference import Current
+from guiji.library.distribution import FEWEST, count_serving_values, list_guarded, list_there, value_column
 from guiji.library.load import count_rows, read_batches
 from guiji.library.tables import columns_sql, match_sql, source_table
 from guiji.records import CheckedBatch
@@ -41,14 +42,18 @@ def fetch_current(conn: Conn, resource: Resource, settings: Settings, checked: C
         return Current(None, 0, complete=True)
     rows = ledger.count_serving(conn, resource.id)
     cache = ledger.find_cache(conn, settings, resource.id) if complete else None
+    if cache is not None and not _keeps_values(cache, resource):
+        cache = None
+    guarded = list_there(conn, resource)
+    values = None if complete or checked.rows_accepted < FEWEST else count_serving_values(conn, settings, resource)
     conn.commit()
     if cache is not None:
         return Current(str(cache), rows, complete=True)
     target = Path(checked.directory) / "current.parquet"
     if not complete:
         _look_up(settings, resource, checked, target)
-        return Current(str(target), rows, complete=False)
-    _rebuild(settings, resource, target)
+        return Current(str(target), rows, complete=False, values=values)
+    _rebuild(settings, resource, target, guarded)
     return Current(str(target), count_rows(str(target)), complete=True)
 
 
@@ -59,14 +64,24 @@ def _serves_nothing(conn: Conn, resource: Resource) -> bool:
     return conn.execute(query).fetchone() is None
 
 
-def _rebuild(settings: Settings, resource: Resource, target: Path) -> None:
+def _keeps_values(cache: Path, resource: Resource) -> bool:
+    """True when the cache holds every field whose distribution is guarded; they may have been declared since."""
+    import pyarrow.parquet as pq
+
+    return {value_column(n) for n in list_guarded(resource.model)} <= set(pq.read_schema(cache).names)
+
+
+def _rebuild(settings: Settings, resource: Resource, target: Path, guarded: Collection[str]) -> None:
+    """``guarded``: the guarded fields that the table has; another one is null in every row that serves."""
     from guiji.warehouse import read_arrow
 
+    names = list_guarded(resource.model)
+    values = [sql.SQL("s.{}::text").format(sql.Identifier(n)) if n in guarded else sql.SQL("NULL::text") for n in names]
     query = sql.SQL("/* guiji {} current */ SELECT {} FROM {} s WHERE _deleted_at IS NULL").format(
-        sql.SQL(resource.id), _selected(resource), source_table(resource)
+        sql.SQL(resource.id), sql.SQL(", ").join([_selected(resource), *values]), source_table(resource)
     )
     with read_arrow(settings, query.as_string(None)) as reader:
-        _write(target, resource, reader)
+        _write(target, resource, reader, [value_column(n) for n in names])
 
 
 def _look_up(settings: Settings, resource: Resource, checked: CheckedBatch, target: Path) -> None:
@@ -126,13 +141,17 @@ def _selected(resource: Resource) -> sql.Composed:
     return sql.SQL(", ").join([*parts, sql.SQL("s._row_hash")])
 
 
-def _write(target: Path, resource: Resource, reader: pa.RecordBatchReader) -> None:
-    """Owner-only, by rename; columns typed as the catalog says."""
+def _write(target: Path, resource: Resource, reader: pa.RecordBatchReader, texts: Sequence[str] = ()) -> None:
+    """Owner-only, by rename; columns typed as the catalog says, ``texts`` are further columns of text."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = pa.schema(
-        [*((f.name, _arrow_type(f)) for f in _specs(resource, _names(resource))), ("_row_hash", pa.int64())]
+        [
+            *((f.name, _arrow_type(f)) for f in _specs(resource, _names(resource))),
+            ("_row_hash", pa.int64()),
+            *((name, pa.string()) for name in texts),
+        ]
     )
     temporary = target.with_suffix(".tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

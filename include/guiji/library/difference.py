@@ -3,13 +3,13 @@
 
 The key of a rejected row counts as present: its last good row goes on serving. A snapshot's deletions are held back
 altogether while a rejected row's key can't be read. A guard holds a batch that deletes, shrinks or grows more than
-the resource's declared band.
+the resource's declared band, or moves the values of a code field (``distribution``).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,15 @@ from guiji.engine import (
     scan_parquet,
 )
 from guiji.errors import AccountingError, GuijiError
+from guiji.library.distribution import (
+    Counts,
+    count_values,
+    explain_shifts,
+    keep_values,
+    kept_columns,
+    list_guarded,
+    value_column,
+)
 from guiji.records import CheckedBatch, Difference, StagedBatch
 from guiji.settings import Settings
 
@@ -47,12 +56,14 @@ class Current:
     ``path``: Parquet with the key columns, ``_row_hash`` and the order columns (typed as in the source table);
     None where nothing serves. ``complete``: True when it holds every serving row (snapshots), False when only the
     rows whose keys the batch has (incremental look-up). ``rows``: how many rows serve in the whole table.
-    A snapshot cache written by ``compare`` may be given as it is; it has further columns.
+    A snapshot cache written by ``compare`` may be given as it is; it has further columns. ``values``: how often each
+    value of the guarded fields serves, where ``path`` can't say it.
     """
 
     path: str | None
     rows: int
     complete: bool
+    values: Mapping[str, Counts] | None = None
 
 
 class StaleCarry(GuijiError):
@@ -109,11 +120,12 @@ class _Comparison:
         new, changed = ops.get("new", 0), ops.get("changed", 0)
         unchanged = ops.get("unchanged", 0) + self.checked.rows_carried
         deleted = self.directory / "deleted.parquet"
-        reasons = self._guard(gone)
+        cache = self._write_cache(deleted, new, changed, gone)
+        reasons = (*self._guard(gone), *self._guard_values(cache))
         return Difference(
             changes=str(changes),
             deleted=str(deleted),
-            cache=self._write_cache(deleted, new, changed, gone),
+            cache=cache,
             rows_new=new,
             rows_changed=changed,
             rows_unchanged=unchanged,
@@ -256,6 +268,29 @@ class _Comparison:
                 )
         return tuple(reasons)
 
+    def _guard_values(self, cache: str | None) -> tuple[str, ...]:
+        """Why a person must decide about the distribution of a guarded code field; empty within the band."""
+        columns = kept_columns(self.model)
+        if not columns or self.current.path is None or cache == self.current.path:
+            return ()
+        if cache is None:
+            if self.current.values is None:
+                return ()
+            own = {n: quote_identifier(n) for n in columns}
+            now = count_values(self.con, "(SELECT * FROM accepted WHERE NOT _tomb)", own)
+            return explain_shifts(self.model, self.current.values, now, changes=True)
+        if not self._keeps_values():
+            return ()
+        then = count_values(self.con, scan_parquet(self.current.path), columns)
+        return explain_shifts(self.model, then, count_values(self.con, scan_parquet(cache), columns), changes=False)
+
+    def _keeps_values(self) -> bool:
+        """Whether what serves is known with the values of every guarded field."""
+        if self.current.path is None:
+            return True
+        have = _columns_of(self.con, scan_parquet(self.current.path))
+        return {value_column(n) for n in list_guarded(self.model)} <= set(have)
+
     # --- the cache ------------------------------------------------------------------------------------
 
     def _write_cache(self, deleted: Path, new: int, changed: int, gone: int) -> str | None:
@@ -274,12 +309,14 @@ class _Comparison:
         accepted = _columns_of(self.con, scan_parquet(self.checked.accepted))
         nulls = [c for c in accepted if c.startswith(NULLS_PREFIX)]
         order = [quote_identifier(o) for o in self.model.order if o not in self.model.key]
-        columns = ", ".join([*self.keys, *order, ROW_HASH, *RAW_HASHES, *nulls])
-        taken = f"SELECT {columns} FROM accepted WHERE NOT _tomb"
+        values = list(kept_columns(self.model).values()) if self._keeps_values() else []
+        columns = ", ".join([*self.keys, *order, ROW_HASH, *RAW_HASHES, *nulls, *values])
+        fresh = ", ".join(["*", *keep_values(self.model)])
+        taken = f"SELECT {columns} FROM (SELECT {fresh} FROM accepted WHERE NOT _tomb)"
         parts = [taken]
         if self.current.path is not None:
             # rows of another cache, or of none, keep no raw hash: it was made under other rules
-            kept = columns if holds else ", ".join([*self.keys, *order, ROW_HASH])
+            kept = columns if holds else ", ".join([*self.keys, *order, ROW_HASH, *values])
             parts.append(
                 f"SELECT {kept} FROM {scan_parquet(self.current.path)} c ANTI JOIN accepted USING ({self.using}) "
                 f"ANTI JOIN (SELECT {self.using} FROM {scan_parquet(deleted)}) d USING ({self.using})"

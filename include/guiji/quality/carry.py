@@ -86,7 +86,7 @@ def make_signature(resource: Resource, plans: Sequence[FieldPlan], staged: Stage
     from guiji import standardize
 
     types = dict(zip(staged.columns, staged.types, strict=True))
-    material = [
+    material: list[object] = [
         duckdb.__version__,
         standardize.VERSION,
         resource.fingerprint,
@@ -94,6 +94,8 @@ def make_signature(resource: Resource, plans: Sequence[FieldPlan], staged: Stage
         [p.column for p in plans],
         resource.model.time_zone,
     ]
+    if resource.model.tolerance.distribution:  # a cache without these columns can't say what its rows hold there
+        material.append(sorted(resource.model.tolerance.distribution))
     return hashlib.sha256(json.dumps(material, ensure_ascii=False).encode()).hexdigest()
 
 

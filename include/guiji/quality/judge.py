@@ -31,13 +31,15 @@ from guiji.records import CheckedBatch, QualityReport, RuleResult, StagedBatch, 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from guiji.catalog.models import Resource
+    from guiji.catalog.models import Resource, ResourceModel
     from guiji.settings import Settings
 
 log = logging.getLogger(__name__)
 
 QUALITY = "quality.json"
 RESULT = "expectations.json"
+#: of a pull of changes, fewer rows than this say nothing about the share of empty fields
+FEWEST_CHANGES = 100
 #: flag cells that Great Expectations holds at a time; it keeps several copies of each
 CELLS_AT_ONCE = 8_000_000
 
@@ -262,12 +264,35 @@ def _measure(resource: Resource, settings: Settings, checked: CheckedBatch, prev
                     True,
                 )
             )
+    found += _measure_nulls(model, checked)
     if previous_rows and model.load == "snapshot":
         change = (checked.rows_read - previous_rows) / previous_rows
         # who decides about mass changes is the comparison with what serves; here it is on record
         found.append(
             Measure("batch.growth", "行数较上批变化", "0202", change, -tolerance.shrink, tolerance.grow, False, True)
         )
+    return found
+
+
+def _measure_nulls(model: ResourceModel, checked: CheckedBatch) -> list[Measure]:
+    """The share of rows in which a guarded field is empty, from the counts of the check.
+
+    A value that could not be read is not empty, and a row that could not be read has no fields.
+    """
+    if model.load == "incremental" and checked.rows_read < FEWEST_CHANGES:
+        return []
+    rows = checked.rows_read - sum(r.failed for r in checked.rules if r.rule_id.startswith("structure."))
+    with_values = {
+        r.fields[0]: r.rows for r in checked.rules if r.rule_id in {f"{n}.type" for n in model.tolerance.nulls}
+    }
+    found = []
+    for spec, assigned in zip(model.fields, checked.assigned, strict=False):
+        allowed = model.tolerance.nulls.get(spec.name)
+        if allowed is None or rows <= 0:
+            continue
+        share = max(0, rows - with_values.get(spec.name, assigned)) / rows
+        name, title = f"batch.nulls.{spec.name}", f"“{spec.title}”为空的行占比"
+        found.append(Measure(name, title, "0201", share, None, allowed, True, True))
     return found
 
 
