@@ -61,9 +61,11 @@ def normalise_private_use(text: str) -> str:
     return text.translate(_PRIVATE) if _HAS_PRIVATE.search(text) else text
 
 
-def detect_encoding(path: Path, declared: str, what: str) -> str:
+def detect_encoding(path: Path, declared: str, what: str, *, doubt_few_words: bool = False) -> str:
     """``utf-8``, ``gb18030``, ``utf-16``, ``utf-16-le`` or ``utf-16-be``. Raises DeliveryRefused when the file is in none
-    of them, when it contradicts what is declared, and when it is text that was already garbled when it was written."""
+    of them, when it contradicts what is declared, and when it is text that was already garbled when it was written.
+
+    ``doubt_few_words``: nothing else in the file says its encoding, so a file with too few words to tell is refused."""
     with path.open("rb") as f:
         head = f.read(SAMPLE)
         if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -77,19 +79,22 @@ def detect_encoding(path: Path, declared: str, what: str) -> str:
         sample = _first_unclear(f, head)
     if declared.startswith("utf-16"):
         raise _wrong_encoding(what, declared)
-    found = _judge_valid_utf8(head, declared, what) if sample is None else _judge_sample(sample, declared, what)
+    if sample is None:
+        found = _judge_valid_utf8(head, declared, what, doubt_few_words)
+    else:
+        found = _judge_sample(sample, declared, what)
     _refuse_mojibake(head, found, what)
     return found
 
 
-def _judge_valid_utf8(head: bytes, declared: str, what: str) -> str:
-    """The encoding of a file that is valid UTF-8 to its end. A few words in GB18030 may be that by accident (联通), but
+def _judge_valid_utf8(head: bytes, declared: str, what: str, doubt_few_words: bool) -> str:
+    """The encoding of a file that is valid UTF-8 to its end. A few words in GB18030 may be that by accident (隆茂), but
     no Chinese comes of it; and what is Chinese in UTF-8 is not by accident."""
     text = head.decode("utf-8", "ignore")
     chinese = _count_cjk(text)
     if declared == "gb18030" and chinese:
         return _agree("utf-8", declared, what)
-    if declared == "auto" and not chinese and not head.isascii() and _is_gb2312(head):
+    if doubt_few_words and declared == "auto" and not chinese and not head.isascii() and _is_gb2312(head):
         raise DeliveryRefused(
             f"{what}：文件中的文字太少，无法判断编码是 UTF-8 还是 GB18030。现有数据继续有效；"
             "请另存为带 BOM 的 UTF-8 后重新提供，或在资源目录中登记编码。",
