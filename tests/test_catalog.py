@@ -871,7 +871,7 @@ def test_every_example_file_names_its_schema_and_satisfies_it() -> None:
         assert (file.parent / first.partition("$schema=")[2]).resolve() == DIRECTORY / f"{kind}.json"
         jsonschema.Draft202012Validator(json_schema(kind)).validate(parse_yaml(text, file.name).plain())
         checked += 1
-    assert checked == 37
+    assert checked == 59
 
 
 def test_every_key_has_a_meaning() -> None:
@@ -962,7 +962,13 @@ def test_the_example_covers_every_way_of_supply_and_every_library() -> None:
         ("http", "snapshot"),
         ("http", "incremental"),
     }
-    assert {m.source.format.type for m in models if hasattr(m.source, "format")} == {"csv", "xlsx", "geojson"}
+    assert {m.source.format.type for m in models if hasattr(m.source, "format")} == {
+        "csv",
+        "xlsx",
+        "geojson",
+        "xml",
+        "sql",
+    }
     assert {m.source.format.encoding for m in models if hasattr(m.source, "format")} >= {"utf-8", "gb18030"}
     assert {m.source.paging.style for m in models if hasattr(m.source, "paging")} == {
         "none",
@@ -971,10 +977,15 @@ def test_the_example_covers_every_way_of_supply_and_every_library() -> None:
         "cursor",
     }
     assert {m.library for model in models for m in model.mappings} == set(catalog.libraries)
-    assert set(catalog.libraries) == {"population", "legal_person", "natural_resource", "economy", "credit"}
-    assert (len(catalog.departments), len(models)) == (15, 17)
+    assert (len(catalog.departments), len(models), len(catalog.libraries)) == (19, 28, 12)
     assert {m.sharing.type.value for m in models} == {"无条件共享", "有条件共享", "不予共享"}
-    assert {f.strategy for lib in catalog.libraries.values() for f in lib.fields} == {"authority", "newest_non_null"}
+    assert {f.strategy for lib in catalog.libraries.values() for f in lib.fields} == {
+        "authority",
+        "newest_non_null",
+        "most_frequent",
+        "longest",
+        "union",
+    }
     assert {f.identifier for m in models for f in m.fields} == {
         None,
         "citizen_id",

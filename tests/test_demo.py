@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from psycopg import sql
 from rich.console import Console
 
+from guiji.catalog import load_catalog
 from guiji.demo.city import run_city
 from guiji.demo.planting import KINDS
 from guiji.demo.population import City, make_persons, make_units
@@ -74,6 +76,23 @@ def test_three_months_end_as_the_story_says_and_every_planted_error_is_found(
     assert any("逾期未交付" in s for s in senders), "a department that sent nothing is reminded"
     reports = sorted(p.name for p in (settings.home / "reports").rglob("*.html"))
     assert [name[7:14] for name in reports] == ["2026-08", "2026-09", "2026-10"]
+    catalog = load_catalog(settings.catalog)
+    assert {s.resource_id for s in steps} == set(catalog.resources), "the city delivers whatever the catalog has"
+    rows = {
+        name: conn.execute(
+            sql.SQL("SELECT count(*) AS n FROM {}").format(sql.Identifier("library", library.table))
+        ).fetchone()["n"]
+        for name, library in catalog.libraries.items()
+    }
+    assert [name for name, n in rows.items() if n < 20] == []
+    disagreed = conn.execute("SELECT field, winner, loser FROM ops.conflict WHERE library = 'economy'").fetchall()
+    assert [tuple(r.values()) for r in disagreed] == [("value", "czj.fiscal_revenue", "swj.tax_revenue")]
+    linked = conn.execute(
+        "SELECT count(*) AS n FROM source.scjg__inspection i JOIN source.scjg__enterprise e USING (registration_no)"
+        " JOIN library.legal_person p ON p.credit_code = e.credit_code"
+        " WHERE i.credit_code IS NULL AND p.latest_inspection IS NOT NULL"
+    ).fetchone()
+    assert linked["n"] >= 3, "an inspection is found by the unit's former number"
     vintages = conn.execute(
         "SELECT count(*) AS n FROM library.indicator__history WHERE indicator_code = '社会消费品零售总额'"
     ).fetchone()

@@ -217,7 +217,7 @@ def _newcomers(running: RunningCity) -> Iterator[Step]:
     def step(resource_id: str, delivery: str, put: Callable[[], None], moment: datetime = at) -> Step:
         return Step(moment, resource_id, delivery, put)
 
-    yield _tax_revenue(running, 2, at)
+    yield _tax_revenue(running, 2, at + timedelta(1))  # 税务 is told the day before that its register is mended
     yield _inspections(running, 2, at)
     n = newcomers
     yield step("fgw.penalty", label, lambda: n.put_penalties(running, 2, start, label, at))
