@@ -36,7 +36,7 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(["demo"], 12),
     **dict.fromkeys(["bench"], 13),
     **dict.fromkeys(["cli_catalog"], 14),
-    **dict.fromkeys(["cli_share"], 15),
+    **dict.fromkeys(["cli_share", "cli_archive"], 15),
     **dict.fromkeys(["cli"], 16),
     **dict.fromkeys(["__main__"], 17),
 }

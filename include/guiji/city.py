@@ -34,6 +34,10 @@ class City:
     """a ticket overdue by this many working days is reported to the centre"""
     mails_per_hour: int = 6
     """at most this many mails to one recipient within an hour; the rest waits and is merged"""
+    keep_rejected_days: int = 180
+    """rejected rows are kept (encrypted) this many days, and as long as an open ticket waits for them"""
+    keep_findings_days: int = 730
+    """findings, masked, are kept this many days, and as long as an open ticket is about them"""
     #: west, south, east, north in degrees, a little wider than the city: what lies outside was measured or written wrongly
     bounds: tuple[float, float, float, float] | None = (106.68, 37.56, 111.48, 40.88)
 
@@ -63,6 +67,9 @@ def read_city(catalog: Path) -> City:
                 f"{path}: {name!r} is unknown or no {wanted.__name__}. Allowed: {', '.join(known)}. "
                 "Nothing was sent or published; mend the file."
             )
+    for name in ("keep_rejected_days", "keep_findings_days"):
+        if said.get(name, 1) < 1:
+            raise UsageError(f"{path}: {name!r} must be at least 1. Nothing was sent or removed; mend the file.")
     return replace(City(), **said)
 
 

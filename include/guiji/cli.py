@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from guiji.cli_archive import archive
 from guiji.cli_catalog import ResourceArgument, catalog_app
 from guiji.cli_share import share_app
 from guiji.errors import GuijiError, UsageError
@@ -39,6 +40,7 @@ app.add_typer(catalog_app, name="catalog")
 app.add_typer(notices_app, name="notices")
 app.add_typer(hold_app, name="hold")
 app.add_typer(share_app, name="share")
+app.command("archive")(archive)
 link_app = typer.Typer(help="Rows without a key that may be one of a library's.", no_args_is_help=True)
 app.add_typer(link_app, name="link")
 

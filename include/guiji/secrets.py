@@ -1,6 +1,6 @@
 """What is sensitive at rest: AES-256-GCM under ``GUIJI_KEY``, or under a key made in ``GUIJI_HOME/key`` (0600).
 
-Losing the key loses the rejected rows kept in the warehouse, nothing else.
+Losing the key loses the rejected rows kept in the warehouse and the archives of tables with personal fields.
 """
 
 from __future__ import annotations

@@ -96,6 +96,7 @@ def trace(
         raise UsageError(
             f"{library.name} has no row with the key {shown}{when}. Nothing was shown; check the key, or run "
             f"`./guiji resolve {library.name}` when deliveries have come in since."
+            + (_name_archive(conn, library, moment) if moment else "")
         )
     sources = {
         r["ordinal"]: r
@@ -144,6 +145,18 @@ def trace(
         fields=tuple(fields),
         vintage=version.row.get("_vintage"),
     )
+
+
+def _name_archive(conn: Conn, library: LibraryModel, moment: datetime) -> str:
+    """Where the versions of that time may be, if some were archived."""
+    row = conn.execute(
+        "/* guiji trace */ SELECT string_agg(directory, ', ' ORDER BY archived_at) AS found FROM ops.archive"
+        " WHERE object = %s AND restored_at IS NULL AND before > (%s AT TIME ZONE 'Asia/Shanghai')::date",
+        (library.name, moment),
+    ).fetchone()
+    if row is None or not row["found"]:
+        return ""
+    return f" History of that time was archived to {row['found']}; `./guiji archive restore DIR` brings it back."
 
 
 def render_card(card: TraceCard) -> str:

@@ -134,7 +134,7 @@ def build_maintenance() -> DAG:
         "maintenance",
         dag_display_name="清理",
         doc_md=(
-            f"每日删除超过 {STAGING_DAYS} 天且不再需要的暂存数据包，再按目录和授权更新各部门的只读共享视图："
+            f"每日删除超过 {STAGING_DAYS} 天且不再需要的暂存数据包和超过保存期限的问题数据（未办结工单涉及的除外），再按目录和授权更新各部门的只读共享视图："
             "到期的授权在此收回。"
         ),
         schedule="20 5 * * *",
@@ -147,6 +147,7 @@ def build_maintenance() -> DAG:
         arguments={"keep_days": STAGING_DAYS},
         dag=dag,
     )
+    CallOperator(task_id="retention", task_display_name="清理过期问题数据", function="sweep_retention", dag=dag)
     # beside the sweep, not behind it: a full disk must not keep a grant alive
     CallOperator(task_id="share", task_display_name="更新共享授权", function="sync_shares", dag=dag)
     return dag

@@ -260,6 +260,17 @@ def sweep_staging(settings: Settings, keep_days: int) -> None:
     say(f"{len(removed)} load packages removed")
 
 
+def sweep_retention(settings: Settings) -> None:
+    """Removes rejected rows and findings that are older than the city keeps them."""
+    from guiji.city import load_city
+    from guiji.library.retention import sweep_kept
+    from guiji.warehouse import connect
+
+    with connect(settings) as conn:
+        swept = sweep_kept(conn, settings, load_city(settings))
+    say(f"{swept.rejected_rows} rejected rows and {swept.findings} findings removed")
+
+
 def sync_shares(settings: Settings) -> None:
     """Makes the shared views and their readers what catalog and grants say today."""
     from guiji.catalog import load_catalog
