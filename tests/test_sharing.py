@@ -28,8 +28,9 @@ from guiji.cli import app
 from guiji.cli_share import render_grants
 from guiji.errors import UsageError, WarehouseUnavailable
 from guiji.library.grants import grant_resource, list_grants, revoke_grant
+from guiji.library.share_roles import role_name
 from guiji.library.share_views import mask_sql, view_name
-from guiji.library.sharing import render_sync, role_name, sync_sharing
+from guiji.library.sharing import render_sync, sync_sharing
 from guiji.masking import mask
 from guiji.settings import Settings
 from guiji.warehouse import connect
@@ -222,6 +223,21 @@ def test_a_second_sync_changes_nothing(city: tuple[Any, Settings]) -> None:
     assert conn.execute("SELECT count(*) AS n FROM ops.audit").fetchone()["n"] == before
 
 
+def test_many_views_are_made_some_at_a_time(city: tuple[Any, Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    conn, settings = city
+    monkeypatch.setattr("guiji.library.sharing.VIEWS_AT_ONCE", 1)
+    opened = shared("gaj.secret", {"type": "无条件共享"})
+    sync = sync_sharing(conn, settings, make_catalog(OPEN, ASKED, opened))
+    assert (sync.views, sync.made) == (3, ("gaj__asked", "gaj__open", "gaj__secret"))
+    assert readable(conn, "wjw") == {"share.gaj__open", "share.gaj__secret"}
+    secret = [{**FIELDS[0]}, {**FIELDS[2], "sensitivity": 3}]
+    changed = [shared(f"gaj.{n}", {"type": "无条件共享"}, fields=secret) for n in ("open", "secret")]
+    sync = sync_sharing(conn, settings, make_catalog(*changed))
+    assert (sync.views, sync.made, sync.dropped) == (2, ("gaj__open", "gaj__secret"), ("gaj__asked",))
+    with as_department(conn, "wjw"):
+        assert {r[1] for r in read(conn, "gaj__secret")} == {"某**", None}
+
+
 def test_a_view_shows_the_rows_that_serve_and_no_system_column(city: tuple[Any, Settings]) -> None:
     conn, settings = city
     catalog = make_catalog(OPEN)
@@ -409,6 +425,16 @@ def test_a_broken_catalog_file_takes_no_view_away_and_gives_none(city: tuple[Any
     sync = sync_sharing(conn, at_day(settings, 3), broken)
     assert (sync.dropped, sync.revoked) == ((), ("gaj__asked → wjw",))
     assert readable(conn, "mzj") == {"share.gaj__asked", "share.gaj__open"}
+    assert readable(conn, "wjw") == {"share.gaj__open"}
+
+
+def test_a_broken_department_file_takes_no_right_away(city: tuple[Any, Settings]) -> None:
+    conn, settings = city
+    sync_sharing(conn, settings, make_catalog(OPEN))
+    problem = Problem("wjw/department.yml", 1, 1, "broken")
+    broken = make_catalog(OPEN, departments=("gaj",), broken={"wjw/department.yml": (problem,)})
+    # mzj has left the catalog, of wjw nobody knows
+    assert sync_sharing(conn, settings, broken).revoked == ("gaj__open → mzj",)
     assert readable(conn, "wjw") == {"share.gaj__open"}
 
 

@@ -7,11 +7,11 @@ what somebody gave it by hand is taken away, and what it can do after all is mea
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors, sql
@@ -21,6 +21,7 @@ from guiji.audit import append_audit
 from guiji.catalog.models import SharingType
 from guiji.errors import GuijiError, UsageError, WarehouseUnavailable
 from guiji.library.grants import Grant, end_grant, find_lapse, list_grants, lock_sharing
+from guiji.library.share_roles import ensure_roles
 from guiji.library.share_views import SharedView, build_view, shown_in_clear
 from guiji.settings import Settings
 
@@ -33,15 +34,8 @@ if TYPE_CHECKING:
 
 #: how long a view that must change waits for its readers, who would have to wait behind it
 LOCK_TIMEOUT = "10s"
+VIEWS_AT_ONCE = 500
 SCHEMAS = ("ops", "source", "library", "share")
-_ATTRIBUTES = {
-    "rolsuper": "NOSUPERUSER",
-    "rolcreaterole": "NOCREATEROLE",
-    "rolcreatedb": "NOCREATEDB",
-    "rolcanlogin": "NOLOGIN",
-    "rolreplication": "NOREPLICATION",
-    "rolbypassrls": "NOBYPASSRLS",
-}
 
 
 @dataclass(frozen=True)
@@ -61,121 +55,58 @@ class Sync:
     def is_change(self) -> bool:
         return bool(self.made or self.dropped or self.roles or self.granted or self.revoked or self.ended)
 
+    def __add__(self, later: Sync) -> Sync:
+        return Sync(
+            later.views,
+            self.made + later.made,
+            self.dropped + later.dropped,
+            self.roles + later.roles,
+            self.granted + later.granted,
+            self.revoked + later.revoked,
+            self.ended + later.ended,
+            later.notes,
+        )
+
 
 def sync_sharing(conn: Conn, settings: Settings, catalog: Catalog) -> Sync:
-    """Makes the views, roles and rights what catalog and grants say; one transaction, nothing to do takes no lock on
-    any view. Commits.
+    """Makes the views, roles and rights what catalog and grants say; what is as it should be is not touched. Commits.
+
+    One transaction, or one for each VIEWS_AT_ONCE views to make: a server has locks for so many in one only.
 
     Raises UsageError when the warehouse's user may not make the roles, WarehouseUnavailable while a long query holds a
     view that must change, GuijiError when a role could read more than it should.
     """
-    with _translate(conn), ledger.transaction(conn):
-        lock_sharing(conn)
-        conn.execute("/* guiji share */ SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
-        grants, ended = _end_lapsed(conn, settings, catalog)
-        roles, made_roles = _ensure_roles(conn, settings, catalog)
-        views, kept = _plan_views(conn, catalog, grants)
-        made, dropped = _make_views(conn, settings, views, kept)
-        granted, revoked = _grant_rights(conn, views, kept, roles)
-        notes = _demand_least(conn, views, kept, roles)
-        sync = Sync(len(views) + len(kept), made, dropped, made_roles, granted, revoked, ended, notes)
-        if sync.is_change:
-            append_audit(
-                conn,
-                settings,
-                "guiji",
-                "share.synced",
-                "share",
-                {k: list(getattr(sync, k)) for k in ("made", "dropped", "roles", "granted", "revoked", "ended")},
-            )
-    return sync
+    whole: Sync | None = None
+    while True:
+        with _translate(conn), ledger.transaction(conn):
+            done, left = _sync_some(conn, settings, catalog)
+        whole = done if whole is None else whole + done
+        if not left:
+            return whole
 
 
-def role_name(database: str, department_id: str) -> str:
-    """The role of a department: named after the database too, for roles belong to a whole server."""
-    if len(database.encode()) > 34:
-        database = (
-            f"{database.encode()[:25].decode(errors='ignore')}_{hashlib.sha256(database.encode()).hexdigest()[:8]}"
+def _sync_some(conn: Conn, settings: Settings, catalog: Catalog) -> tuple[Sync, int]:
+    """One round of it, in the caller's transaction, and how many views are left to make."""
+    lock_sharing(conn)
+    conn.execute("/* guiji share */ SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
+    grants, ended = _end_lapsed(conn, settings, catalog)
+    roles, made_roles = ensure_roles(conn, settings, catalog)
+    views, kept = _plan_views(conn, catalog, grants, _list_departments(catalog, roles))
+    made, dropped, left = _make_views(conn, settings, views, kept)
+    views = {n: v for n, v in views.items() if n not in left}
+    granted, revoked = _grant_rights(conn, views, kept, roles)
+    notes = _demand_least(conn, views, kept, roles)
+    sync = Sync(len(views) + len(kept), made, dropped, made_roles, granted, revoked, ended, notes)
+    if sync.is_change:
+        append_audit(
+            conn,
+            settings,
+            "guiji",
+            "share.synced",
+            "share",
+            {k: list(getattr(sync, k)) for k in ("made", "dropped", "roles", "granted", "revoked", "ended")},
         )
-    return f"guiji_{database}_{department_id}"
-
-
-# --- roles -------------------------------------------------------------------------------------------
-
-
-def _ensure_roles(conn: Conn, settings: Settings, catalog: Catalog) -> tuple[dict[str, str], tuple[str, ...]]:
-    """department -> role, for those of the catalog and those that were in it, and the roles made now."""
-    database = conn.info.dbname
-    known = {
-        r["department_id"]: r["role"] for r in conn.execute("/* guiji share roles */ SELECT * FROM ops.share_role")
-    }
-    roles = {**known, **{d: known.get(d) or role_name(database, d) for d in catalog.departments}}
-    there = {
-        r["rolname"]: r
-        for r in conn.execute(
-            "/* guiji share roles */ SELECT r.*, shobj_description(r.oid, 'pg_authid') AS comment,"
-            " ARRAY(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
-            " WHERE m.member = r.oid) AS member_of FROM pg_roles r WHERE r.rolname = ANY(%s)",
-            (list(roles.values()),),
-        )
-    }
-    marks = {d: f"guiji {database}: {d}" for d in roles}
-    missing = [d for d in sorted(roles) if roles[d] not in there]
-    if missing and not _may_make_roles(conn):
-        statements = "\n".join(
-            sql.SQL("  CREATE ROLE {0} NOLOGIN; COMMENT ON ROLE {0} IS {1};")
-            .format(sql.Identifier(roles[d]), sql.Literal(marks[d]))
-            .as_string(conn)
-            for d in missing
-        )
-        raise UsageError(
-            f"The warehouse's user {conn.info.user!r} may not make roles (it lacks CREATEROLE), and {len(missing)} roles "
-            f"are missing. A database administrator may run:\n{statements}\n"
-            "Nothing was shared and no right was changed; run `./guiji share sync` again afterwards."
-        )
-    for department in missing:
-        name = sql.Identifier(roles[department])
-        conn.execute(sql.SQL("/* guiji share role */ CREATE ROLE {} NOLOGIN").format(name))
-        conn.execute(
-            sql.SQL("/* guiji share role */ COMMENT ON ROLE {} IS {}").format(name, sql.Literal(marks[department]))
-        )
-    for department, role in sorted(roles.items()):
-        if (found := there.get(role)) is not None:
-            _demand_ours(role, marks[department], found)
-            _strip_role(conn, role, found)
-        if department not in known:
-            conn.execute(
-                "/* guiji share role */ INSERT INTO ops.share_role (role, department_id, made_at) VALUES (%s, %s, %s)",
-                (role, department, settings.now()),
-            )
-    return roles, tuple(roles[d] for d in missing)
-
-
-def _may_make_roles(conn: Conn) -> bool:
-    row = conn.execute(
-        "/* guiji share role */ SELECT rolsuper OR rolcreaterole AS may FROM pg_roles WHERE rolname = current_user"
-    ).fetchone()
-    return bool(row and row["may"])
-
-
-def _demand_ours(role: str, mark: str, found: Mapping[str, Any]) -> None:
-    if found["comment"] != mark:
-        raise UsageError(
-            f"The server has a role {role!r} that guiji did not make for this warehouse. Nothing was shared and no right "
-            f"was changed; rename or drop that role, or, if it may be used, run COMMENT ON ROLE \"{role}\" IS '{mark}'."
-        )
-
-
-def _strip_role(conn: Conn, role: str, found: Mapping[str, Any]) -> None:
-    """Takes from a role what somebody gave it: to log in, to make databases, to be a member of another role …"""
-    if wrong := [word for attribute, word in _ATTRIBUTES.items() if found[attribute]]:
-        conn.execute(
-            sql.SQL("/* guiji share role */ ALTER ROLE {} {}").format(sql.Identifier(role), sql.SQL(" ".join(wrong)))
-        )
-    for other in found["member_of"]:
-        conn.execute(
-            sql.SQL("/* guiji share role */ REVOKE {} FROM {}").format(sql.Identifier(other), sql.Identifier(role))
-        )
+    return sync, len(left)
 
 
 # --- grants and views --------------------------------------------------------------------------------
@@ -194,8 +125,14 @@ def _end_lapsed(conn: Conn, settings: Settings, catalog: Catalog) -> tuple[list[
     return hold, tuple(ended)
 
 
+def _list_departments(catalog: Catalog, roles: Collection[str]) -> set[str]:
+    """The departments of the catalog, and those that have a role and whose file can't be read just now."""
+    broken = {Path(file).parent.name for file in catalog.broken if Path(file).name == "department.yml"}
+    return {*catalog.departments, *(broken & set(roles))}
+
+
 def _plan_views(
-    conn: Conn, catalog: Catalog, grants: Sequence[Grant]
+    conn: Conn, catalog: Catalog, grants: Sequence[Grant], departments: Collection[str]
 ) -> tuple[dict[str, SharedView], dict[str, set[str]]]:
     """The views that should be; and those that stay as they are because their catalog file is broken just now, with
     the departments that may go on reading them."""
@@ -217,7 +154,7 @@ def _plan_views(
             continue
         given = by_resource[resource.id]
         everybody = kind is SharingType.UNCONDITIONAL
-        readers = list(catalog.departments) if everybody else [g.department_id for g in given]
+        readers = departments if everybody else [g.department_id for g in given]
         found = [build_view(resource, have, readers)]
         for grant in given:
             if clear := shown_in_clear(resource, grant.fields):
@@ -258,8 +195,11 @@ def _keep_broken(conn: Conn, catalog: Catalog, grants: Mapping[str, Sequence[Gra
 
 def _make_views(
     conn: Conn, settings: Settings, views: Mapping[str, SharedView], kept: Collection[str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Makes what is missing or differs, drops what should not be; the names of both."""
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Makes what is missing or differs, drops what should not be; the names of both, and those that are left to make.
+
+    Of those, one that differs is dropped already: an old definition may show what the new one masks.
+    """
     have = {
         r["name"]: r["sha256"]
         for r in conn.execute(
@@ -269,8 +209,9 @@ def _make_views(
         )
     }
     dropped = tuple(sorted(n for n, sha in have.items() if sha and n not in views and n not in kept))
-    made = tuple(n for n in sorted(views) if have.get(n) != views[n].sha256)
-    for name in (*dropped, *(n for n in made if n in have)):
+    wrong = tuple(n for n in sorted(views) if have.get(n) != views[n].sha256)
+    made, left = wrong[:VIEWS_AT_ONCE], wrong[VIEWS_AT_ONCE:]
+    for name in (*dropped, *(n for n in wrong if n in have)):
         conn.execute(sql.SQL("/* guiji share view */ DROP VIEW {}").format(sql.Identifier("share", name)))
     conn.execute("/* guiji share view */ DELETE FROM ops.share_view WHERE NOT view = ANY(%s)", ([*views, *kept],))
     for name in made:
@@ -292,7 +233,7 @@ def _make_views(
             " grant_id = excluded.grant_id, sha256 = excluded.sha256, made_at = excluded.made_at",
             (name, view.resource_id, view.grant_id, view.sha256, settings.now()),
         )
-    return made, dropped
+    return made, dropped, left
 
 
 # --- rights ------------------------------------------------------------------------------------------
