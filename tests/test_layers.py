@@ -15,7 +15,8 @@ FILES = sorted(p for p in PACKAGE.rglob("*.py") if "__pycache__" not in p.parts)
 
 #: part of the package -> its layer; a part imports from layers below its own only, or from itself
 LAYERS: dict[str, int] = {
-    **dict.fromkeys(["errors", "masking", "install", "__init__"], 0),
+    **dict.fromkeys(["masking"], -1),
+    **dict.fromkeys(["errors", "install", "__init__"], 0),
     **dict.fromkeys(["settings"], 1),
     **dict.fromkeys(
         ["records", "secrets", "connections", "postgres_cluster", "calendar", "city", "codes", "audit", "causes", "origins"], 2
@@ -25,7 +26,7 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(["postgres"], 4),
     **dict.fromkeys(["catalog", "identifier_checks"], 3),
     **dict.fromkeys(["delivery_windows", "tickets", "engine", "identifier_citizen", "identifier_units"], 4),
-    **dict.fromkeys(["warehouse", "ledger", "identifiers"], 5),
+    **dict.fromkeys(["warehouse", "ledger", "identifiers", "damage"], 5),
     **dict.fromkeys(["freshness"], 6),
     **dict.fromkeys(["render"], 7),
     **dict.fromkeys(["sources", "staging", "standardize", "quality", "library", "notices", "report"], 7),

@@ -49,6 +49,9 @@ def check_cells(home: Path, field: dict[str, Any], cells: list[Any], **more: Any
         ("decimal128(10,2)", "12.5000", Decimal("12.50")),
         ("decimal128(10,2)", "-0.01", Decimal("-0.01")),
         ("decimal128(38,0)", "9" * 38, Decimal("9" * 38)),
+        ("decimal128(8,0)", "5.00", Decimal(5)),
+        ("decimal128(8,0)", "-.0", Decimal(0)),
+        ("decimal128(8,1)", ".50", Decimal("0.5")),
         ("bool", "是", True),
         ("bool", "FALSE", False),
         ("date32", "2024-02-29", date(2024, 2, 29)),
@@ -87,6 +90,11 @@ def test_a_cell_becomes_what_it_says(tmp_path: Path, type_: str, text: str, valu
         ("float64", "inf"),
         ("float64", "1e999"),
         ("decimal128(10,2)", "1.234"),
+        ("decimal128(8,0)", ".5"),
+        ("decimal128(8,0)", ".4"),
+        ("decimal128(8,0)", "-.5"),
+        ("decimal128(8,0)", "0.5"),
+        ("decimal128(8,1)", ".55"),
         ("decimal128(10,2)", "123456789.00"),
         ("decimal128(10,2)", "1,234.00"),
         ("decimal128(10,2)", "1.5e1"),
@@ -103,12 +111,23 @@ def test_a_cell_becomes_what_it_says(tmp_path: Path, type_: str, text: str, valu
         ("date32", "2024-02-29 08:30:00"),
         ("timestamp", "2024-02-29 25:00:00"),
         ("timestamp", "now"),
+        ("timestamp", "2024-02-29 08:30:00+25:00"),
+        ("timestamp", "2024-02-29 08:30:00-14:30"),
+        ("timestamp", "2024-02-29 08:30:00+08:60"),
     ],
 )
 def test_f23_what_can_not_be_cast_exactly_is_rejected_and_never_guessed(tmp_path: Path, type_: str, text: str) -> None:
     checked = check_cells(tmp_path, {"type": type_}, [text, None])
     assert read_rejected(checked) == {1: ["value.type"]}
     assert read_accepted(checked, "id", "value") == [("2", None)]
+
+
+def test_offsets_lie_within_fourteen_hours(tmp_path: Path) -> None:
+    cells = ["2024-02-29 08:30:00+14:00", "2024-02-29 08:30:00-0330", "2024-02-29 08:30:00+15", "2024-02-29 08:30:00Z"]
+    assert read_rejected(check_cells(tmp_path / "a", {"type": "timestamp"}, cells)) == {3: ["value.type"]}
+    zoned = {"type": "timestamp", "formats": ["%Y-%m-%d %H:%M:%S%z"]}
+    cells = ["2024-02-29 08:30:00+14:00", "2024-02-29 08:30:00-0330", "2024-02-29 08:30:00+25:00"]
+    assert read_rejected(check_cells(tmp_path / "b", zoned, cells)) == {3: ["value.type"]}
 
 
 def test_declared_date_formats_are_tried_in_order(tmp_path: Path) -> None:
@@ -293,6 +312,71 @@ def test_f30_ids_that_differ_only_in_what_nobody_sees_are_one_key(tmp_path: Path
     checked = check_batch(resource, settings, stage_rows(settings, resource, rows))
     assert read_accepted(checked, "id") == [("150602",)]
     assert checked.rows_duplicate == 2
+
+
+def test_f30_texts_of_a_key_that_look_alike_are_one_key(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    mapping = {"library": "place", "key": ["code"], "fields": {}}
+    resource = make_resource([ID, {"name": "code"}, {"name": "note"}], mappings=[mapping])
+    row = {"id": "A1（甲）", "code": "B２\u200d", "note": "Ｂ２"}
+    spelled = ["A1（甲）", "A\u200d1（甲）", "Ａ１（甲\ufe0f）", "\u00ada1（甲）"]
+    checked = check_batch(resource, settings, stage_rows(settings, resource, [row | {"id": i} for i in spelled]))
+    assert read_accepted(checked, "id", "code", "note") == [("A1（甲）", "B2", "Ｂ２"), ("a1（甲）", "B2", "Ｂ２")]
+    assert checked.rows_duplicate == 2
+    mended = {r.rule_id: r.mended for r in checked.rules if r.mended}
+    assert mended == {"id.text": 3, "code.text": 4}
+
+
+def test_f19_texts_that_lost_their_digits_are_set_aside_before_duplicates_are_judged(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    resource = make_resource([ID, {"name": "person", "identifier": "citizen_id"}, {"name": "note", "nullable": False}])
+    rows: list[dict[str, Any]] = [
+        {"id": "1.23457E+11", "note": "a"},
+        {"id": "1.23457E+11", "note": "b"},
+        {"id": "1", "person": "1.10105E+17", "note": "a"},
+        {"id": "2", "note": "  -9.11e17 "},
+        {"id": "3", "note": "1.1010519900101002e+17"},
+        {"id": "4", "note": "3E12"},
+        {"id": "5", "note": "1.5E+10吨"},
+    ]
+    checked = check_batch(resource, settings, stage_rows(settings, resource, rows))
+    assert read_rejected(checked) == {
+        1: ["id.precision_lost"],
+        2: ["id.precision_lost"],
+        3: ["person.precision_lost"],
+        4: ["note.precision_lost"],
+        5: ["note.precision_lost"],
+    }
+    assert read_accepted(checked, "id", "note") == [("4", "3E12"), ("5", "1.5E+10吨")]
+    assert (checked.rows_duplicate, checked.unreadable_keys) == (0, 2)
+    said = {r.rule_id: (r.failed, r.rows, r.severity) for r in checked.rules if "精度已丢失" in r.title}
+    assert said == {
+        "id.precision_lost": (2, 7, "reject"),
+        "person.precision_lost": (1, 1, "reject"),
+        "note.precision_lost": (2, 7, "reject"),
+    }
+
+
+def test_errors_of_a_spreadsheet_are_never_values_unless_declared(tmp_path: Path) -> None:
+    errors = ["########", "#N/A", "#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", " ### "]
+    for n, field in enumerate(({}, {"severity": "warn"}, {"type": "int64"}, {"type": "date32"}, {"codes": "sex"})):
+        checked = check_cells(tmp_path / str(n), field, errors)
+        assert read_rejected(checked) == {i: ["value.cell_error"] for i in range(1, 10)}, field
+    texts = ["#3", "3#楼", "##", "甲#N/A"]
+    assert read_accepted(check_cells(tmp_path / "t", {}, texts), "value") == [(t,) for t in texts]
+    declared = {"null_tokens": ["#N/A"], "code_map": {"fixable": {"###": "无"}}}
+    assert read_accepted(check_cells(tmp_path / "d", declared, ["#N/A", "###"]), "value") == [(None,), ("无",)]
+
+
+@pytest.mark.parametrize(("type_", "edge"), [(pa.float64(), 1e15), (pa.float32(), 2.0**24)])
+def test_floats_become_text_only_while_they_hold_every_digit(tmp_path: Path, type_: pa.DataType, edge: float) -> None:
+    cells = [edge - 1, 12.5, None, edge, -edge * 100, float("nan"), float("-inf")]
+    checked = check_cells(tmp_path, {}, cells, types={"value": type_})
+    assert read_accepted(checked, "value") == [(str(int(edge) - 1),), ("12.5",), (None,)]
+    assert read_rejected(checked) == {
+        **{n: ["value.precision_lost"] for n in (4, 5)},
+        **{n: ["value.not_a_number"] for n in (6, 7)},
+    }
 
 
 @hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

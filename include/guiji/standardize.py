@@ -4,7 +4,8 @@ The text of a field is normalised first, then cast to its declared type exactly 
 null and fails the field's ``type`` check; nothing is rounded, guessed or coerced. Columns that a database delivers
 in their declared type don't go through text. The expressions stand in layers, so that each is computed once:
 
-``_s<i>`` the staged column · ``_t<i>`` its normalised text (null when empty) · ``_m<i>`` after the code map ·
+``_s<i>`` the staged column · ``_d<i>`` how it was damaged before it came (``damage.py``; 0: not) · ``_t<i>`` its
+normalised text (null when empty or damaged) · ``_m<i>`` after the code map ·
 ``_c<i>`` cast · ``_n<i> _v<i> _r<i>`` what identifiers.py made of it, where that is not "in order as it stands"
 (``quality/identify.py``) · ``"<name>"`` the value.
 """
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from guiji import damage
 from guiji.engine import quote_identifier, quote_text
 from guiji.errors import CatalogError, DeliveryRefused
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from guiji.records import StagedBatch
 
 #: counts in the resource's fingerprint: raise it when a row could be judged or hashed differently than before
-VERSION = 1
+VERSION = 2
 
 #: stands between cells that are tested together; a noncharacter, never part of a text
 _SEP = "\U0010ffff"
@@ -38,12 +40,22 @@ _INVISIBLE_IN_TEXT = rf"[{_CONTROLS}\x{{200B}}\x{{200E}}\x{{200F}}\x{{202A}}-\x{
 _INVISIBLE = (
     rf"[{_CONTROLS}\t\r\n\x{{AD}}\x{{180E}}\x{{200B}}-\x{{200F}}\x{{2028}}-\x{{202E}}\x{{2060}}-\x{{2064}}\x{{FEFF}}]"
 )
+#: in a key nobody could tell such texts apart: there joiners, soft hyphens and variation selectors go too
+_INVISIBLE_IN_KEY = (
+    rf"[{_CONTROLS}\x{{AD}}\x{{200B}}-\x{{200F}}\x{{202A}}-\x{{202E}}\x{{2060}}-\x{{2064}}"
+    r"\x{FE00}-\x{FE0F}\x{FEFF}]"
+)
 _FULL_WIDTH = "".join(chr(c) for c in range(0xFF01, 0xFF5F)) + "\u3000"
 _HALF_WIDTH = "".join(chr(c - 0xFEE0) for c in range(0xFF01, 0xFF5F)) + " "
+#: letters and digits only: full-width punctuation is how Chinese is written
+_KEY_FOLD = {chr(c + 0xFEE0): chr(c) for c in range(0x30, 0x7B) if chr(c).isalnum()}
 _ZERO_DATE = r"^(0000-\d\d-\d\d|\d{4}-00-\d\d|\d{4}-\d\d-00)"
 
 #: what no date of a public record lies outside of; a field that means more (长期 = 9999-12-31) declares its own bounds
 EARLIEST, LATEST = "1800-01-01", "2200-01-01"
+
+#: the end of a time of day in no zone on earth: they lie within 14 hours of UTC
+_NO_OFFSET = r"[+-]((1[5-9]|[2-9][0-9])(:?[0-9]{2})?|14:?(0[1-9]|[1-9][0-9])|[0-9]{2}:?[6-9][0-9])$"
 
 #: reference systems in degrees, longitude first: CGCS2000, WGS 84, Xi'an 1980, Beijing 1954
 GEOGRAPHIC = ("EPSG:4490", "EPSG:4326", "EPSG:4610", "EPSG:4214")
@@ -83,8 +95,11 @@ class FieldPlan:
     index: int
     column: str | None  # the staged column; None for a constant or an optional column that is not there
     source: str  # over the staged Parquet
-    narrow: bool | None  # text of one-byte characters (codes, numbers, dates); None: not text
-    text: str | None  # over _s, _nd, _wd
+    #: the flag of rows whose text needs cleaning: _nd one-byte characters (codes, numbers, dates), _kd text of a key,
+    #: _wd other text; None: not text
+    dirty: str | None
+    damaged: str | None  # over _s, _od
+    text: str | None  # over _s, _d, _nd, _wd, _kd
     mapped: str | None
     cast: str | None
     identified: Identified | None
@@ -123,6 +138,7 @@ def plan_fields(resource: Resource, staged: StagedBatch) -> tuple[FieldPlan, ...
     missing: list[str] = []
     plans = []
     companions = _find_companions(model.fields)
+    keys = {*model.key, *(name for mapping in model.mappings for name in mapping.key)}
     for i, spec in enumerate(model.fields):
         assert isinstance(spec, FieldSpec)
         column = next((c for c in (spec.source_column, spec.title, *spec.aliases) if c in types), None)
@@ -131,7 +147,7 @@ def plan_fields(resource: Resource, staged: StagedBatch) -> tuple[FieldPlan, ...
         elif column is None and spec.required:
             near = difflib.get_close_matches(spec.source_column, spare, n=1, cutoff=0.5)
             missing.append(f"“{spec.source_column}”" + (f"（是否写成了“{near[0]}”？）" if near else ""))
-        plan = _plan_field(spec, i, column, types.get(column or "", "string"), companions)
+        plan = _plan_field(spec, i, column, types.get(column or "", "string"), companions, spec.name in keys)
         plans.append(_place(plan, resource.city_bounds) if spec.type == "geometry" else plan)
     if missing:
         raise DeliveryRefused(
@@ -161,14 +177,21 @@ def dirty_flags(plans: Sequence[FieldPlan]) -> dict[str, tuple[str, str]]:
     edge = rf"(^|\x{{10FFFF}}){_EDGE_CLASS}|{_EDGE_CLASS}(\x{{10FFFF}}|$)"
     patterns = {
         "_nd": r"[^ -~\x{10FFFF}]|(^|\x{10FFFF}) | (\x{10FFFF}|$)",
+        "_kd": f"{_INVISIBLE_IN_KEY}|[{''.join(_KEY_FOLD)}]|{edge}",
         "_wd": f"{_INVISIBLE_IN_TEXT}|{edge}",
     }
     found = {}
-    for flag, narrow in (("_nd", True), ("_wd", False)):
-        cells = [f"_s{p.index}" for p in plans if p.narrow is narrow]
+    for flag, pattern in patterns.items():
+        cells = [f"_s{p.index}" for p in plans if p.dirty == flag]
         if cells:
-            found[flag] = (f"concat_ws({quote_text(_SEP)}, {', '.join(cells)})", patterns[flag])
+            found[flag] = (f"concat_ws({quote_text(_SEP)}, {', '.join(cells)})", pattern)
     return found
+
+
+def damaged_flag(flags: Sequence[str]) -> str:
+    """Whether a row may hold a damaged cell, over the cells side by side of these flags: few rows are looked at."""
+    pattern = quote_text(damage.look_for(_EDGE_CLASS))
+    return f"({' OR '.join(f'coalesce(regexp_matches({flag}c, {pattern}), false)' for flag in flags)})"
 
 
 def _find_companions(fields: Sequence[FieldSpec]) -> dict[str, tuple[tuple[str, int, str], ...]]:
@@ -210,6 +233,7 @@ def _plan_field(
     column: str | None,
     arrow_type: str,
     companions: dict[str, tuple[tuple[str, int, str], ...]],
+    in_key: bool,
 ) -> FieldPlan:
     kind = "string" if column is None else _kind(arrow_type)
     if spec.constant is not None:
@@ -225,27 +249,38 @@ def _plan_field(
     text: str | None
     mapped: str | None
     cast: str | None
+    dirty: str | None
+    damaged: str | None = None
+    spoilt: list[str] = []
     if direct is not None:
-        text = mapped = None
-        narrow = None
+        text = mapped = dirty = None
         given = f"_s{i} IS NOT NULL"
         cast = direct
         value = f"_c{i}"
     else:
+        floating = 0
         if kind == "float":
-            source, kind = _float_as_text(source), "string"
+            floating = _float_digits(arrow_type) if spec.type == "string" else 0
+            source, kind = _float_as_text(source, "16777216" if floating == 8 else "1e15"), "string"
         elif kind != "string":
             source, kind = f"{source}::VARCHAR", "string"
         narrow = bool(spec.identifier or spec.codes or spec.code_map.fixable or spec.code_map.ignored) or (
             spec.type not in ("string", "geometry")
         )
-        text = _normalise(f"_s{i}", narrow, spec)
+        dirty = "_nd" if narrow else "_kd" if in_key and spec.type == "string" else "_wd"
+        clean = _clean(f"_s{i}", dirty)
+        if column is not None:
+            judged = damage.judge_cell(clean, spec, floating)
+            damaged = judged if floating else f"CASE WHEN _od THEN {judged} ELSE 0 END"
+            for kind_of_damage in damage.list_kinds(spec, floating):
+                spoilt.append(f"_d{i} = {damage.KINDS[kind_of_damage]}")
+                checks.append(Check(kind_of_damage, "failed", spoilt[-1]))
+        text = _normalise(f"_s{i}", clean, dirty, i if damaged else None, spec)
         mapped = _map_codes(spec, f"_t{i}")
         given = f"_t{i} IS NOT NULL"
         m = f"_m{i}" if mapped else f"_t{i}"
         cast = None if spec.type == "string" else _cast_text(spec, m)
         value = m if cast is None else f"_c{i}"
-        dirty = "_nd" if narrow else "_wd"
         checks.append(
             Check(
                 _kind_of_text(spec),
@@ -281,7 +316,8 @@ def _plan_field(
             lost = f"({lost} AND NOT {zero})"
         checks.append(Check("geometry" if spec.type == "geometry" else "type", "failed", lost))
     if not spec.nullable:
-        checks.append(Check("required", "failed", f"({name} IS NULL AND NOT {lost})"))
+        whole = f" AND _d{i} = 0" if damaged else ""
+        checks.append(Check("required", "failed", f"({name} IS NULL AND NOT {lost}{whole})"))
     if spec.length is not None:
         subject = name if spec.type == "string" or text is None else f"_t{i}"
         checks.append(Check("length", "failed", f"coalesce(length({subject}::VARCHAR) > {spec.length}, false)"))
@@ -301,7 +337,8 @@ def _plan_field(
         index=i,
         column=column,
         source=source,
-        narrow=narrow,
+        dirty=dirty,
+        damaged=damaged,
         text=text,
         mapped=mapped,
         cast=cast,
@@ -379,25 +416,33 @@ def _cast_directly(spec: FieldSpec, kind: str, s: str) -> str | None:
     return None
 
 
-def _float_as_text(source: str) -> str:
-    """A float as text: whole numbers without a fraction; beyond 15 digits a float no longer holds what was meant
+def _float_digits(arrow_type: str) -> int:
+    """How many digits before the point a whole number of this type has at least once it may have lost some."""
+    return 16 if arrow_type.lower().startswith("double") else 8
+
+
+def _float_as_text(source: str, limit: str) -> str:
+    """A float as text: whole numbers without a fraction; from ``limit`` a float no longer holds what was meant
     (F-19), so that what is left is a text no check accepts as a number or identifier."""
     return (
-        f"CASE WHEN {source} = trunc({source}) AND abs({source}) < 1e15 THEN {source}::BIGINT::VARCHAR "
+        f"CASE WHEN {source} = trunc({source}) AND abs({source}) < {limit} THEN {source}::BIGINT::VARCHAR "
         f"ELSE {source}::VARCHAR END"
     )
 
 
-def _normalise(s: str, narrow: bool, spec: FieldSpec) -> str:
-    edges = quote_text(_EDGES)
-    if narrow:
-        swapped = f"translate({s}, {quote_text(_FULL_WIDTH)}, {quote_text(_HALF_WIDTH)})"
-        clean = f"trim(regexp_replace({swapped}, {quote_text(_INVISIBLE)}, '', 'g'), {edges})"
-        dirty = "_nd"
-    else:
-        clean = f"trim(regexp_replace({s}, {quote_text(_INVISIBLE_IN_TEXT)}, '', 'g'), {edges})"
-        dirty = "_wd"
-    text = f"nullif(CASE WHEN {dirty} THEN {clean} ELSE {s} END, '')"
+def _clean(s: str, dirty: str) -> str:
+    """``s`` without what nobody sees and without blanks at its edges."""
+    invisible = {"_nd": _INVISIBLE, "_kd": _INVISIBLE_IN_KEY, "_wd": _INVISIBLE_IN_TEXT}[dirty]
+    if dirty == "_nd":
+        s = f"translate({s}, {quote_text(_FULL_WIDTH)}, {quote_text(_HALF_WIDTH)})"
+    elif dirty == "_kd":
+        s = f"translate({s}, {quote_text(''.join(_KEY_FOLD))}, {quote_text(''.join(_KEY_FOLD.values()))})"
+    return f"trim(regexp_replace({s}, {quote_text(invisible)}, '', 'g'), {quote_text(_EDGES)})"
+
+
+def _normalise(s: str, clean: str, dirty: str, damaged: int | None, spec: FieldSpec) -> str:
+    spoilt = "" if damaged is None else f"WHEN _d{damaged} > 0 THEN NULL "
+    text = f"nullif(CASE {spoilt}WHEN {dirty} THEN {clean} ELSE {s} END, '')"
     if spec.null_tokens:
         return f"CASE WHEN {text} IN ({_texts(spec.null_tokens)}) THEN NULL ELSE {text} END"
     return text
@@ -435,7 +480,8 @@ def _cast_text(spec: FieldSpec, t: str) -> str:
         )
     if found := _DECIMAL.fullmatch(spec.type):
         precision, scale = int(found[1]), int(found[2])
-        number = rf"[+-]?([0-9]+(\.[0-9]{{0,{scale}}}0*)?|\.[0-9]{{1,{max(scale, 1)}}}0*)"
+        bare = rf"[0-9]{{1,{scale}}}0*" if scale else "0+"
+        number = rf"[+-]?([0-9]+(\.[0-9]{{0,{scale}}}0*)?|\.{bare})"
         return f"CASE WHEN regexp_full_match({t}, '{number}') THEN try_cast({t} AS DECIMAL({precision},{scale})) END"
     if spec.type == "bool":
         return (
@@ -451,7 +497,8 @@ def _cast_text(spec: FieldSpec, t: str) -> str:
     if spec.type == "timestamp":
         if spec.formats:
             return _parse_formats(spec.formats, t, zoned=True)
-        iso = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?( ?(Z|[+-][0-9]{2}(:?[0-9]{2})?))?)?"
+        iso = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?( ?(Z|[+-]"
+        iso += r"((0[0-9]|1[0-3])(:?[0-5][0-9])?|14(:?00)?)))?)?"
         return f"CASE WHEN regexp_full_match({t}, '{iso}') THEN try_cast({t} AS TIMESTAMPTZ) END"
     if spec.type == "geometry":
         return f"guiji_{spec.encoding}({t})"
@@ -465,6 +512,8 @@ def _parse_formats(formats: Sequence[str], t: str, *, zoned: bool) -> str:
         parsed = f"try_strptime({t}, {quote_text(f)})"
         if length := _compact_length(f):
             parsed = f"CASE WHEN length({t}) = {length} THEN {parsed} END"
+        if f.endswith("%z"):
+            parsed = f"CASE WHEN NOT regexp_matches({t}, {quote_text(_NO_OFFSET)}) THEN {parsed} END"
         tries.append(f"({parsed})::TIMESTAMPTZ" if zoned else f"({parsed})::TIMESTAMP")
     return f"coalesce({', '.join(tries)})"
 

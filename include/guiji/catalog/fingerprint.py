@@ -14,7 +14,7 @@ from guiji.settings import ROOT
 
 CODES = ROOT / "quality" / "codes"
 #: code that judges rows; its stated VERSION counts, or its text where it states none
-_JUDGING_CODE = ("identifiers.py", "standardize.py")
+_JUDGING_CODE = ("identifiers.py", "standardize.py", "damage.py")
 _VERSION = re.compile(rb'^VERSION\s*(?::[^=]*)?=\s*["\']?([^"\'\s]+)', re.MULTILINE)
 #: how a field or rule is called, explained and reported changes no verdict
 _WORDS_OF_FIELD = {"title", "sensitivity", "tolerance", "registered"}
@@ -31,6 +31,7 @@ def fingerprint_rules(model: ResourceModel, city_bounds: Sequence[float] | None 
         ],
         "rules": [r.model_dump(mode="json", exclude=_WORDS_OF_RULE) for r in model.rules],
         "key": model.key,
+        "library_keys": sorted({name for mapping in model.mappings for name in mapping.key}),
         "order": model.order,
         "tombstone": model.tombstone,
         "time_zone": model.time_zone,

@@ -166,11 +166,15 @@ class _Check:
         rejected = outcome.write_rejected(con, resource, self.signals, flagged, path)
         present = self.directory / "present_keys.parquet"
         readable = outcome.write_present_keys(con, resource, self.signals, flagged, present)
+        counted = {s.rule_id for s in self.signals if self.tally.counts.get(s.bit)}
+        self.rules += r.list_damage_rules(resource, self.plans, counted)
         known = {d.rule_id for d in self.rules}
         found = self.tally.count_broken(con, flagged)
         self.rules += tuple(r.structure_rule(i, resource) for i in found if i not in known)
         flags = self.directory / "flags.parquet"
-        outcome.write_flags(con, resource, [d.rule_id for d in self.rules], self.signals, flagged, flags)
+        ids = [d.rule_id for d in self.rules]
+        told = [s for s in self.signals if s.rule_id in ids]  # damage that no row shows has no rule
+        outcome.write_flags(con, resource, ids, told, flagged, flags)
         findings = self.directory / "findings.parquet"
         outcome.write_findings(
             con, resource, self.plans, self.rules, self.signals, self.tally.counts, flagged, findings

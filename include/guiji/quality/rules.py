@@ -6,10 +6,11 @@ rules that a catalog file declares keep their own id. Indicators are those of GB
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from guiji import damage
 from guiji.identifier_reasons import STANDARDS, TITLES
 from guiji.structure import NUL, STRUCTURE
 
@@ -24,6 +25,10 @@ CURSOR_FUTURE = "cursor.future"
 #: rows without a usable cursor come again with every pull until they are mended: they are set aside and told, but say
 #: nothing about the rest of a batch and never hold it
 SET_ASIDE = 1.0
+
+
+#: kinds of rules whose breach leaves a field without the value that was delivered
+WITHOUT_VALUE = ("type", "geometry", *damage.KINDS)
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def list_rules(resource: Resource, plans: Sequence[FieldPlan]) -> tuple[RuleDefi
         rules += [
             _field_rule(plan.spec, kind, model)
             for kind in kinds
-            if not (kind == "required" and plan.spec.name in model.key)
+            if kind not in damage.KINDS and not (kind == "required" and plan.spec.name in model.key)
         ]
     for rule in model.rules:
         rules.append(
@@ -112,6 +117,16 @@ def list_rules(resource: Resource, plans: Sequence[FieldPlan]) -> tuple[RuleDefi
             )
         )
     return tuple(rules)
+
+
+def list_damage_rules(resource: Resource, plans: Sequence[FieldPlan], found: Set[str]) -> tuple[RuleDefinition, ...]:
+    """The rules ``<field>.precision_lost`` and its like that a row broke; like structural rules, only they are told."""
+    return tuple(
+        _field_rule(plan.spec, check.kind, resource.model)
+        for plan in plans
+        for check in plan.checks
+        if check.kind in damage.KINDS and f"{plan.spec.name}.{check.kind}" in found
+    )
 
 
 def structure_rule(rule_id: str, resource: Resource) -> RuleDefinition:
@@ -143,7 +158,12 @@ def _field_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinit
     if kind == "required":
         title, indicator, mend = f"{t}必须填写", "0201", f"请补填{t}。"
     elif kind == "text":
-        title, indicator, mend = f"{t}不应含有不可见字符", "0302", "已自动清除不可见字符；请在业务系统中一并清除。"
+        what = "不可见字符"
+        if spec.name in model.key or any(spec.name in mapping.key for mapping in model.mappings):
+            what = "不可见字符或全角字母、数字"
+        title, indicator, mend = f"{t}不应含有{what}", "0302", f"已自动清除或更正{what}；请在业务系统中一并更正。"
+    elif kind in damage.KINDS:
+        (title, mend), indicator = damage.say_damage(spec.title, kind), "0302"
     elif kind == "type":
         form = _describe_type(spec)
         title, indicator, mend = f"{t}必须是{form}", "0302", f"请将{t}改为{form}。"
@@ -189,7 +209,7 @@ def _field_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinit
     else:
         raise AssertionError(kind)
     tolerance = spec.tolerance if spec.tolerance is not None else model.tolerance.rejected
-    severity = "warn" if kind == "text" else spec.severity
+    severity = "warn" if kind == "text" else "reject" if kind in damage.KINDS else spec.severity
     return RuleDefinition(
         f"{spec.name}.{kind}", title, indicator, severity, mend, (spec.name,), tolerance, standard, kind != "required"
     )

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from guiji import damage
 from guiji.engine import quote_identifier, quote_text, render_expression
 from guiji.errors import CatalogError
 from guiji.quality import rules as r
-from guiji.standardize import FieldPlan, dirty_flags
+from guiji.standardize import FieldPlan, damaged_flag, dirty_flags
 from guiji.structure import NUL
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def list_signals(
             if check.kind == "required" and plan.spec.name in key:
                 continue
             rule_id = f"{plan.spec.name}.{check.kind}"
-            failed = "rejected" if severity[rule_id] == "reject" else "suspicious"
+            # a damaged cell has no value: its row is rejected whatever the field's severity
+            failed = "suspicious" if check.kind not in damage.KINDS and severity[rule_id] != "reject" else "rejected"
             verdict = failed if check.verdict == "failed" else check.verdict
             exempt = "" if plan.spec.name in key else alive
             found.append((rule_id, verdict, f"({check.condition}){exempt}", check.verdict == "failed"))
@@ -172,7 +174,10 @@ def build_layers(plans: Sequence[FieldPlan], source: str, extra: Sequence[str] =
         # most cells are clean: tested side by side, once per row, and only rows that fail are cleaned cell by cell
         sql = f"SELECT *, {', '.join(f'{cells} AS {flag}c' for flag, (cells, _) in flags.items())} FROM ({sql})"
         tests = [f"regexp_matches({flag}c, {quote_text(pattern)}) AS {flag}" for flag, (_, pattern) in flags.items()]
-        sql = f"SELECT *, {', '.join(tests)} FROM ({sql})"
+        sql = f"SELECT *, {', '.join([*tests, f'{damaged_flag(list(flags))} AS _od'])} FROM ({sql})"
+    damaged = [f"{p.damaged} AS _d{p.index}" for p in plans if p.damaged]
+    if damaged:
+        sql = f"SELECT *, {', '.join(damaged)} FROM ({sql})"
     nul = " OR ".join(f"(CASE WHEN {flag} THEN contains({flag}c, chr(0)) ELSE false END)" for flag in flags) or "false"
     sql = f"SELECT *, {', '.join([f'{nul} AS _nul'] + [f'{p.text} AS _t{p.index}' for p in plans if p.text])} FROM ({sql})"
     mapped = [f"{p.mapped} AS _m{p.index}" for p in plans if p.mapped]
@@ -183,13 +188,13 @@ def build_layers(plans: Sequence[FieldPlan], source: str, extra: Sequence[str] =
 
 
 def _blank_key(resource: Resource, plans: Sequence[FieldPlan]) -> str:
-    """A key field without a value, unless its value is there and only of the wrong type (that rule says so)."""
+    """A key field without a value, unless its value is there and only damaged or of the wrong type (that rule says so)."""
     by_name = {p.spec.name: p for p in plans}
     parts = []
     for name in resource.model.key:
         plan = by_name[name]
-        lost = [c.condition for c in plan.checks if c.kind in ("type", "geometry") and c.verdict == "failed"]
-        parts.append(f"({plan.name} IS NULL AND NOT {lost[0]})" if lost else f"({plan.name} IS NULL)")
+        lost = [c.condition for c in plan.checks if c.kind in r.WITHOUT_VALUE and c.verdict == "failed"]
+        parts.append(f"({plan.name} IS NULL AND NOT ({' OR '.join(lost)}))" if lost else f"({plan.name} IS NULL)")
     return " OR ".join(parts)
 
 

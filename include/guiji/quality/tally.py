@@ -81,11 +81,11 @@ class Tally:
     def list_results(self, rules: Sequence[r.RuleDefinition], rows_read: int) -> tuple[RuleResult, ...]:
         """How each rule did: B counts every row, or the rows with a value where the rule is about one field's values."""
         places = {p.spec.name: p.index for p in self.plans}
-        lost = {
-            s.rule_id.split(".")[0]: self.counts.get(s.bit, 0)
-            for s in self.signals
-            if s.breach and s.rule_id.endswith((".type", ".geometry"))
-        }
+        lost: dict[str, int] = {}
+        for s in self.signals:
+            name, _, kind = s.rule_id.partition(".")
+            if s.breach and kind in r.WITHOUT_VALUE:
+                lost[name] = lost.get(name, 0) + self.counts.get(s.bit, 0)
         by_rule: dict[str, list[Signal]] = {}
         for s in self.signals:
             by_rule.setdefault(s.rule_id, []).append(s)
