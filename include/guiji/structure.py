@@ -16,6 +16,7 @@ GARBLED = "structure.garbled"
 PRECISION_LOST = "structure.precision_lost"
 LEADING_ZERO_LOST = "structure.leading_zero_lost"
 TURNED_INTO_DATE = "structure.turned_into_date"
+NUMBER_FOR_DATE = "structure.number_for_date"
 CELL_ERROR = "structure.cell_error"
 MERGED_CELL = "structure.merged_cell"
 UNCALCULATED = "structure.uncalculated"
@@ -57,6 +58,10 @@ STRUCTURE: dict[str, tuple[str, str]] = {
         "代码不得被转换为日期",
         "该代码已被表格软件改成日期；请将该列设为文本格式后从业务系统重新导出。",
     ),
+    NUMBER_FOR_DATE: (
+        "日期不得以带小数的数字形式提供",
+        "该单元格是数字（如 2024.1），无法判断是 1 月还是 10 月；请将该列设为日期或文本格式并更正后重新报送。",
+    ),
     CELL_ERROR: ("单元格不得为错误值", "请改正该单元格的公式（如 #N/A、#REF!）后重新报送。"),
     UNCALCULATED: (
         "公式必须有计算结果",
@@ -75,7 +80,10 @@ STRUCTURE: dict[str, tuple[str, str]] = {
         "备份文件中的值必须是直接写出的常量",
         "该行的值是函数或表达式，不会被执行；请用数据库自带的备份工具重新导出。",
     ),
-    NOT_A_SHAPE: ("图形必须完整并与图层的类型一致", "该图形已损坏（类型、点数或环不完整）；请在 GIS 软件中修复后重新导出。"),
+    NOT_A_SHAPE: (
+        "图形必须完整并与图层的类型一致",
+        "该图形已损坏（类型、点数或环不完整）；请在 GIS 软件中修复后重新导出。",
+    ),
     RING_ORDER: (
         "面的外环与内环（洞）必须能够区分",
         "该图形各环的方向与包含关系矛盾，无法判断哪一环是洞；请在 GIS 软件中修复几何后重新导出。",

@@ -1,7 +1,7 @@
 """Typed cells of a spreadsheet as text, exactly once; what the spreadsheet has destroyed is named.
 
 A number in a text or identifier column has lost its digits beyond fifteen (精度已丢失, F-19) or its leading zeros
-(前导零丢失); a code that was turned into a date is gone. Such a cell has no text, only the rule it breaks.
+(前导零丢失); a code that was turned into a date is gone; a number with a fraction is no date (2024.1 is October as well). Such a cell has no text, only the rule it breaks.
 ``cell_text`` says what holds for one cell; ``column_text`` says the same of a whole column, many times faster.
 """
 
@@ -14,7 +14,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from guiji.sources.formats.tokenizer import LOST_MARKS, find_flaw
-from guiji.structure import LEADING_ZERO_LOST, PRECISION_LOST, TURNED_INTO_DATE
+from guiji.structure import LEADING_ZERO_LOST, NUMBER_FOR_DATE, PRECISION_LOST, TURNED_INTO_DATE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 #: a spreadsheet keeps fifteen digits
 LOST_FROM = 1e15
 _MIDNIGHT = time(0)
+_DATES = ("date32", "timestamp")
 
 
 def cell_text(value: object, field: FieldSpec | None) -> tuple[str | None, str | None]:
@@ -41,7 +42,7 @@ def cell_text(value: object, field: FieldSpec | None) -> tuple[str | None, str |
         if isinstance(value, datetime):
             whole = value.time() == _MIDNIGHT and (field is None or field.type != "timestamp")
             return (value.date().isoformat() if whole else value.isoformat(sep=" ")), None
-        return (str(value) if isinstance(value, timedelta) else value.isoformat()), None
+        return (_duration_text(value) if isinstance(value, timedelta) else value.isoformat()), None
     return (None if value is None else str(value)), None
 
 
@@ -101,6 +102,8 @@ def _numbers(values: Sequence[int | float], field: FieldSpec | None) -> pa.Array
     whole = numbers.astype(np.int64)
     if bool((whole == numbers).all()):
         return pa.array(whole).cast(pa.string())
+    if field is not None and field.type in _DATES:
+        return None
     # the shortest text that says the same number; where it needs more than fifteen digits, the rest is noise
     texts = pa.array(numbers).cast(pa.string())
     noisy = pc.or_(pc.greater(pc.binary_length(texts), 15), pc.match_substring(texts, "e"))
@@ -112,11 +115,20 @@ def _numbers(values: Sequence[int | float], field: FieldSpec | None) -> pa.Array
     )
 
 
+def _duration_text(value: timedelta) -> str:
+    """A duration in hours, as a spreadsheet shows it (25:30:00); no days."""
+    seconds, part = divmod(abs(value) // timedelta(microseconds=1), 1_000_000)
+    shown = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}" + (f".{part:06}" if part else "")
+    return "-" + shown if value < timedelta(0) else shown
+
+
 def _number_text(value: int | float, field: FieldSpec | None) -> tuple[str | None, str | None]:
     if field is not None and field.type == "float64":
         return repr(value), None
     if abs(value) >= LOST_FROM:
         return (None, PRECISION_LOST) if field is not None else (repr(value), None)
+    if field is not None and field.type in _DATES and value != int(value):
+        return None, NUMBER_FOR_DATE
     # fifteen digits are what a spreadsheet shows and keeps; the rest is binary noise
     text = str(int(value)) if value == int(value) else format(Decimal(f"{value:.15g}"), "f")
     if field is not None and field.codes and field.length and len(text) < field.length:

@@ -287,7 +287,12 @@ def _read_raw(path: Path, encoding: str, what: str, size: int) -> Iterator[tuple
                 continue
             yield data[:end], False, False
             rest = data[end:]
+        rest = rest.removesuffix(_END_MARK)
         yield rest, True, bool(rest) and not rest.endswith(b"\n")
+
+
+#: with which programs of the time of DOS end a text file
+_END_MARK = b"\x1a"
 
 
 def _read_utf16(path: Path, encoding: str, what: str, size: int) -> Iterator[tuple[bytes, bool, bool]]:
@@ -301,6 +306,7 @@ def _read_utf16(path: Path, encoding: str, what: str, size: int) -> Iterator[tup
                 rest += text[-1]
                 if end:
                     yield (whole + end).encode(), False, False
+            rest = rest.removesuffix(_END_MARK.decode())
             yield rest.encode(), True, bool(rest) and not rest.endswith("\n")
     except UnicodeError as exc:
         raise _wrong_encoding(what, encoding) from exc

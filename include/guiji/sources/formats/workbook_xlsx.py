@@ -33,6 +33,7 @@ from guiji.sources.formats.workbook import (
     refuse_size,
     refuse_text,
     refuse_unreadable,
+    refuse_workbook,
 )
 from guiji.sources.formats.workbook_strings import NotPlain, list_lengths, longest_string, sum_items, sum_text
 
@@ -57,7 +58,18 @@ class _Seen:
     errors: set[Cell] = field(default_factory=set)
     uncalculated: set[Cell] = field(default_factory=set)
     shared: int = 0  # cells that show a shared string
+    last: int = -1  # place of the last cell: row × the widest sheet + column
+    disordered: int = 0  # the first row that stands twice, holds a cell twice, or comes too late
     items: array[int] = field(default_factory=lambda: array("I"))  # which, where the parser saw them
+
+    def add_places(self, rows: np.ndarray[Any, Any], columns: np.ndarray[Any, Any]) -> None:
+        """Cells in the order of the file. Readers disagree on which of two cells at one place counts."""
+        import numpy as np
+
+        places = np.concatenate(([self.last], rows.astype(np.int64) * (_WIDEST + 1) + columns))
+        self.last = int(places[-1])
+        if not self.disordered and bool((wrong := np.diff(places) <= 0).any()):
+            self.disordered = int(rows[wrong][0])
 
     def add_formula(self, cell: Cell, kind: str | None, value: str | None, has_value: bool) -> None:
         """A formula cell whose stored value is none: absent, or the 0 of a writer that leaves calculating to Excel.
@@ -124,6 +136,9 @@ def _inspect(book: _Xlsx, sheet: str) -> SheetFacts:
             except NotPlain:
                 plain = False
                 seen = _parse(read_chunks(archive, member, limits.MAX_SHEET, what), _Seen(book.recalculates))
+            if seen.disordered:
+                why = f"工作表“{sheet}”第 {seen.disordered} 行或其中的单元格在文件内重复出现，或次序错乱"
+                refuse_workbook(what, why, "请在 Excel 中打开、检查该行并另存")
             if seen.rows * seen.width > limits.MAX_CELLS:
                 refuse_size(what, sheet, seen.rows, seen.width)
             longest = book.loading.result()[1]
@@ -215,6 +230,7 @@ def _scan_cells(data: bytes, end: int, seen: _Seen) -> None:
             raise NotPlain
         at = at + 1
     rows, columns = _read_references(a, at)
+    seen.add_places(rows, columns)
     seen.rows = max(seen.rows, int(rows.max()))
     seen.width = max(seen.width, int(columns.max()))
     seen.shared += data.count(b't="s"', 0, end)
@@ -306,6 +322,9 @@ def _parse(chunks: Iterable[bytes], seen: _Seen) -> _Seen:
             else:
                 row, column = max(row, 0), column + 1
             seen.rows, seen.width = max(seen.rows, row + 1), max(seen.width, column + 1)
+            if (place := (row + 1) * (_WIDEST + 1) + column + 1) <= seen.last and not seen.disordered:
+                seen.disordered = row + 1
+            seen.last = place
             if seen.rows > _LONGEST or seen.width > _WIDEST:
                 raise ValueError("a cell outside of any sheet")
             seen.shared += attributes.get("t") == "s"
