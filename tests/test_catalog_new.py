@@ -249,6 +249,28 @@ FORMS: list[Callable[[Path], Path]] = [
 OTHER_NAMES = {as_xml: {"收入（元）": "收入"}, as_dbf: {"收入（元）": "收入", "公民身份号码": "公民身份号"}}
 
 
+def test_names_that_begin_like_a_total_are_rows_of_the_draft(place: Settings, tmp_path: Path) -> None:
+    names = ["小计算机维修部", "总计量测试所", "共计划生育站", *(f"甲{n}所" for n in range(30))]
+    path = tmp_path / "单位.csv"
+    lines = [f"{name},{n},东街" for n, name in enumerate(names)]
+    path.write_text(
+        "\n".join(["单位名称,编号,地址", *lines, "小　计：,,", "合计,33", ",总计,33"]) + "\n", encoding="utf-8"
+    )
+    draft = draft_resource(place, str(path), "ab.new")
+    plain: Any = parse_yaml(draft.text.encode(), "draft.yml").plain()
+    layout = plain["source"]["format"]["layout"]
+    assert draft.rows == len(names)
+    assert [t for t in (*names, "小　计：", "合 计", "总计") if re.fullmatch(layout["total"], t)] == [
+        "小　计：",
+        "合 计",
+        "总计",
+    ]
+    assert "有 3 行合计" in draft.text
+    path = tmp_path / "无合计.csv"
+    path.write_text("\n".join(["单位名称,编号,地址", *lines]) + "\n", encoding="utf-8")
+    assert "total:" not in draft_resource(place, str(path), "ab.new").text
+
+
 @pytest.mark.parametrize("make", FORMS, ids=lambda f: f.__name__)
 def test_every_form_is_found_out(make: Callable[[Path], Path], place: Settings, tmp_path: Path) -> None:
     draft = draft_resource(place, str(make(tmp_path)), "ab.new")

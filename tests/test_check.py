@@ -456,3 +456,16 @@ def test_every_shipped_resource_can_be_checked(tmp_path: Path, resource_id: str)
     assert "key.blank" in broken
     one_of_several = {r.id for r in resource.model.rules if r.indicator == "0201"}
     assert {rule.split(".")[-1] for rule in broken} <= {"blank", "required"} | one_of_several
+
+
+def test_a_long_number_in_a_field_for_numbers_is_masked(tmp_path: Path) -> None:
+    resource = make_resource(
+        [{"name": "id"}, {"name": "n", "type": "int64"}, {"name": "amount", "type": "decimal128(20,2)"}]
+    )
+    rows = [
+        {"id": "1", "n": "13812345678x", "amount": "1"},
+        {"id": "2", "n": "1", "amount": "１１０１０５１９９００１０１００１５元"},
+        {"id": "3", "n": "1380x", "amount": "1"},
+    ]
+    shown = {r["value_masked"] for r in read_rows(check(tmp_path, resource, rows).findings)}
+    assert shown == {"1381******8x", "１１０１*************５元", "1380x"}

@@ -60,7 +60,7 @@ def _fail(error: GuijiError) -> NoReturn:
     problems = getattr(error, "problems", ())
     for problem in problems:
         if str(problem) not in str(error):
-            print(f"  {problem}", file=sys.stderr)
+            print(f"  {scrub(str(problem))}", file=sys.stderr)
     raise SystemExit(error.exit_code)
 
 

@@ -1,12 +1,15 @@
 """Every error guiji raises, in one tree. The last sentence of a message says what holds now and what to do.
 
-Messages never carry a personal value: mask it with ``guiji.masking.mask`` before it gets here.
+Messages never carry a personal value: mask it with ``guiji.masking.mask`` before it gets here. What a refusal quotes of
+a delivery (names of files, sheets and columns) is scrubbed here.
 Two families matter to a scheduler: ``retryable`` errors may pass by themselves, the others need a person.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
+
+from guiji.masking import scrub
 
 
 class GuijiError(Exception):
@@ -80,7 +83,7 @@ class DeliveryRefused(GuijiError):
     cause = "delivery_refused"
 
     def __init__(self, message: str, *, rule_id: str = "delivery.structure", **context: object) -> None:
-        super().__init__(message, rule_id=rule_id, **context)
+        super().__init__(scrub(message), rule_id=rule_id, **context)
         self.rule_id = rule_id
 
 

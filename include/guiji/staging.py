@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guiji.errors import DeliveryRefused, GuijiError, UsageError
+from guiji.masking import scrub
 from guiji.records import Delivery, StagedBatch, Window, read_record, write_record
 from guiji.settings import Settings, failpoint
 
@@ -124,7 +125,7 @@ def stage_batch(
             cursor_max=delivery.report.cursor_max,
             staged_at=settings.now(),
             redelivered_of=delivery.redelivered_of,
-            notes=tuple(delivery.report.notes),
+            notes=tuple(map(scrub, delivery.report.notes)),
             delivered_columns=tuple(name for name, _ in delivery.report.delivered),
             delivered_types=tuple(kind for _, kind in delivery.report.delivered),
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from guiji.authoring.words import NULL_TOKENS
 from guiji.engine import quote_identifier, quote_text, scan_parquet
+from guiji.sources.formats.line_notes import TOTAL_TITLE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -250,7 +251,10 @@ def _compare_codes(con: DuckDBPyConnection, distinct: int) -> dict[str, tuple[in
     return counts
 
 
-_TOTAL = r"\s*(合|总|小|共)\s*计\s*[:：]?.*"
+_BLANK_CELLS = "[\\s\u00a0\u3000]*"
+_TOTAL = f"{_BLANK_CELLS}{TOTAL_TITLE}{_BLANK_CELLS}"
+#: a line that was set aside whole: its first cell that is not blank
+_TOTAL_LINE = f"[\\s\u00a0\u3000\"',;|]*{TOTAL_TITLE}{_BLANK_CELLS}[\"']?([,;|\\t](?s:.*))?"
 _FOOTNOTE = r"\s*(注|附注|备注|说明|填表说明|数据来源|资料来源|填表人|制表人|审核人|填报人|单位负责人|制表单位)\s*[\d一二三]?\s*[:：].*"
 
 
@@ -259,9 +263,13 @@ def _count_ends(con: DuckDBPyConnection, scan: str, columns: list[str]) -> tuple
     if not columns:
         return 0, 0
     first = quote_identifier(columns[0])
+    # the pipeline looks for the title of a total in the first cell that is not blank
+    cells = (f"trim({quote_identifier(c)}::VARCHAR, ' \t\u00a0\u3000')" for c in columns)
+    filled = "coalesce(" + ", ".join(f"nullif({cell}, '')" for cell in cells) + ")"
     others = " AND ".join(f"coalesce({quote_identifier(c)}::VARCHAR, '') = ''" for c in columns[1:]) or "true"
     row = con.execute(
-        f"SELECT count(*) FILTER (regexp_full_match(coalesce({first}::VARCHAR, _raw), {quote_text(_TOTAL)})), "  # noqa: S608
+        f"SELECT count(*) FILTER (CASE WHEN _broken IS NULL THEN regexp_full_match({filled}, {quote_text(_TOTAL)}) "  # noqa: S608
+        f"ELSE regexp_full_match(_raw, {quote_text(_TOTAL_LINE)}) END), "
         f"count(*) FILTER (regexp_full_match(coalesce({first}::VARCHAR, _raw), {quote_text(_FOOTNOTE)}) "
         f"AND (_broken IS NOT NULL OR ({others}))) FROM {scan}"
     ).fetchall()[0]

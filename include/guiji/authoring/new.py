@@ -19,6 +19,7 @@ from guiji.authoring.facts import TableFacts, count_facts, write_rows
 from guiji.authoring.guess import guess_fields, guess_key
 from guiji.catalog.questions import OPEN
 from guiji.errors import UsageError
+from guiji.sources.formats.line_notes import TOTAL_TITLE
 
 if TYPE_CHECKING:
     from guiji.settings import Settings
@@ -95,7 +96,7 @@ def _with_ends(found: Found, table: TableFacts) -> Found:
     layout = dict(form.get("layout") or {})
     notes = list(found.notes)
     if table.totals:
-        layout["total"] = r"(合|总|小|共)\s*计\s*[:：]?.*"
+        layout["total"] = TOTAL_TITLE
         notes.append(f"有 {table.totals} 行合计，不作为数据")
     if table.footnotes:
         layout["footnote"] = (

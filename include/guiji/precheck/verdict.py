@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guiji.errors import DeliveryRefused
+from guiji.masking import scrub
 from guiji.records import CheckedBatch, RuleResult, StagedBatch, Window
 from guiji.settings import Settings
 
@@ -22,7 +23,7 @@ KEPT = 100_000
 VERDICTS = {"rejected": "不合格", "suspicious": "存疑", "mended": "已自动更正", "unjudged": "无法判断"}
 _SKIPPED = {
     "title": "标题行", "metadata": "说明行", "blank": "空行", "footnote": "脚注行", "total": "合计行",
-    "redelivered": "重复提供的文件",
+    "repeated_header": "重复表头", "redelivered": "重复提供的文件",
 }  # fmt: skip
 
 
@@ -146,14 +147,14 @@ def _describe(resource: Resource, file: Path, now: datetime) -> Verdict:
         resource_id=resource.id,
         resource=resource.model.name,
         department=resource.department.name,
-        file=file.name,
+        file=scrub(file.name),
         size=file.stat().st_size,
         sha256=digest,
         checked_at=now,
         outcome="passed",
         reasons=(),
         skipped={},
-        notes=tuple(_name_notes(resource, file)),
+        notes=tuple(map(scrub, _name_notes(resource, file))),
         fields={f.name: f.title for f in resource.model.fields},
     )
 
@@ -217,7 +218,7 @@ def _complete(
     return replace(
         verdict,
         outcome=outcome,
-        reasons=reasons,
+        reasons=tuple(map(scrub, reasons)),
         rows_read=checked.rows_read,
         rows_good=checked.rows_accepted,
         rows_rejected=checked.rows_rejected,
@@ -244,7 +245,7 @@ def _read_findings(checked: CheckedBatch) -> list[Finding]:
         rule = rules.get(row["rule_id"])
         found.append(
             Finding(
-                place=str(row["_origin"] or "").partition("#")[2],
+                place=scrub(str(row["_origin"] or "").partition("#")[2]),
                 line=int(row["_line"]),
                 row_no=int(row["_row_no"]),
                 rule_id=row["rule_id"],

@@ -25,6 +25,8 @@ FINDINGS_PER_RULE = 10_000
 _LONGEST_VALUE = 60
 _WRITTEN_IN_DIGITS = ("date32", "timestamp", "int64", "float64")
 _DIGITS = re.compile(r"[\w\s.,:/+%\-]*", re.ASCII)
+#: as long as a phone number
+_LONG_NUMBER = re.compile(r"\d{11}")
 
 
 def is_rejected(signals: Sequence[Signal]) -> str:
@@ -208,6 +210,10 @@ def _show(
     return shown
 
 
+def _is_number(kind: str) -> bool:
+    return kind.startswith(("int", "float", "decimal"))
+
+
 def _mask_value(column: Any, value: str | None) -> str:
     if value is None:
         return "（空）"
@@ -216,7 +222,10 @@ def _mask_value(column: Any, value: str | None) -> str:
         return mask(text)
     if column is not None and column.type in _WRITTEN_IN_DIGITS and not _DIGITS.fullmatch(text):
         return mask(text)  # columns have shifted: what stands where a date or number should be may be a name
-    shown = scrub(unicodedata.normalize("NFKC", text))
+    normal = unicodedata.normalize("NFKC", text)
+    if column is not None and _is_number(column.type) and _LONG_NUMBER.search(normal):
+        return mask(text)  # 13812345678x is no number and no phone, and yet somebody's
+    shown = scrub(normal)
     return shown if len(shown) <= _LONGEST_VALUE else shown[:_LONGEST_VALUE] + "…"
 
 
