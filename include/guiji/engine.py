@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 #: what DuckDB may hold of its own; the rest of the 900 MB is Python, Arrow and Great Expectations
-MEMORY_LIMIT = "384MB"
+MEMORY_LIMIT = "320MB"
 
 # --- the columns of a snapshot cache, beside the key and order columns -------------------------------
 ROW_HASH = "_row_hash"
@@ -63,8 +63,20 @@ def open_engine(
             yield con
         finally:
             con.close()
+            release_memory()
     finally:
         shutil.rmtree(spill, ignore_errors=True)
+
+
+def release_memory() -> None:
+    """Gives back to the system what one step freed: the allocators would keep it beside what the next step needs."""
+    import ctypes
+
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+    with suppress(OSError, AttributeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def cache_directory(settings: Settings, resource_id: str) -> Path:
