@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.formats import encoding as encoding_module
+from guiji.sources.formats.line_notes import TOTAL_TITLE
 from guiji.structure import STRUCTURE
 
 ABC = expect("姓名", "编号", "地址")
@@ -183,6 +184,21 @@ def test_quoted_cells_may_hold_delimiters_quotes_and_lines(tmp_path: Path) -> No
     assert [r["_line"] for r in rows] == [2, 4]
 
 
+def test_f39_lines_that_may_be_rows_or_one_cell_are_set_aside(tmp_path: Path) -> None:
+    rows, _ = read_bytes(tmp_path, table('1,"a,1', '2,b",2', '3,"c', 'd",4', '5,e,"f', 'g"'), ABC)
+    assert aside(rows) == [(2, "unclosed_quote"), (3, "unclosed_quote")]
+    assert sound(rows, ABC) == [("3", "c\nd", "4"), ("5", "e", "f\ng")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16"])
+def test_the_mark_that_ends_a_file_of_dos_is_no_line(tmp_path: Path, encoding: str) -> None:
+    declared = "auto" if encoding == "utf-16" else encoding
+    rows, report = read_bytes(tmp_path, table("张三,1,东街").decode().encode(encoding), ABC, encoding=declared)
+    marked = (table("张三,1,东街").decode() + "\x1a").encode(encoding)
+    assert read_bytes(tmp_path, marked, ABC, encoding=declared) == (rows, report)
+    refused(tmp_path, "姓名,编号,地址\n张三,1\x1a".encode(), "delivery.half_a_file")
+
+
 def test_a_bare_carriage_return_in_a_cell_is_set_aside(tmp_path: Path) -> None:
     rows, _ = read_bytes(tmp_path, table("张\r三,1,东街", "李四,2,街"), ABC)
     assert aside(rows) == [(2, "line_break")]
@@ -225,6 +241,47 @@ def test_footnotes_totals_and_blank_lines_are_counted(tmp_path: Path) -> None:
     assert sound(rows, ABC) == [("张三", "1", "东街"), ("李四", "2", "街")]
     assert [r["_line"] for r in rows] == [3, 7]
     assert report.skipped == {"title": 1, "blank": 2, "total": 1, "footnote": 2}
+
+
+def test_total_lines_that_are_left_out_are_named_by_their_first_cell_that_is_not_blank(tmp_path: Path) -> None:
+    lines = [
+        "姓名,备注,编号,地址",
+        ",,合计,",
+        "张三,甲,1,东街",
+        ",办公室,小计,",
+        " ,小计,9,",
+        "李四,,2,街",
+        "小计,9",
+        ",,合计,1,2",
+    ]
+    expected = expect("姓名", "编号", "地址", contract="discard")
+    layout = {"total": f"合计|{TOTAL_TITLE}"}
+    rows, report = read_bytes(tmp_path, "\n".join(lines).encode(), expected, layout=layout)
+    assert sound(rows, expected) == [("张三", "1", "东街"), ("", "小计", ""), ("李四", "2", "街")]
+    assert (report.skipped, [n.partition("：")[2] for n in report.notes[-1:]]) == (
+        {"total": 4}, ["4 行按约定作为合计行，未采集（第 2、5、7、8 行）"],
+    )  # fmt: skip
+
+
+def test_lines_like_totals_and_footnotes_stay_rows_and_are_named_where_none_is_declared(tmp_path: Path) -> None:
+    lines = [
+        "合计,1,",
+        "小计算机维修部,2,街",
+        "总计量测试所,3,街",
+        ",总　计：,7",
+        "备注：无,4,",
+        "注册处,5,街",
+        "制表人：某,6,",
+    ]
+    rows, report = read_bytes(tmp_path, table(*lines, "小计,7"), ABC)
+    assert [r["_line"] for r in rows] == [2, 3, 4, 5, 6, 7, 8, 9]
+    told = [n.partition("：")[2].partition("，")[0] for n in report.notes]
+    assert told == ["3 行像是合计行（第 2、5、9 行）", "2 行像是脚注行（第 6、8 行）"]
+    assert [n for n in report.notes if "某" in n] == []
+    many, report = read_bytes(tmp_path, table(*["小计,1,"] * 30), ABC)
+    assert len(many) == 30
+    assert "30 行像是合计行" in report.notes[0]
+    assert "、20、21 行等" in report.notes[0]
 
 
 def test_a_row_below_the_footnotes_is_not_lost_silently(tmp_path: Path) -> None:

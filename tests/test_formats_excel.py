@@ -134,8 +134,9 @@ def test_f45_titles_hidden_sheets_totals_and_footnotes(tmp_path: Path) -> None:
         sheet.write_row(2, 0, ABC.columns)
         sheet.write_row(3, 0, ("张三", "1", "街"))
         sheet.write_row(5, 0, ("合计", "1", ""))
-        sheet.write(6, 0, "注：不含外来人员")
-        sheet.write(7, 0, "来源：某局")
+        sheet.write_row(6, 0, ("", "合计", 1))
+        sheet.write(7, 0, "注：不含外来人员")
+        sheet.write(8, 0, "来源：某局")
         hidden = made.add_worksheet("旧表")
         hidden.write_row(0, 0, ABC.columns)
         hidden.write_row(1, 0, ("李四", "2", "街"))
@@ -144,8 +145,22 @@ def test_f45_titles_hidden_sheets_totals_and_footnotes(tmp_path: Path) -> None:
     layout = {"total": "合计", "footnote": "^注："}
     rows, report = read_bytes(tmp_path, book(tmp_path, write), ABC, "a.xlsx", type="xlsx", layout=layout)
     assert sound(rows, ABC) == [("张三", "1", "街")]
-    assert report.skipped == {"title": 1, "blank": 2, "total": 1, "footnote": 2}
+    assert report.skipped == {"title": 1, "blank": 2, "total": 2, "footnote": 2}
     assert [n for n in report.notes if "旧表" in n] != []
+    assert "2 行按约定作为合计行，未采集（第 6、7 行）" in report.notes[-1]
+
+
+def test_f45_lines_like_totals_stay_rows_and_are_named_where_none_is_declared(tmp_path: Path) -> None:
+    lines = [("总 计", "1", ""), ("总计量所", "2", ""), ("", "小计", "3"), ("填表人：某", "4", "")]
+
+    def write(_: Any, sheet: Any) -> None:
+        for i, row in enumerate((ABC.columns, *lines)):
+            sheet.write_row(i, 0, row)
+
+    rows, report = read_bytes(tmp_path, book(tmp_path, write), ABC, "a.xlsx", type="xlsx")
+    assert [r["_line"] for r in rows] == [2, 3, 4, 5]
+    told = [n.partition("：")[2].partition("，")[0] for n in report.notes]
+    assert told == ["2 行像是合计行（第 2、4 行）", "1 行像是脚注行（第 5 行）"]
 
 
 def test_f45_merged_cells_in_the_data_are_set_aside(tmp_path: Path) -> None:
@@ -214,3 +229,47 @@ def test_a_workbook_that_claims_billions_of_cells_is_refused(tmp_path: Path) -> 
 def test_a_bomb_is_refused_before_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workbook, "MAX_UNPACKED", 1000)
     refused(tmp_path, book(tmp_path, lambda _, sheet: sheet.write(0, 0, "x")), "delivery.too_large")
+
+
+# --- what two readers would read differently -----------------------------------------------------------
+
+
+def test_a_number_with_a_fraction_is_no_date(tmp_path: Path) -> None:
+    expected = expect("姓名", {"title": "年月", "type": "date32", "formats": ["%Y.%m", "%Y%m%d"]})
+    rows, _ = rows_in(tmp_path, ("a", 2024.1), ("b", "2024.10"), ("c", 20241001), expected=expected)
+    only_numbers, _ = rows_in(tmp_path, ("a", 2024.1), ("b", 20241001), expected=expected)
+    assert (aside(rows), sound(rows, expected)) == ([(2, "number_for_date")], [("b", "2024.10"), ("c", "20241001")])
+    assert (aside(only_numbers), sound(only_numbers, expected)) == ([(2, "number_for_date")], [("b", "20241001")])
+
+
+def test_durations_are_hours_not_days(tmp_path: Path) -> None:
+    def write(made: Any, sheet: Any) -> None:
+        sheet.write_row(0, 0, ABC.columns)
+        hours = made.add_format({"num_format": "[h]:mm"})
+        for column, minutes in enumerate((25 * 60 + 30, 90, 48 * 60)):
+            sheet.write_datetime(1, column, dt.timedelta(minutes=minutes), hours)
+
+    rows, _ = read_bytes(tmp_path, book(tmp_path, write), ABC, "a.xlsx", type="xlsx")
+    assert sound(rows, ABC) == [("25:30:00", "1:30:00", "48:00:00")]
+
+
+@pytest.mark.parametrize("aside_way", [b"", b"<!-- read by the parser -->"], ids=["scanned", "parsed"])
+@pytest.mark.parametrize("doubled", [{b'"B3"': b'"A3"'}, {b'r="3"': b'r="2"', b'"A3"': b'"A2"', b'"B3"': b'"B2"'}])
+def test_a_row_or_cell_that_stands_twice_refuses_the_sheet(
+    tmp_path: Path, doubled: dict[bytes, bytes], aside_way: bytes
+) -> None:
+    def write(_: Any, sheet: Any) -> None:
+        for i, row in enumerate([ABC.columns, ("a", 1), ("b", 2)]):
+            sheet.write_row(i, 0, row)
+
+    (tmp_path / "sound.xlsx").write_bytes(book(tmp_path, write))
+    with zipfile.ZipFile(tmp_path / "sound.xlsx") as made, zipfile.ZipFile(tmp_path / "hurt.xlsx", "w") as hurt:
+        for name in made.namelist():
+            data = made.read(name)
+            if name.endswith("sheet1.xml"):
+                for old, new in doubled.items():
+                    assert data.count(old) == 1
+                    data = data.replace(old, new)
+                data = data.replace(b"<sheetData>", aside_way + b"<sheetData>")
+            hurt.writestr(name, data)
+    assert "重复出现" in refused(tmp_path, (tmp_path / "hurt.xlsx").read_bytes(), "delivery.structure")

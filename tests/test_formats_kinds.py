@@ -170,6 +170,7 @@ def test_f45_what_is_no_data_is_counted_and_shown(tmp_path: Path, kind: str) -> 
     assert [n.partition("：")[2] for n in report.notes] == [
         "隐藏的工作表未采集：旧表",
         "没有约定表头的工作表未采集：说明",
+        "1 行按约定作为合计行，未采集（第 8 行）",
     ]
 
 

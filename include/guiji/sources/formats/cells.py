@@ -1,7 +1,8 @@
 """Typed cells of a spreadsheet as text, exactly once; what the spreadsheet has destroyed is named.
 
 A number in a text or identifier column has lost its digits beyond fifteen (精度已丢失, F-19) or its leading zeros
-(前导零丢失); a code that was turned into a date is gone; a number with a fraction is no date (2024.1 is October as well). Such a cell has no text, only the rule it breaks.
+(前导零丢失); a code that was turned into a date is gone, and 2024.1 is no date, but January or October. Such a
+cell has no text, only the rule it breaks.
 ``cell_text`` says what holds for one cell; ``column_text`` says the same of a whole column, many times faster.
 """
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from guiji.sources.formats.csv_scan import Scan
 from guiji.sources.formats.encoding import UNDECODABLE, Block, half_a_file
+from guiji.sources.formats.header_again import HeaderWatch
 from guiji.sources.formats.layout import Table, skip
+from guiji.sources.formats.line_notes import LineNotes, looks_like
 from guiji.sources.formats.tokenizer import CONTINUES, Dialect, find_flaw, keep_sound, split_cells
 from guiji.sources.frames import Rows
 from guiji.structure import BAD_ESCAPE, ENCODING, NUL, RAGGED, UNCLOSED_QUOTE
@@ -45,11 +47,23 @@ class Reading:
     in_footnotes: bool = False
     rows_after_footnote: int = 0
     undecodable: dict[int, str] = field(default_factory=dict)
+    notes: LineNotes = field(default_factory=LineNotes)
+
+    def __post_init__(self) -> None:
+        self.headers = HeaderWatch(self.table, self.what)
 
 
 def read_positions(table: Table) -> list[int]:
-    """Positions taken from a line: always the first (footnotes, totals), then what the table needs."""
-    return [0, *table.read_positions, *table.match.pivoted, *table.match.unnamed]
+    """Positions taken from a line: always the first (footnotes, totals), then what the table needs. Where there may be
+    total lines, all: their title stands in the first cell that is not blank."""
+    return [0, *table.read_positions, *table.match.pivoted, *table.match.unnamed, *_other_positions(table)]
+
+
+def _other_positions(table: Table) -> list[int]:
+    if not table.layout.total:
+        return []
+    known = {0, *table.read_positions, *table.match.pivoted, *table.match.unnamed}
+    return [p for p in range(table.width) if p not in known]
 
 
 def read_names(table: Table) -> list[str]:
@@ -58,7 +72,14 @@ def read_names(table: Table) -> list[str]:
         *table.read_columns,
         *(f"__p{p}" for p in table.match.pivoted),
         *(f"__u{p}" for p in table.match.unnamed),
+        *(f"__other{p}" for p in _other_positions(table)),
     ]
+
+
+def names_in_order(table: Table) -> list[str]:
+    """``read_names`` as the columns stand in the file, each once."""
+    by_position = dict(sorted(zip(read_positions(table), read_names(table), strict=True), key=lambda x: x[0]))
+    return list(by_position.values())
 
 
 def tokenise_doubtful(
@@ -141,7 +162,8 @@ def _join_lines(
             return status, last
         if len(status) != width:
             return RAGGED, last
-        if any(c and _may_hold_a_row(c, reading.dialect.delimiter, width) for c in status):
+        delimiter = reading.dialect.delimiter
+        if any(c and _may_hold_a_row(c, delimiter, width) for c in status) or _may_be_rows(status, delimiter):
             return _TWO_READINGS, last
         return status, last
     return (status if isinstance(status, str) else UNCLOSED_QUOTE), last
@@ -154,6 +176,19 @@ def _may_hold_a_row(cell: str, delimiter: str, width: int) -> bool:
     whole_lines = cell.split("\n")[1:-1]
     return any(x.count(delimiter) == width - 1 for x in whole_lines) or (
         width >= 4 and cell.count(delimiter) >= width - 1
+    )
+
+
+def _may_be_rows(cells: Sequence[str | None], delimiter: str) -> bool:
+    """True when the first and the last line of a record over several lines would both be rows of the right width if
+    their quotes were no quotes."""
+    spans = [i for i, c in enumerate(cells) if c and "\n" in c]
+    if not spans or len(cells) == 1:
+        return False
+    begins, ends = cells[spans[0]] or "", cells[spans[-1]] or ""
+    return (
+        spans[0] + begins[: begins.index("\n")].count(delimiter) == len(cells) - 1
+        and ends[ends.rindex("\n") :].count(delimiter) == spans[-1]
     )
 
 
@@ -177,7 +212,8 @@ def _set_lines_aside(
 def _judge_record(
     reading: Reading, rows: Rows, text: str, cells: Sequence[str | None] | str, number: int, unended: bool
 ) -> bool:
-    """Adds one record as a row (True) or as a row set aside. Raises DeliveryRefused for half a file."""
+    """Adds one record as a row (True), unless it is the header again, or as a row set aside. Raises DeliveryRefused for
+    half a file and for another header."""
     table = reading.table
     if text.startswith(_UNDECODABLE):
         _add_broken(reading, rows, number, ENCODING, reading.undecodable[int(text.removeprefix(_UNDECODABLE))])
@@ -187,11 +223,18 @@ def _judge_record(
             raise half_a_file(reading.what)
         _add_broken(reading, rows, number, cells, text)
         return False
+    if any(map(reading.headers.is_name, cells)) and reading.headers.take(cells, number):
+        return True
     flaw = find_flaw(cells)
     if len(cells) != table.width:
-        if table.is_total(cells[0] or ""):
+        if table.is_total(*cells):
             skip(reading.report, "total")
+            reading.notes.totals.add([number])
             return False
+        if looks_like(table.layout, "total", next((c for c in cells if c and c.strip()), "")):
+            reading.notes.like_totals.add([number])
+        elif looks_like(table.layout, "footnote", cells[0] or ""):
+            reading.notes.like_footnotes.add([number])
         if unended and len(cells) < table.width:
             raise half_a_file(reading.what)
         _add_broken(reading, rows, number, NUL if flaw == NUL else RAGGED, text)

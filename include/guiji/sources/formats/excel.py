@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from guiji.sources.columns import Expected
 from guiji.sources.formats import workbook as limits
 from guiji.sources.formats.cells import column_text, is_blank, title_text
+from guiji.sources.formats.header_again import HeaderWatch
 from guiji.sources.formats.layout import (
     HEADER_WITHIN,
     Table,
@@ -29,6 +30,7 @@ from guiji.sources.formats.layout import (
     shape_batch,
     skip,
 )
+from guiji.sources.formats.line_notes import LineNotes, looks_like
 from guiji.sources.formats.workbook import Cell, OpenSheet, Workbook, open_workbook, refuse_workbook
 from guiji.sources.frames import text_schema
 from guiji.structure import CELL_ERROR, MERGED_CELL, RAGGED, UNCALCULATED
@@ -136,6 +138,8 @@ class _Reading:
     fields: list[FieldSpec | None]
     inside: frozenset[int]  # positions with a name in the header
     flawed: dict[int, dict[int, str]]  # row -> position -> the rule that the cell breaks
+    headers: HeaderWatch
+    notes: LineNotes
     origin: str
     what: str
 
@@ -166,6 +170,8 @@ def _open_table(
         [expected.fields.get(c) for c in table.read_columns] + [value_field] * len(table.match.pivoted),
         frozenset(range(table.width)) - set(table.match.unnamed),
         _find_flawed(sheet, start, positions),
+        HeaderWatch(table, what),
+        LineNotes(),
         f"{origin}#{sheet.name}",
         what,
     )
@@ -221,8 +227,10 @@ def _read_rows(reading: _Reading, report: ReadReport) -> Iterator[pa.RecordBatch
                 blank, filled = blank + empty, filled + (not empty)
             skip(report, "footnote", filled)
             skip(report, "blank", blank)
-            return
+            break
         number += len(columns[0])
+    reading.headers.report(report)
+    report.notes += reading.notes.say(reading.what)
 
 
 def _take_columns(rows: Iterator[list[Any]]) -> list[tuple[Any, ...]]:
@@ -253,8 +261,10 @@ def _find_lines(
         if table.layout.footnote:
             end = _first_footnote(table, titles)
         if table.layout.total:
-            total = table.find_totals(titles[0]).to_pylist()
-    if not blank and not total and end is None:
+            total = table.find_totals(titles).to_pylist()
+    again = _find_headers(reading, columns, number, end)
+    _note_doubtful(reading, columns, number, end)
+    if not blank and not total and end is None and not again:
         return None, None
     lines = []
     for i in range(len(columns[0]) if end is None else end):
@@ -262,9 +272,33 @@ def _find_lines(
             skip(report, "blank")
         elif total and total[i]:
             skip(report, "total")
-        else:
+            reading.notes.totals.add([number + i + 1])
+        elif i not in again:
             lines.append(i)
     return lines, end
+
+
+def _find_headers(reading: _Reading, columns: Columns, number: int, end: int | None) -> set[int]:
+    """Indexes of the rows above the footnotes that are the header again. Raises DeliveryRefused for another header. A
+    header of several rows is not looked for."""
+    if reading.table.layout.header_rows > 1:
+        return set()
+    is_name = reading.headers.is_name
+    named = {i for p in reading.headers.positions for i, cell in enumerate(columns[p][:end]) if is_name(cell)}
+    return {
+        i for i in sorted(named) if reading.headers.take([title_text(column[i]) for column in columns], number + i + 1)
+    }
+
+
+def _note_doubtful(reading: _Reading, columns: Columns, number: int, end: int | None) -> None:
+    """Names the rows that look like totals or footnotes where the layout declares none; they stay rows."""
+    layout, notes = reading.table.layout, reading.notes
+    for i, first in enumerate(columns[0][:end]):
+        filled = first if first != "" else next((column[i] for column in columns if column[i] != ""), "")
+        if isinstance(filled, str) and looks_like(layout, "total", filled):
+            notes.like_totals.add([number + i + 1])
+        elif isinstance(first, str) and looks_like(layout, "footnote", first):
+            notes.like_footnotes.add([number + i + 1])
 
 
 def _first_footnote(table: Table, columns: Sequence[pa.Array]) -> int | None:

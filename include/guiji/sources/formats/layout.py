@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guiji.errors import DeliveryRefused
-from guiji.sources.columns import Expected, HeaderMatch, count_matches, header_columns, match_header
+from guiji.sources.columns import Expected, HeaderMatch, count_matches, header_columns, match_header, normalise_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,6 +26,7 @@ SKIP_TITLES = {
     "footnote": "脚注行",
     "comment": "注释行",
     "total": "合计行",
+    "repeated_header": "重复表头",
     "redelivered": "重复提供的文件",
     "deleted": "已作删除标记的记录",
 }
@@ -41,6 +42,7 @@ class Table:
     constants: dict[str, str]  # columns that metadata lines fill
     read_columns: tuple[str, ...]  # names of the cells that are taken from a line, in order
     read_positions: tuple[int, ...]
+    header: tuple[str, ...]  # the normalised names, of all columns
 
     @property
     def width(self) -> int:
@@ -49,19 +51,45 @@ class Table:
     def is_footnote(self, text: str) -> bool:
         return bool(self.layout.footnote and re.search(self.layout.footnote, text.strip()))
 
-    def is_total(self, first_cell: str) -> bool:
-        return bool(self.layout.total and re.fullmatch(self.layout.total, first_cell.strip()))
+    def is_total(self, *cells: str | None) -> bool:
+        """True where the first cell of a line, or the first that is not blank, is the title of a total line."""
+        filled = next((c for c in cells if c and c.strip()), "")
+        pattern = self.layout.total
+        return bool(pattern) and any(re.fullmatch(pattern or "", (c or "").strip()) for c in (*cells[:1], filled))
 
-    def find_totals(self, first_cells: pa.Array) -> pa.BooleanArray:
-        """``is_total`` of a whole column; null counts as no."""
-        return _match_column(first_cells, rf"\A(?:{self.layout.total})\z", self.is_total)
+    def find_totals(self, columns: Sequence[pa.Array]) -> pa.BooleanArray:
+        """``is_total`` of every line; ``columns`` are all of the file's, in its order."""
+        import pyarrow.compute as pc
+
+        first, filled = columns[0], first_filled(columns)
+        found = self._find_total_titles(first)
+        return found if filled is first else pc.or_(found, self._find_total_titles(filled))
+
+    def _find_total_titles(self, cells: pa.Array) -> pa.BooleanArray:
+        return match_column(cells, rf"\A(?:{self.layout.total})\z", self.is_total)
 
     def find_footnotes(self, first_cells: pa.Array) -> pa.BooleanArray:
         """``is_footnote`` of a whole column; null counts as no."""
-        return _match_column(first_cells, self.layout.footnote or "", self.is_footnote)
+        return match_column(first_cells, self.layout.footnote or "", self.is_footnote)
 
 
-def _match_column(cells: pa.Array, pattern: str, is_match: Callable[[str], bool]) -> pa.BooleanArray:
+def first_filled(columns: Sequence[pa.Array]) -> pa.Array:
+    """Of every line the first cell that is not blank; null where all are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = columns[0]
+    for n, column in enumerate(columns):
+        blank = pc.equal(pc.fill_null(pc.utf8_trim_whitespace(column), ""), "")
+        if not pc.any(blank).as_py():
+            return column if n == 0 else pc.coalesce(found, column)
+        filled = pc.if_else(blank, pa.scalar(None, column.type), column)
+        found = filled if n == 0 else pc.coalesce(found, filled)
+    return found
+
+
+def match_column(cells: pa.Array, pattern: str, is_match: Callable[[str], bool]) -> pa.BooleanArray:
+    """Which cells hold ``pattern`` (RE2), or are what ``is_match`` says where RE2 does not know it; null is no."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -152,7 +180,15 @@ def build_table(
     match = match_header(expected, layout, header, report, what)
     names = [c for c in (*expected.columns, *(layout.unpivot.keep if layout.unpivot else ())) if c in match.index]
     ordered = tuple(dict.fromkeys(names))
-    return Table(expected, layout, match, constants, ordered, tuple(match.index[c] for c in ordered))
+    return Table(
+        expected,
+        layout,
+        match,
+        constants,
+        ordered,
+        tuple(match.index[c] for c in ordered),
+        tuple(map(normalise_name, header)),
+    )
 
 
 def shape_batch(table: Table, batch: pa.RecordBatch) -> pa.RecordBatch:
