@@ -90,6 +90,35 @@ def test_a_name_that_would_never_be_taken_is_told(place: Settings, tmp_path: Pat
     )
 
 
+def test_personal_values_in_names_are_masked_in_every_word_of_a_verdict(place: Settings, tmp_path: Path) -> None:
+    personal = ("110105199001010015", "13812345678")
+    path = tmp_path / f"张三 {personal[1]}.csv"
+    refused = judge_file(
+        place, "ab.people", write_csv(path, [(*r, "1") for r in GOOD], (*HEADER, f"张三{personal[0]}"))
+    )
+    assert (refused.outcome, refused.file) == ("refused", "张三 1381*****78.csv")
+    assert "张三1101************15" in refused.reasons[0]
+    sheets = tmp_path / "people_20261003.xlsx"
+    with xlsxwriter.Workbook(str(sheets)) as book:
+        for name in (f"张三{personal[1]}", personal[0]):
+            book.add_worksheet(name).write_row(0, 0, ("x", "y"))
+    place = write_catalog(place, files_source(tmp_path, type="xlsx", layout={"sheet": "名册"}))
+    other = judge_file(place, "ab.people", sheets)
+    assert "（有：张三1381*****78、1101************15）" in other.reasons[0]
+    shown = " ".join(
+        (*refused.reasons, *refused.notes, *other.reasons, *other.notes, render_page(refused), render_page(other))
+    )
+    assert [p for p in personal if p in shown] == []
+
+
+def test_skipped_totals_are_named_by_their_lines(place: Settings, tmp_path: Path) -> None:
+    place = write_catalog(place, files_source(tmp_path, layout={"total": "合计"}))
+    path = write_csv(tmp_path / "people_20261001.csv", [*GOOD, ("", "合计", "", "60")])
+    verdict = judge_file(place, "ab.people", path)
+    assert (verdict.rows_rejected, dict(verdict.skipped)) == (0, {"合计行": 1})
+    assert verdict.notes == ("文件 people_20261001.csv：1 行按约定作为合计行，未采集（第 62 行）",)
+
+
 def test_a_resource_of_a_database_checks_an_export_of_any_form(settings: Settings, tmp_path: Path) -> None:
     place = write_catalog(settings, {"source": {"kind": "database", "connection": "fep", "table": "people"}})
     path = tmp_path / "export.xlsx"

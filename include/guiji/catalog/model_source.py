@@ -54,7 +54,7 @@ class Layout(Model):
     footnote: str | None = None
     """regular expression: from the first line that matches on, nothing is data; counted as skipped"""
     total: str | None = None
-    """regular expression of the first cell of total lines; counted as skipped"""
+    """regular expression of the first cell that is not blank in total lines; counted as skipped, named in the notes"""
     unpivot: Unpivot | None = None
     """turn columns into rows"""
 
