@@ -1,8 +1,8 @@
 """One table of an SQL backup (pg_dump, mysqldump and their like) as batches of text: data are read, nothing is executed.
 
-Rows come from ``COPY … FROM stdin`` and from ``INSERT … VALUES`` of the declared table; every other statement is passed
-over. A value that is no literal sets its row aside; a statement that would change rows already written (UPDATE, DELETE,
-INSERT … SELECT) refuses the file, because what the table held can't be known without executing it.
+Rows come from ``COPY … FROM stdin`` and from ``INSERT … VALUES`` of the declared table. A value that is no literal sets its
+row aside. Every other statement is passed over if it is known to leave the table's rows and columns alone, or doesn't name
+the table; else it refuses the file, because what the table held can't be known without executing it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, match_header
+from guiji.sources.formats import sql_statements as statements
 from guiji.sources.formats.encoding import half_a_file
 from guiji.sources.formats.sql_head import check_end, find_dialect, find_script_encoding
 from guiji.sources.formats.sql_text import NAME, Grammar, SqlText, split_name
@@ -53,15 +54,16 @@ _INSERT = re.compile(
 _COPY = re.compile(
     rf"COPY\s+(?P<name>{NAME})\s*(?:{_COLUMNS}\s*)?FROM\s+stdin\s*(?P<options>[^;\n]*);[ \t]*(?:\r?\n|\Z)", _FLAGS
 )
-_CHANGE = re.compile(
-    rf"(?:UPDATE(?:\s+ONLY)?|DELETE\s+FROM(?:\s+ONLY)?|TRUNCATE(?:\s+TABLE)?(?:\s+ONLY)?|MERGE\s+INTO"
-    rf"|LOAD\s+DATA\b.*?\bINTO\s+TABLE|DROP\s+TABLE(?:\s+IF\s+EXISTS)?)\s+(?P<name>{NAME})",
-    _FLAGS,
-)
-_ATTACH = re.compile(rf"ALTER\s+TABLE\s+(?:ONLY\s+)?(?P<name>{NAME})\s+ATTACH\s+PARTITION\s+(?P<part>{NAME})", _FLAGS)
 _USE = re.compile(rf"(?:USE|\\c(?:onnect)?)\s+(?:-reuse-previous=\w+\s+)?(?P<name>{NAME})", _FLAGS)
 _DELIMITER = re.compile(r"DELIMITER[ \t]+(\S+)", re.I)
 _SQL_MODE = re.compile(r"\bSQL_MODE\s*=\s*(?:'(?P<modes>[^']*)'|@\w+)", re.I)
+_SEARCH_PATH = re.compile(
+    rf"SET\s+(?:SESSION\s+|LOCAL\s+)?search_path\s*(?:=|TO)\s*(?P<first>'[^']*'|{NAME})"
+    r"|SELECT\s+(?:pg_catalog\s*\.\s*)?set_config\s*\(\s*'search_path'\s*,\s*(?P<set>'[^']*')",
+    _FLAGS,
+)
+#: commands of psql that change nothing of what is read; others read files, run programs or make parts conditional
+_META = re.compile(r"\\(?:restrict|unrestrict|connect|c|echo|qecho|warn|pset|set|unset|timing)(?!\w)")
 _STRINGS = re.compile(r"SET\s+standard_conforming_strings\s*(?:=|TO)\s*'?(on|off)", re.I)
 _DEFINITION = re.compile(r"(?P<name>\"(?:[^\"]|\"\")+\"|`(?:[^`]|``)+`|[^\W\d][\w$]*)\s+(?P<kind>\w+)", re.S)
 _NO_COLUMN = re.compile(
@@ -91,9 +93,13 @@ class _Reading:
     what: str
     encoding: str
     database: str = ""
+    schema: str = "public"  # of names without one, in PostgreSQL
     seen: dict[str, None] = field(default_factory=dict)  # tables of the backup
     found: set[tuple[str, ...]] = field(default_factory=set)  # whole names of the wanted table
-    partitions: set[str] = field(default_factory=set)
+    partitions: set[tuple[str, ...]] = field(default_factory=set)
+    namesakes: set[tuple[str, ...]] = field(default_factory=set)  # tables of their own that differ by case only
+    views: set[tuple[str, ...]] = field(default_factory=set)  # over the wanted table: what changes them changes it
+    prepared: set[str] = field(default_factory=set)
     created: dict[str, list[Column]] = field(default_factory=dict)
     matched: dict[tuple[str, ...], dict[str, int]] = field(default_factory=dict)
     rows: Rows = field(default_factory=Rows)
@@ -105,11 +111,10 @@ class _Reading:
     def is_wanted(self, name: str) -> bool:
         """Notes the table, and whether it is the declared one or a partition of it. Raises DeliveryRefused when two
         tables answer to the declared name."""
-        parts = split_name(name, self.sql.grammar.is_mysql)
-        self.seen[".".join(parts)] = None
-        if ".".join(parts) in self.partitions:
+        self.seen[".".join(split_name(name, self.sql.grammar.is_mysql))] = None
+        whole = self.find_whole(name)
+        if whole in self.partitions:
             return True
-        whole = (self.database, *parts) if self.database and (self.sql.grammar.is_mysql is (len(parts) == 1)) else parts
         if whole[-len(self.wanted) :] != self.wanted:
             return False
         self.found.add(whole)
@@ -120,11 +125,31 @@ class _Reading:
             )
         return True
 
+    def find_whole(self, name: str) -> tuple[str, ...]:
+        """The name with the schema and database that the script stands in."""
+        parts = split_name(name, self.sql.grammar.is_mysql)
+        if not self.sql.grammar.is_mysql and len(parts) == 1:
+            parts = (self.schema, *parts)
+        lacks = len(parts) == (1 if self.sql.grammar.is_mysql else 2)
+        return (self.database, *parts) if self.database and lacks else parts
+
+    def concerns(self, name: str) -> bool:
+        """Whether the name may be the declared table's, in any case, or that of a partition."""
+        whole = self.find_whole(name)
+        folded = tuple(p.casefold() for p in whole[-len(self.wanted) :])
+        return whole in self.partitions or folded == tuple(p.casefold() for p in self.wanted)
+
+    def find_words(self) -> set[str]:
+        """The names, folded, by which a statement may mean rows of the declared table."""
+        return {whole[-1].casefold() for whole in (self.wanted, *self.partitions, *self.views)}
+
     def refuse(self, why: str, mend: str, rule: str = "structure") -> DeliveryRefused:
         return DeliveryRefused(f"{self.what}：{why}。现有数据继续有效；{mend}。", rule_id=f"delivery.{rule}")
 
-    def refuse_statement(self, why: str) -> DeliveryRefused:
-        return self.refuse(f"第 {self.sql.find_line()} 行的语句{why}", "请用数据库自带的备份工具按默认设置重新导出该表")
+    def refuse_statement(self, why: str, line: int | None = None) -> DeliveryRefused:
+        return self.refuse(
+            f"第 {line or self.sql.find_line()} 行的语句{why}", "请用数据库自带的备份工具按默认设置重新导出该表"
+        )
 
 
 def read_sql_dump(
@@ -180,8 +205,7 @@ def _read_statements(reading: _Reading) -> Iterator[pa.RecordBatch]:
         word = re.match(r"[A-Za-z]+|\\\w*", text[at : at + 20])
         kind = word.group().upper() if word else ""
         if kind.startswith("\\"):
-            _use(reading)
-            sql.skip_line()
+            _read_meta(reading)
         elif kind == "DELIMITER" and (m := _DELIMITER.match(text, at)):
             sql.skip_line()
             sql.use(sql.grammar, m[1])
@@ -196,36 +220,106 @@ def _read_statements(reading: _Reading) -> Iterator[pa.RecordBatch]:
         elif not _KNOWN.match(text, at) or (kind in ("INSERT", "REPLACE") and not _INSERT.match(text, at)):
             raise reading.refuse_statement("无法识别，文件可能已损坏")
         else:
-            _note_statement(reading, kind)
-            sql.skip_statement()
+            _pass_statement(reading, kind)
 
 
-def _note_statement(reading: _Reading, kind: str) -> None:
-    """What a statement that is passed over means for those that are read."""
+def _read_meta(reading: _Reading) -> None:
+    """A command of the client, one line."""
     sql = reading.sql
+    if not (sql.text.startswith("\\-", sql.at) if sql.grammar.is_mysql else _META.match(sql.text, sql.at)):
+        raise reading.refuse_statement("是客户端命令，执行后才知道结果，而备份中的语句不会被执行")
+    _use(reading)
+    sql.skip_line()
+
+
+def _pass_statement(reading: _Reading, kind: str) -> None:
+    """Goes behind a statement that holds no rows. Raises DeliveryRefused unless it is known to leave them as they are."""
+    sql = reading.sql
+    line = sql.find_line()
     text, at = sql.text, sql.at
-    if kind == "ALTER" and (m := _ATTACH.match(text, at)) and reading.is_wanted(m["name"]):
-        reading.partitions.add(".".join(split_name(m["part"], sql.grammar.is_mysql)))
+    if kind in ("INSERT", "REPLACE") and (m := _INSERT.match(text, at)):
+        _check_namesake(reading, m["name"])
+        if m["values"]:
+            return sql.skip_statement()
     elif kind == "USE":
         _use(reading)
-    elif kind == "SET":
+    elif kind == "SET" or (kind == "SELECT" and not sql.grammar.is_mysql):
         _set(reading, text[at : at + 2000].partition(";")[0])
-    elif kind == "ROLLBACK" and reading.read:
-        raise reading.refuse_statement("会撤销此前的数据")
-    elif (
-        (m := _CHANGE.match(text, at)) and reading.is_wanted(m["name"]) and (reading.read or kind in ("LOAD", "MERGE"))
-    ):
-        raise reading.refuse_statement(f"（{kind}）会改变该表的数据，而备份中的语句不会被执行")
+    outline = sql.read_statement()
+    while not sql.grammar.is_mysql and statements.is_open(outline):
+        outline = f"{outline} ; {sql.read_statement()}"
+    if kind == "ROLLBACK" and reading.read:
+        raise reading.refuse_statement("会撤销此前的数据", line)
+    if statements.must_be_executed(outline, reading.prepared):
+        raise reading.refuse_statement(f"（{kind}）要执行才知道做了什么，而备份中的语句不会被执行", line)
+    if kind == "PREPARE" and (prepared := statements.find_prepared(outline)):
+        reading.prepared.add(prepared)
+    if not _leaves_rows(reading, outline, kind):
+        raise reading.refuse_statement(f"（{kind}）可能改变该表的数据或列，而备份中的语句不会被执行", line)
+
+
+def _check_namesake(reading: _Reading, name: str) -> None:
+    """Rows of a name that differs by case only belong to the wanted table on many servers."""
+    whole = reading.find_whole(name)
+    if whole in reading.views:
+        raise reading.refuse_statement("写入该表的视图，结果要执行才知道，而备份中的语句不会被执行")
+    if reading.sql.grammar.is_mysql and reading.concerns(name) and whole not in reading.namesakes:
+        raise reading.refuse_statement(f"写入的表“{'.'.join(whole)}”与约定的表名只有大小写不同，无法判断是否同一张表")
+
+
+def _leaves_rows(reading: _Reading, outline: str, kind: str) -> bool:
+    """Whether the statement leaves rows, columns and their order; notes what else it says of the table."""
+    names_it = statements.names_any(outline, reading.find_words())
+    if found := statements.find_altered(outline):
+        table, clauses = found
+        if not reading.concerns(table):
+            return not (statements.takes_place(clauses) and statements.names_any(clauses, reading.find_words()))
+        if attached := statements.find_attached(clauses):
+            reading.partitions.add(reading.find_whole(attached))
+        return statements.keeps_rows(clauses) or (not reading.created and not reading.read)  # one to be dropped yet
+    if created := statements.find_created(outline):
+        return _note_created(reading, outline, *created)
+    if dropped := statements.find_dropped(outline):
+        if concerned := [name for name in dropped if reading.concerns(name)]:
+            for name in concerned:
+                reading.created.pop(".".join(reading.find_whole(name)), None)
+            return not reading.read
+        return True
+    if kind == "DROP" and (schema := statements.find_dropped_schema(outline)):
+        homes = {p.casefold() for whole in reading.found for p in whole[:-1]}
+        return not reading.read or bool(homes and schema.casefold() not in homes)
+    if names_it and kind == "CREATE" and (view := statements.find_view(outline)):
+        reading.views.add(reading.find_whole(view))
+    if not reading.read and kind in ("TRUNCATE", "DELETE"):
+        return True
+    if reading.read and statements.drops_more(outline):
+        return False
+    return not names_it or statements.is_harmless(outline)
+
+
+def _note_created(reading: _Reading, outline: str, name: str, maybe: bool) -> bool:
+    whole = reading.find_whole(name)
+    if whole[-len(reading.wanted) :] == reading.wanted or whole in reading.partitions:
+        return False  # without a list of columns: CREATE TABLE … AS, LIKE, OF; or a temporary one
+    if reading.concerns(name):
+        if not maybe:
+            reading.namesakes.add(whole)
+    elif any(reading.concerns(parent) for parent in statements.find_parents(outline)):
+        reading.partitions.add(whole)
+    return True
 
 
 def _use(reading: _Reading) -> None:
     if m := _USE.match(reading.sql.text, reading.sql.at):
-        reading.database = split_name(m["name"], True)[-1]
+        reading.database, reading.schema = split_name(m["name"], True)[-1], "public"
 
 
 def _set(reading: _Reading, statement: str) -> None:
     """Modes that change how strings are written."""
     sql = reading.sql
+    if path := _SEARCH_PATH.match(statement):
+        first = (path["first"] or path["set"]).strip("'")
+        reading.schema = "public" if first.startswith(("$", '"$')) else (split_name(first, False) or ("",))[-1]
     if sql.grammar.is_mysql:
         for m in _SQL_MODE.finditer(statement):
             if m["modes"] is not None:
@@ -245,6 +339,10 @@ def _read_create(reading: _Reading, m: re.Match[str]) -> None:
     """Notes the columns of the table in order."""
     sql = reading.sql
     name = m["name"]
+    line = sql.find_line()
+    key = ".".join(reading.find_whole(name))
+    if key in reading.created and " EXISTS" not in re.sub(r"\s", " ", m.group().upper()):
+        raise reading.refuse_statement("再次建立该表，无法判断以哪个为准")
     sql.at = m.end() - 1
     while (end := sql.find_row_end()) is None:
         if not sql.more():
@@ -255,9 +353,13 @@ def _read_create(reading: _Reading, m: re.Match[str]) -> None:
         if not _NO_COLUMN.match(part) and (d := _DEFINITION.match(part)):
             column = split_name(d["name"], sql.grammar.is_mysql)[0]
             columns.append(make_column(column, d["kind"], sql.grammar))
-    reading.created[".".join(split_name(name, sql.grammar.is_mysql))] = columns
     sql.at = end
-    sql.skip_statement()
+    rest = statements.hide_quoted(sql.read_statement())
+    if re.search(r"\bSELECT\b|\bAS\s+(?:TABLE|VALUES|EXECUTE)\b", rest, re.I):
+        raise reading.refuse_statement("不是直接写出的数据（CREATE TABLE … AS）", line)
+    if re.search(r"\bINHERITS\b", rest, re.I):
+        columns = []  # its parents' come first: a statement must say which it means
+    reading.created.setdefault(key, columns)
 
 
 def _split_top(body: str) -> list[str]:
@@ -276,8 +378,7 @@ def _split_top(body: str) -> list[str]:
 
 def _find_columns(reading: _Reading, name: str, said: str | None) -> list[Column]:
     """The columns of a statement's values: those it lists, else all of ``CREATE TABLE``."""
-    parts = split_name(name, reading.sql.grammar.is_mysql)
-    created = reading.created.get(".".join(parts), [])
+    created = reading.created.get(".".join(reading.find_whole(name)), [])
     if said is None:
         if not created:
             raise reading.refuse_statement("没有写明列名，文件中也没有建表语句")
@@ -345,6 +446,8 @@ def _read_copy(reading: _Reading, m: re.Match[str]) -> Iterator[pa.RecordBatch]:
     """The lines of a COPY up to ``\\.``; of another table they are passed over."""
     sql = reading.sql
     wanted = reading.is_wanted(m["name"])
+    if not wanted:
+        _check_namesake(reading, m["name"])
     columns: list[Column] = []
     index: dict[str, int] = {}
     if wanted:

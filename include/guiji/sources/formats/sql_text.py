@@ -18,12 +18,14 @@ from guiji.sources.formats.encoding import half_a_file
 
 BLOCK = 1 << 20
 LONGEST_TOKEN = 32 << 20
+#: of a statement that must be judged, without its texts
+LONGEST_OUTLINE = 8 << 20
 
 _NAME = r'(?:"(?:[^"]|"")+"|`(?:[^`]|``)+`|[^\W\d][\w$]*)'
 #: a table's name with up to two qualifiers
 NAME = rf"{_NAME}(?:\s*\.\s*{_NAME}){{0,2}}"
 _PART = re.compile(_NAME)
-_DOLLAR = re.compile(r"\$(?:[^\W\d]\w*)?\$")
+_DOLLAR = re.compile(r"(?<![\w$])\$(?:[^\W\d]\w*)?\$")
 _BLANK = re.compile(r"(?:\s++|\*/)+")
 # a string that closes where the text read so far ends may go on: its quote may be the first of a doubled one
 _SINGLE = r"'(?:[^'\\]++|\\.|'')*+'(?!\Z)"
@@ -70,6 +72,18 @@ def _compile_skip(grammar: Grammar, stops: str) -> re.Pattern[str]:
     return re.compile(rf"(?:{tokens})*+", re.DOTALL)
 
 
+def _compile_text(grammar: Grammar) -> re.Pattern[str]:
+    """Matches a text, or a quoted name (group ``name``)."""
+    single = _SINGLE if grammar.backslash else _SINGLE_PLAIN
+    if grammar.is_mysql:
+        double = _DOUBLE if grammar.double_is_text and grammar.backslash else _DOUBLE_PLAIN
+        name = "`(?:[^`]++|``)*+`" + ("" if grammar.double_is_text else rf"|{double}")
+        texts = rf"{single}|{double}" if grammar.double_is_text else single
+    else:
+        texts, name = rf"(?<![^\W\d])[eE]{_SINGLE}|{single}", _DOUBLE_PLAIN
+    return re.compile(f"(?P<name>{name})|{texts}".replace(r"(?!\Z)", ""), re.DOTALL)
+
+
 class SqlText:
     """A script being read: ``text[at:]`` is what lies ahead, ``line`` the number of the line there."""
 
@@ -97,6 +111,7 @@ class SqlText:
         self.delimiter = delimiter or self.delimiter
         self._skip = _compile_skip(grammar, self.delimiter)
         self._skip_in_row = _compile_skip(grammar, "()")
+        self._texts = _compile_text(grammar)
 
     def more(self) -> bool:
         """Reads on; False at the end. What lies behind ``at`` is let go. Raises DeliveryRefused for a token too long."""
@@ -191,17 +206,36 @@ class SqlText:
         while not self._pass_some():
             pass
 
-    def _pass_some(self) -> bool:
-        """Passes what can be passed at once; True when that was the end of the statement."""
+    def read_statement(self) -> str:
+        """As ``skip_statement``; the statement's outline: a text is ``''``, a comment a blank, names stay as they are."""
+        line = self.find_line()
+        kept: list[str] = []
+        while not self._pass_some(kept):
+            if len(kept) > 1000:
+                kept = ["".join(kept)]
+                if len(kept[0]) > LONGEST_OUTLINE:
+                    raise DeliveryRefused(
+                        f"{self.what}：第 {line} 行起的一个语句超过 {LONGEST_OUTLINE >> 20} MB。现有数据继续有效；"
+                        "请用数据库自带的备份工具按默认设置重新导出。",
+                        rule_id="delivery.too_large",
+                    )
+        return "".join(kept).replace("*/", " ")
+
+    def _pass_some(self, kept: list[str] | None = None) -> bool:
+        """Passes what can be passed at once, its outline into ``kept``; True when that was the end of the statement."""
         m = self._skip.match(self.text, self.at)
         assert m is not None
+        if kept is not None:
+            kept.append(self._texts.sub(lambda t: t["name"] or "''", m.group()))
         self.at = m.end()
         if len(self.text) - self.at < 16 and self.more():
             return False
         ahead = self.text[self.at : self.at + 16]
+        passed = " "
         if not ahead or ahead[0] in "'\"`":  # a string that doesn't close in what was read
             if not self.more():
                 raise half_a_file(self.what)
+            passed = ""
         elif ahead.startswith(self.delimiter):
             self.at += len(self.delimiter)
             return True
@@ -212,8 +246,12 @@ class SqlText:
         elif ahead[0] == "$" and not self.grammar.is_mysql and (tag := _DOLLAR.match(self.text, self.at)):
             self.at = tag.end()
             self._skip_to(tag.group())
+            passed = "''"
         else:
             self.at += 1
+            passed = ahead[0]
+        if kept is not None:
+            kept.append(passed)
         return False
 
     def find_row_end(self) -> int | None:
@@ -226,7 +264,26 @@ class SqlText:
             at = m.end()
             if at >= len(self.text) or self.text[at] in "'\"`":
                 return None
+            if self.text[at] in "$-/#" and (end := self._find_end(at)) != at + 1:
+                if end is None:
+                    return None
+                at = end
+                continue
             depth += (self.text[at] == "(") - (self.text[at] == ")")
             at += 1
             if depth == 0:
                 return at
+
+    def _find_end(self, at: int) -> int | None:
+        """Behind the comment or dollar-quoted text that begins at ``at``, else behind that character; None as above."""
+        ahead = self.text[at : at + 12]
+        if self._is_comment(ahead):
+            mark, begin = "\n", at
+        elif ahead.startswith("/*"):
+            mark, begin = "*/", at + 2
+        elif ahead[0] == "$" and not self.grammar.is_mysql and (tag := _DOLLAR.match(self.text, at)):
+            mark, begin = tag.group(), tag.end()
+        else:
+            return at + 1
+        found = self.text.find(mark, begin)
+        return None if found < 0 else found + len(mark)

@@ -64,6 +64,7 @@ def value_pattern(grammar: Grammar) -> re.Pattern[str]:
             forms.insert(1, rf'"(?P<double>{double})"')
     else:
         forms = [rf"'(?P<single>{single})'", r"e'(?P<escaped>(?:[^'\\]++|\\.|'')*+)'", r"b'(?P<bits>[01]*)'"]
+        forms.append(r"\$(?P<tag>(?:[^\W\d]\w*)?)\$(?P<dollar>.*?)\$(?-i:(?P=tag))\$")
     number = r"(?P<number>[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:e[+-]?\d++)?)"
     return re.compile(rf"\s*+(?:{'|'.join(forms)}|{number}|(?P<word>null|true|false))\s*+(?P<end>[,)])", re.I | re.S)
 
@@ -81,6 +82,8 @@ def read_literal(m: re.Match[str], column: Column, grammar: Grammar, encoding: s
             text = _unescape(text.replace("''", "'"), grammar)
         elif "'" in text:
             text = text.replace("''", "'")
+    elif not grammar.is_mysql and (text := m["dollar"]) is not None:
+        pass  # nothing is escaped in it
     elif not grammar.is_mysql:
         text = m["bits"] if m["escaped"] is None else _unescape_postgres(m["escaped"])
     elif grammar.double_is_text and (text := m["double"]) is not None:
