@@ -19,7 +19,19 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(["errors", "install", "__init__"], 0),
     **dict.fromkeys(["settings"], 1),
     **dict.fromkeys(
-        ["records", "secrets", "connections", "postgres_cluster", "calendar", "city", "codes", "audit", "causes", "origins"], 2
+        [
+            "records",
+            "secrets",
+            "connections",
+            "postgres_cluster",
+            "calendar",
+            "city",
+            "codes",
+            "audit",
+            "causes",
+            "origins",
+        ],
+        2,
     ),
     **dict.fromkeys(["structure", "identifier_bytes", "identifier_reasons"], 2),
     **dict.fromkeys(["postgres_process"], 3),
