@@ -79,15 +79,21 @@ def hide_quoted(outline: str) -> str:
     return _QUOTED.sub('"q"', outline)
 
 
-def is_open(outline: str) -> bool:
-    """Whether a statement of PostgreSQL goes on behind its semicolon: within parentheses (rules) or ``BEGIN ATOMIC``."""
+def begins_atomic(outline: str) -> bool:
+    """Whether it is a routine of PostgreSQL whose body is statements, each with its semicolon."""
     plain = hide_quoted(outline)
-    if plain.count("(") > plain.count(")"):
-        return True
-    if not _ROUTINE.match(plain) or not (body := _ATOMIC.search(plain)):
-        return False
-    words = [w.upper() for w in re.findall(r"[A-Za-z_]+", body.group())]
-    return words.count("BEGIN") + words.count("CASE") > words.count("END")
+    return bool(_ROUTINE.match(plain) and _ATOMIC.search(plain))
+
+
+def count_open(piece: str, *, atomic: bool) -> tuple[int, int]:
+    """(parentheses, blocks) that a piece of a statement opens and leaves open: until they close, a semicolon ends nothing."""
+    plain = hide_quoted(piece)
+    parentheses = plain.count("(") - plain.count(")")
+    if not atomic:
+        return parentheses, 0
+    body = _ATOMIC.search(plain)
+    words = [w.upper() for w in re.findall(r"[A-Za-z_]\w*", body.group() if body else plain)]
+    return parentheses, words.count("BEGIN") + words.count("CASE") - words.count("END")
 
 
 def names_any(outline: str, words: set[str]) -> bool:
