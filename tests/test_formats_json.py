@@ -206,3 +206,16 @@ def is_utf8(content: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def test_f19_a_number_written_with_an_exponent_is_no_text(tmp_path: Path) -> None:
+    content = b'[{"a":"1","b":1e15,"n":1e15},{"a":"2","b":1E400},{"a":"3","b":-1.1e17},{"a":"4","b":1.5e1},{"a":"5","b":"1e15"}]'
+    expected = expect("a", "b", {"title": "n", "type": "float64", "required": False})
+    rows, _ = read_bytes(tmp_path, content, expected, "a.json", type="json")
+    assert aside(rows) == [(n, "precision_lost") for n in (1, 2, 3)]
+    assert sound(rows, expected) == [("4", "1.5e1", None), ("5", "1e15", None)]
+    kept = [{"a": "1", "n": 1e15}]
+    rows, _ = read_bytes(
+        tmp_path, json.dumps(kept).encode(), expect("a", {"title": "n", "type": "float64"}), "b.json", type="json"
+    )
+    assert aside(rows) == []

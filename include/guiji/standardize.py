@@ -34,6 +34,7 @@ _SEP = "\U0010ffff"
 #: blanks at the edges: ASCII, no-break, ideographic and the typographic ones
 _EDGES = " \t\r\n\u00a0\u3000\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f"
 _EDGE_CLASS = r"[ \t\r\n\x{A0}\x{3000}\x{2000}-\x{200A}\x{202F}\x{205F}]"
+_DAMAGED = damage.look_for(_EDGE_CLASS)
 _CONTROLS = r"\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F"
 #: nothing a reader sees. Joiners and Mongolian selectors are kept in names: they are part of the spelling there
 _INVISIBLE_IN_TEXT = rf"[{_CONTROLS}\x{{200B}}\x{{200E}}\x{{200F}}\x{{202A}}-\x{{202E}}\x{{2060}}-\x{{2064}}\x{{FEFF}}]"
@@ -184,14 +185,15 @@ def dirty_flags(plans: Sequence[FieldPlan]) -> dict[str, tuple[str, str]]:
     for flag, pattern in patterns.items():
         cells = [f"_s{p.index}" for p in plans if p.dirty == flag]
         if cells:
-            found[flag] = (f"concat_ws({quote_text(_SEP)}, {', '.join(cells)})", pattern)
+            # what may be damaged is looked for in the same pass over the text
+            found[flag] = (f"concat_ws({quote_text(_SEP)}, {', '.join(cells)})", f"{pattern}|{_DAMAGED}")
     return found
 
 
 def damaged_flag(flags: Sequence[str]) -> str:
-    """Whether a row may hold a damaged cell, over the cells side by side of these flags: few rows are looked at."""
-    pattern = quote_text(damage.look_for(_EDGE_CLASS))
-    return f"({' OR '.join(f'coalesce(regexp_matches({flag}c, {pattern}), false)' for flag in flags)})"
+    """Whether a row may hold a damaged cell, over these flags and their cells side by side: few rows are looked at."""
+    tests = [f"CASE WHEN {flag} THEN regexp_matches({flag}c, {quote_text(_DAMAGED)}) ELSE false END" for flag in flags]
+    return f"({' OR '.join(tests)})"
 
 
 def _find_companions(fields: Sequence[FieldSpec]) -> dict[str, tuple[tuple[str, int, str], ...]]:

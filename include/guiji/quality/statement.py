@@ -174,9 +174,10 @@ def build_layers(plans: Sequence[FieldPlan], source: str, extra: Sequence[str] =
         # most cells are clean: tested side by side, once per row, and only rows that fail are cleaned cell by cell
         sql = f"SELECT *, {', '.join(f'{cells} AS {flag}c' for flag, (cells, _) in flags.items())} FROM ({sql})"
         tests = [f"regexp_matches({flag}c, {quote_text(pattern)}) AS {flag}" for flag, (_, pattern) in flags.items()]
-        sql = f"SELECT *, {', '.join([*tests, f'{damaged_flag(list(flags))} AS _od'])} FROM ({sql})"
+        sql = f"SELECT *, {', '.join(tests)} FROM ({sql})"
     damaged = [f"{p.damaged} AS _d{p.index}" for p in plans if p.damaged]
     if damaged:
+        sql = f"SELECT *, {damaged_flag(list(flags))} AS _od FROM ({sql})"
         sql = f"SELECT *, {', '.join(damaged)} FROM ({sql})"
     nul = " OR ".join(f"(CASE WHEN {flag} THEN contains({flag}c, chr(0)) ELSE false END)" for flag in flags) or "false"
     sql = f"SELECT *, {', '.join([f'{nul} AS _nul'] + [f'{p.text} AS _t{p.index}' for p in plans if p.text])} FROM ({sql})"

@@ -1,6 +1,6 @@
 """JSON and GeoJSON as batches of text: numbers keep the digits they were written with (F-20, F-49).
 
-A record that names a key twice or holds NaN is set aside: which of its values is meant can't be known. The document is
+A record that names a key twice, holds NaN, or 1.1E17 for a text is set aside: what is meant can't be known. The document is
 read twice as a stream (``json_stream``): first for its lists and their keys, then for its records.
 """
 
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, HeaderMatch, match_header
+from guiji.sources.formats.cells import LOST_FROM
 from guiji.sources.formats.encoding import detect_encoding
 from guiji.sources.formats.json_stream import LONGEST_VALUE, Event, SeveralDocuments, read_events
 from guiji.sources.formats.tokenizer import find_flaw, keep_sound
 from guiji.sources.frames import Rows, make_batch
-from guiji.structure import DUPLICATE_KEY, ENCODING, NOT_A_NUMBER, NOT_A_RECORD
+from guiji.structure import DUPLICATE_KEY, ENCODING, NOT_A_NUMBER, NOT_A_RECORD, PRECISION_LOST
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -240,6 +241,7 @@ def record_batch(
 ) -> pa.RecordBatch:
     """Numbered records as one batch."""
     rows = Rows()
+    texts_at = [i for i, c in enumerate(expected.columns) if c in keys and _is_text(expected, c)]
     for number, record in numbered:
         if not isinstance(record, dict):
             raw = record if isinstance(record, str) else dump_json(record)
@@ -249,6 +251,8 @@ def record_batch(
         values = [record.get(keys[c]) if c in keys else None for c in expected.columns]
         cells = [_cell(v) for v in values]
         flaw = DUPLICATE_KEY if _is_ambiguous(record) else NOT_A_NUMBER if any(v is _NAN for v in values) else None
+        if flaw is None and any(_is_shortened(values[i]) for i in texts_at):
+            flaw = PRECISION_LOST
         texts = [c for c in cells if c is not None]
         if flaw is None and (flaw := find_flaw(texts)):
             kept = [None if c is None else keep_sound([c])[0] for c in cells]
@@ -259,6 +263,15 @@ def record_batch(
         else:
             rows.add(cells, number)
     return make_batch(expected.columns, rows, origin)
+
+
+def _is_text(expected: Expected, column: str) -> bool:
+    return column in expected.fields and expected.fields[column].type == "string"
+
+
+def _is_shortened(value: Any) -> bool:
+    """A number that a program wrote with an exponent, and with more digits than such a number keeps."""
+    return isinstance(value, Number) and ("e" in value or "E" in value) and abs(float(value)) >= LOST_FROM
 
 
 def _is_ambiguous(value: Any) -> bool:
