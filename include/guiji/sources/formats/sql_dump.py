@@ -18,6 +18,7 @@ from guiji.sources.formats.encoding import half_a_file
 from guiji.sources.formats.sql_head import check_end, find_dialect, find_script_encoding
 from guiji.sources.formats.sql_reading import (
     COLUMNS,
+    FOLLOWS,
     INSERT,
     Reading,
     check_namesake,
@@ -163,6 +164,7 @@ def _read_create(reading: Reading, m: re.Match[str]) -> None:
         if not _NO_COLUMN.match(part) and (d := _DEFINITION.match(part)):
             column = split_name(d["name"], sql.grammar.is_mysql)[0]
             columns.append(make_column(column, d["kind"], sql.grammar))
+    reading.follows |= bool(FOLLOWS.search(body))
     sql.at = end
     rest = statements.hide_quoted(sql.read_statement())
     if re.search(r"\bSELECT\b|\bAS\s+(?:TABLE|VALUES|EXECUTE)\b", rest, re.I):

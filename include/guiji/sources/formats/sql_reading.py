@@ -32,6 +32,7 @@ _SEARCH_PATH = re.compile(
 )
 #: commands of psql that change nothing of what is read; others read files, run programs or make parts conditional
 _META = re.compile(r"\\(?:restrict|unrestrict|connect|c|echo|qecho|warn|pset|set|unset|timing)(?!\w)")
+FOLLOWS = re.compile(r"\bON\s+(?:DELETE|UPDATE)\s+(?:CASCADE|SET)\b", re.I)
 _STRINGS = re.compile(r"SET\s+standard_conforming_strings\s*(?:=|TO)\s*'?(on|off)", re.I)
 
 
@@ -53,6 +54,7 @@ class Reading:
     partitions: set[tuple[str, ...]] = field(default_factory=set)
     namesakes: set[tuple[str, ...]] = field(default_factory=set)  # tables of their own that differ by case only
     views: set[tuple[str, ...]] = field(default_factory=set)  # over the wanted table: what changes them changes it
+    follows: bool = False  # a foreign key of it changes its rows with those of another table
     prepared: set[str] = field(default_factory=set)
     created: dict[str, list[Column]] = field(default_factory=dict)
     matched: dict[tuple[str, ...], dict[str, int]] = field(default_factory=dict)
@@ -168,6 +170,7 @@ def _leaves_rows(reading: Reading, outline: str, kind: str) -> bool:
         table, clauses = found
         if not reading.concerns(table):
             return not (statements.takes_place(clauses) and statements.names_any(clauses, reading.find_words()))
+        reading.follows |= bool(FOLLOWS.search(clauses))
         if attached := statements.find_attached(clauses):
             reading.partitions.add(reading.find_whole(attached))
         return statements.keeps_rows(clauses) or (not reading.created and not reading.read)  # one to be dropped yet
@@ -186,7 +189,7 @@ def _leaves_rows(reading: Reading, outline: str, kind: str) -> bool:
         reading.views.add(reading.find_whole(view))
     if not reading.read and kind in ("TRUNCATE", "DELETE"):
         return True
-    if reading.read and statements.drops_more(outline):
+    if reading.read and (statements.drops_more(outline) or (reading.follows and kind in ("UPDATE", "DELETE", "MERGE"))):
         return False
     return not names_it or statements.is_harmless(outline)
 
