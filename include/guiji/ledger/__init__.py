@@ -148,6 +148,8 @@ def finish_batch(
         )
     now = settings.now()
     reason = scrub(reason)
+    if any(scrub(name) != name for name, _ in delivered):
+        delivered = ()  # a row of data stands where the header should: what it holds is neither kept nor told
     with transaction(conn):
         if delivered and (said := describe_change(conn, resource.id, delivered)[1]):
             reason = f"{reason}{scrub(said)}"
