@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import hmac
 import os
+import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -94,10 +95,10 @@ def _file_key(path: Path) -> bytes:
 
 
 def _make_key(path: Path) -> None:
-    """Makes the key file whole and once, however many processes try."""
+    """Makes the key file whole and once, however many processes and threads try."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f"key.{os.getpid()}.tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    fd, name = tempfile.mkstemp(prefix="key.", suffix=".tmp", dir=path.parent)  # readable by the owner only
+    temporary = Path(name)
     with os.fdopen(fd, "wb") as f:
         f.write(base64.urlsafe_b64encode(os.urandom(32)) + b"\n")
         f.flush()
