@@ -106,6 +106,7 @@ class MonthFacts:
     period: Period
     resources: dict[str, ResourceFacts]
     department_names: dict[str, str]
+    unregistered: frozenset[str]  # departments that only the demand lists name: nobody has described what they hold
     windows: list[dict[str, Any]]
     rules: list[dict[str, Any]]
     tickets: list[dict[str, Any]]
@@ -178,6 +179,7 @@ def load_month(conn: Connection[dict[str, Any]], catalog: Catalog, period: Perio
         period=period,
         resources=dict(sorted(facts.items())),
         department_names=names,
+        unregistered=frozenset(names) - frozenset(catalog.departments),
         windows=windows,
         rules=rules,
         tickets=tickets,

@@ -148,7 +148,8 @@ def compute_figures(month: MonthFacts, catalog: Catalog, city: City) -> dict[str
                 **_totals(members),
             }
             for d, members in _group(own, lambda r: [r.department_id])
-        ]
+        ],
+        month.unregistered,
     )
     libraries = [
         {
@@ -274,10 +275,11 @@ def score(figures: dict[str, Any]) -> int | None:
     return int(sum(ratios) / len(ratios) * 10_000 + Fraction(1, 2)) if ratios else None
 
 
-def _rank(departments: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Best first; equal scores share a rank; a department that can't be judged has none and comes last."""
+def _rank(departments: list[dict[str, Any]], unregistered: frozenset[str]) -> list[dict[str, Any]]:
+    """Best first; equal scores share a rank; a department that can't be judged has none and comes last, and so does one
+    that the catalog doesn't know: what is demanded of it counts as not gathered, but it was never asked."""
     for d in departments:
-        d["score"] = score(d["figures"])
+        d["score"] = None if d["id"] in unregistered else score(d["figures"])
     departments.sort(key=lambda d: (d["score"] is None, -(d["score"] or 0), d["id"]))
     for position, d in enumerate(departments, 1):
         before = departments[position - 2] if position > 1 else None
