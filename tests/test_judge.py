@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +149,20 @@ def test_judging_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     assert judge(tmp_path, make_resource(FIELDS), things(3, 0)).outcome == "passed"
+
+
+def test_the_warm_up_leaves_no_shared_package_half_imported() -> None:
+    """Great Expectations is imported beside the first steps; what those import too must be whole before it starts."""
+    program = (
+        "import sys, guiji.quality.judge as judge\n"
+        "judge._import_quietly = lambda: None\n"
+        "assert 'shapely' not in sys.modules\n"
+        "judge.warm_up()\n"
+        "for name in ('numpy', 'pandas', 'pyarrow', 'shapely.geometry', 'sqlalchemy'):\n"
+        "    assert not sys.modules[name].__spec__._initializing, name\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parents[1] / "include"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert done.returncode == 0, done.stderr

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 def register_functions(con: DuckDBPyConnection, plans: Sequence[FieldPlan]) -> Iterator[None]:
     """Makes the functions that ``plans`` call known to ``con`` for the time of the context."""
     wanted = {p.spec.encoding for p in plans if p.spec.type == "geometry"}
+    if wanted:
+        # here, not first in the functions: the engine's threads would import it all at the same time
+        import shapely  # noqa: F401
     chosen = [(f"guiji_{encoding}", _read_geometry(encoding), "VARCHAR") for encoding in sorted(wanted)]
     if wanted:
         chosen.append(("guiji_wkb_binary", _read_geometry("wkb"), "BLOB"))

@@ -67,6 +67,7 @@ def warm_up() -> None:
     global _warming
     with _warming_lock:
         if _warming is None:
+            _import_shared()
             _warming = threading.Thread(target=_import_quietly, name="guiji-warm-up", daemon=True)
             _warming.start()
 
@@ -344,6 +345,16 @@ def _explain(j: Judgement) -> str:
 
 
 # --- Great Expectations ------------------------------------------------------------------------------
+
+
+def _import_shared() -> None:
+    """What both Great Expectations and the steps before it import. Two threads that enter a package at different
+    modules of it at once wait for each other, and Python then shows one of them a half-made module."""
+    import numpy  # noqa: F401
+    import pandas  # noqa: F401
+    import pyarrow  # noqa: F401
+    import shapely.geometry  # noqa: F401
+    import sqlalchemy  # noqa: F401
 
 
 def _import_quietly() -> Any:
