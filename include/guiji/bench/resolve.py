@@ -24,6 +24,8 @@ from guiji.settings import ROOT, Settings
 
 CATALOG = ROOT / "benchmarks" / "resolve"
 LIBRARY = "people"
+#: changes that are timed: the first follows a comparison of both results, which fills the server's memory with them
+CHANGES = 3
 #: of the N persons, by source: from which person on, every how many, and how their values differ
 SOURCES = {
     "gaj.person": "SELECT {id} AS id_no, {name} AS name, '汉' AS ethnic, {birth} AS birth_date,"
@@ -86,11 +88,12 @@ def measure(settings: Settings, rows: int) -> Iterator[Result]:
         first = run_child(own, "resolve")
         yield compare_at_most("resolve.first", first.seconds, "s", "hand", hand, 2.0)
         demand_equal(own)
-        change_sources(own, rows // 1000)
-        changed = run_child(own, "resolve")
-        if changed.told["keys"] < rows // 1000:
-            raise GuijiError(f"only {changed.told['keys']} of {rows // 1000} changed keys were resolved")
-        yield compare_at_most("resolve.changed_0.1%", changed.seconds, "s", "first", first.seconds, 0.05)
+        changes = [resolve_change(own, rows // 1000, turn) for turn in range(CHANGES)]
+        changed = sorted(changes, key=lambda timed: timed.seconds)[CHANGES // 2]
+        name = f"resolve.changed_0.1% (median of {CHANGES})"
+        yield compare_at_most(name, changed.seconds, "s", "first", first.seconds, 0.05)
+        slowest = max(timed.seconds for timed in changes)
+        yield Result("resolve.changed_0.1% (slowest)", slowest, "s", "first", slowest / first.seconds, "", None)
         traced = run_child(own, "trace")
         yield Result(
             "resolve.trace beyond process start",
@@ -101,7 +104,7 @@ def measure(settings: Settings, rows: int) -> Iterator[Result]:
             "≤ 50 ms",
             traced.seconds <= 0.05,
         )
-        peak = max(first.peak_mb, changed.peak_mb)
+        peak = max(timed.peak_mb for timed in (first, *changes))
         yield Result(f"resolve.peak_memory {rows:,} persons", peak, "MB", "", None, "≤ 900 MB", peak <= 900)
         yield Result("resolve.peak_memory server", first.server_mb, "MB", "", None, "", None)
 
@@ -172,17 +175,26 @@ def demand_equal(settings: Settings) -> None:
         raise GuijiError(f"the two ways differ: {row['hand']} and {row['ours']} rows, {row['apart']} apart")
 
 
-def change_sources(settings: Settings, rows: int) -> None:
+def resolve_change(settings: Settings, rows: int, turn: int) -> Timed:
+    """The resolve after that many persons have changed, other ones each turn."""
+    change_sources(settings, rows, turn)
+    timed = run_child(settings, "resolve")
+    if timed.told["keys"] < rows:
+        raise GuijiError(f"only {timed.told['keys']} of {rows} changed keys were resolved")
+    return timed
+
+
+def change_sources(settings: Settings, rows: int, turn: int = 0) -> None:
     """Changes that many persons of the police's table, and marks them as publish would."""
     from guiji.warehouse import connect
 
     with connect(settings) as conn:
         conn.execute(
-            "WITH changed AS (UPDATE source.gaj__person SET address = address || '甲', phone = '13500000000',"
-            " updated = now() WHERE id_no IN (SELECT id_no FROM source.gaj__person TABLESAMPLE SYSTEM (20) REPEATABLE (1)"
+            "WITH changed AS (UPDATE source.gaj__person SET address = address || '甲', phone = '1350000000' || %s,"
+            " updated = now() WHERE id_no IN (SELECT id_no FROM source.gaj__person TABLESAMPLE SYSTEM (20) REPEATABLE (%s)"
             " LIMIT %s) RETURNING id_no) INSERT INTO ops.dirty_key (library, key, batch_id, marked_at)"
             " SELECT %s, ARRAY[id_no], 'gaj.person', now() FROM changed",
-            (rows, LIBRARY),
+            (turn, turn + 1, rows, LIBRARY),
         )
         conn.commit()
 
