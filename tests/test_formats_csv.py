@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import os
 import re
@@ -359,3 +360,17 @@ def test_every_reason_has_words_for_the_department() -> None:
 def test_without_a_quote_character_quotes_are_text(tmp_path: Path) -> None:
     rows, _ = read_bytes(tmp_path, table('张"三,1,"东街', "李四,2,街"), ABC, quote="")
     assert sound(rows, ABC) == [('张"三', "1", '"东街'), ("李四", "2", "街")]
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"PK\x03\x04\x14\x00", "zip 压缩包或 xlsx 工作簿"),
+        (gzip.compress("编号,名称\n1,甲\n".encode()), "gzip 压缩文件"),
+        (b"Rar!\x1a\x07\x00\xcf", "rar 压缩包"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00", "xls"),
+    ],
+)
+def test_what_is_no_text_is_called_what_it_is(tmp_path: Path, head: bytes, kind: str) -> None:
+    """A packed file under a text's name has no encoding to mend: the department is told what it sent."""
+    assert kind in refused(tmp_path, head + bytes(range(256)) * 8, "delivery.structure")

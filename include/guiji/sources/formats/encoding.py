@@ -61,6 +61,18 @@ def normalise_private_use(text: str) -> str:
     return text.translate(_PRIVATE) if _HAS_PRIVATE.search(text) else text
 
 
+#: first bytes, what such a file is, and what its department can do
+_BINARY = (
+    (b"PK\x03\x04", " zip 压缩包或 xlsx 工作簿", "解压，或另存为约定格式的文本文件"),
+    (b"\x1f\x8b\x08", " gzip 压缩文件", "解压"),
+    (b"Rar!\x1a\x07", " rar 压缩包", "解压"),
+    (b"7z\xbc\xaf\x27\x1c", " 7z 压缩包", "解压"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", " Excel 97-2003 工作簿（xls）", "另存为约定格式的文本文件"),
+    (b"PAR1", " Parquet 文件", "导出为约定格式的文本文件"),
+    (b"%PDF-", " PDF 文件", "导出为约定格式的文本文件"),
+)
+
+
 def detect_encoding(path: Path, declared: str, what: str, *, doubt_few_words: bool = False) -> str:
     """``utf-8``, ``gb18030``, ``utf-16``, ``utf-16-le`` or ``utf-16-be``. Raises DeliveryRefused when the file is in none
     of them, when it contradicts what is declared, and when it is text that was already garbled when it was written.
@@ -68,6 +80,7 @@ def detect_encoding(path: Path, declared: str, what: str, *, doubt_few_words: bo
     ``doubt_few_words``: nothing else in the file says its encoding, so a file with too few words to tell is refused."""
     with path.open("rb") as f:
         head = f.read(SAMPLE)
+        _refuse_binary(head, what)
         if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             little = head.startswith(codecs.BOM_UTF16_LE)
             same = declared == ("utf-16-le" if little else "utf-16-be")
@@ -85,6 +98,17 @@ def detect_encoding(path: Path, declared: str, what: str, *, doubt_few_words: bo
         found = _judge_sample(sample, declared, what)
     _refuse_mojibake(head, found, what)
     return found
+
+
+def _refuse_binary(head: bytes, what: str) -> None:
+    """Raises DeliveryRefused for a packed file or a workbook that goes by the name of a text: nobody can mend its
+    encoding, so the message says what the file is."""
+    for magic, kind, mend in _BINARY:
+        if head.startswith(magic):
+            raise DeliveryRefused(
+                f"{what}：其实是{kind}，不是文本文件。现有数据继续有效；请{mend}后重新提供，或请数据中心更正该资源约定的格式。",
+                rule_id="delivery.structure",
+            )
 
 
 def _judge_valid_utf8(head: bytes, declared: str, what: str, doubt_few_words: bool) -> str:
