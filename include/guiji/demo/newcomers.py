@@ -16,11 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from guiji.demo import city as c
 from guiji.demo import figures
-from guiji.demo.city import RunningCity
+from guiji.demo.exports import put_file, write_text
+from guiji.demo.front_ends import fill_postgres
+from guiji.demo.interfaces import deliver_records
 from guiji.demo.planting import KINDS, plant
 from guiji.demo.population import DIVISIONS, City, credit_codes, draw, make_persons, make_units, pick, share
+from guiji.demo.running import RunningCity, note_marks
 
 #: trades of ``make_units`` that burn coal and hold discharge permits
 HEAVY = ("0610", "2614")
@@ -50,7 +52,7 @@ def _amounts(city: City, stream: str, i: np.ndarray, low: int, high: int) -> np.
 def _plant(running: RunningCity, table: pa.Table, resource_id: str, delivery: str, seed: int) -> pa.Table:
     """The delivery with a few rows spoilt, and those noted in the truth."""
     spoilt, truth = plant(table, KINDS.get(resource_id, ()), running.errors(table.num_rows), running.city.seed + seed)
-    c.note_marks(running, resource_id, delivery, spoilt, truth)
+    note_marks(running, resource_id, delivery, spoilt, truth)
     return spoilt
 
 
@@ -75,7 +77,7 @@ def put_tax_revenue(running: RunningCity, year: int, month: int, delivery: str, 
         cells = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in row.items())
         lines.append(f"<row>{cells}</row>")
     lines.append("</data></response>")
-    c.write_text(running.root / f"swj/sssr/sssr_{year}{month:02d}.xml", "\n".join(lines), "utf-8", at)
+    write_text(running.root / f"swj/sssr/sssr_{year}{month:02d}.xml", "\n".join(lines), "utf-8", at)
 
 
 def put_foreign_trade(running: RunningCity, year: int, month: int, at: datetime) -> None:
@@ -91,7 +93,7 @@ def put_foreign_trade(running: RunningCity, year: int, month: int, at: datetime)
     body = _workbook(
         {"Sheet1": [["鄂尔多斯市外贸进出口情况"], [""], *TRADE_HEADER, *rows, ["注：按经营单位所在地统计。"]]}, merged
     )
-    c.put_file(running.root / f"exports/swt/外贸进出口_{year}{month:02d}.xlsx", body, at)
+    put_file(running.root / f"exports/swt/外贸进出口_{year}{month:02d}.xlsx", body, at)
 
 
 def put_census(running: RunningCity, at: datetime) -> None:
@@ -101,7 +103,7 @@ def put_census(running: RunningCity, at: datetime) -> None:
     lines = ["数据库：第七次全国人口普查", "时间：2020年", "地区,常住人口（人）,男性人口（人）,女性人口（人）"]
     lines += [f"{r},{m + w},{m},{w}" for r, m, w in zip(figures.REGIONS, men, women, strict=True)]
     lines += ["注：标准时点为2020年11月1日零时。", "数据来源：鄂尔多斯市统计局"]
-    c.write_text(running.root / "exports/tjj/人口普查_2020.csv", "\r\n".join(lines) + "\r\n", "gb18030", at)
+    write_text(running.root / "exports/tjj/人口普查_2020.csv", "\r\n".join(lines) + "\r\n", "gb18030", at)
 
 
 def put_key_projects(running: RunningCity, year: int, month: int) -> None:
@@ -142,7 +144,7 @@ def put_inspections(running: RunningCity, month: int, start: datetime, delivery:
             "gxsj": np.char.add(np.datetime_as_string(day), " 17:00:00"),
         }
     )  # fmt: skip
-    c.fill_postgres(running, "scjg", "t_jcjg", "scjg.inspection", iter([table]), {"gxsj": "timestamp"}, month, delivery)
+    fill_postgres(running, "scjg", "t_jcjg", "scjg.inspection", iter([table]), {"gxsj": "timestamp"}, month, delivery)
 
 
 def put_penalties(running: RunningCity, month: int, start: datetime, delivery: str, at: datetime) -> None:
@@ -170,7 +172,7 @@ def put_penalties(running: RunningCity, month: int, start: datetime, delivery: s
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr(f"行政处罚_{start:%Y%m}.csv", "\r\n".join(lines).encode("gb18030"))
-    c.put_file(running.root / f"exports/fgw/行政处罚_{start:%Y%m}.zip", sink.getvalue(), at)
+    put_file(running.root / f"exports/fgw/行政处罚_{start:%Y%m}.zip", sink.getvalue(), at)
 
 
 # --- topics ------------------------------------------------------------------------------------------
@@ -203,7 +205,7 @@ def put_insured(running: RunningCity, month: int, delivery: str, at: datetime) -
     )
     spoilt = _plant(running, table, "rsj.insurance", delivery, month * 10 + 11)
     text = "".join("|".join(v or "" for v in row.values()) + "|\r\n" for row in spoilt.to_pylist())
-    c.write_text(running.root / f"exports/rsj/cbry_{at:%Y}0930.txt", text, "gb18030", at)
+    write_text(running.root / f"exports/rsj/cbry_{at:%Y}0930.txt", text, "gb18030", at)
 
 
 def put_relief(running: RunningCity, month: int, delivery: str, at: datetime) -> None:
@@ -235,7 +237,7 @@ def put_relief(running: RunningCity, month: int, delivery: str, at: datetime) ->
         ]
         for home in sorted(set(homes))
     }
-    c.put_file(running.root / f"exports/mzj/社会救助对象_{at:%Y}09.xlsx", _workbook(sheets), at)
+    put_file(running.root / f"exports/mzj/社会救助对象_{at:%Y}09.xlsx", _workbook(sheets), at)
 
 
 def put_permits(running: RunningCity, month: int, delivery: str) -> None:
@@ -256,7 +258,7 @@ def put_permits(running: RunningCity, month: int, delivery: str) -> None:
             "validTo": np.full(len(i), "2028-05-31"),
         }
     )
-    c.deliver_records(running, "sthj.permit", table, delivery, month * 10 + 13)
+    deliver_records(running, "sthj.permit", table, delivery, month * 10 + 13)
 
 
 def put_state_enterprises(running: RunningCity, month: int, delivery: str, at: datetime) -> None:
@@ -279,7 +281,7 @@ def put_state_enterprises(running: RunningCity, month: int, delivery: str, at: d
     body = [[*list(r.values())[:3], *(float(v) for v in list(r.values())[3:])] for r in rows]
     merged = [(2, 0, 3, 0), (2, 1, 3, 1), (2, 2, 3, 2), (2, 3, 2, 4), (2, 5, 2, 6)]
     sheet = [[GZW_TITLE[0]], [GZW_TITLE[1]], *GZW_HEADER, *body, ["合计"], ["填报人：财务监管科"]]
-    c.put_file(running.root / "exports/gzw/监管企业财务快报_202609.xlsx", _workbook({"快报": sheet}, merged), at)
+    put_file(running.root / "exports/gzw/监管企业财务快报_202609.xlsx", _workbook({"快报": sheet}, merged), at)
 
 
 def put_energy_use(running: RunningCity, year: int, month: int, delivery: str, at: datetime) -> None:
@@ -310,7 +312,7 @@ def put_energy_use(running: RunningCity, year: int, month: int, delivery: str, a
         f"LOCK TABLES `t_nhyb` WRITE;\nINSERT INTO `t_nhyb` VALUES {values};\nUNLOCK TABLES;\n"
         f"-- Dump completed on {at:%Y-%m-%d %H:%M:%S}\n"
     )
-    c.write_text(running.root / f"exports/gxj/nhyb_{year}{month:02d}.sql", text, "utf-8", at)
+    write_text(running.root / f"exports/gxj/nhyb_{year}{month:02d}.sql", text, "utf-8", at)
 
 
 def _workbook(

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from guiji.demo import city as c
 from guiji.demo import deliveries, figures, nature, newcomers
-from guiji.demo.city import RunningCity
+from guiji.demo.exports import write_csv, write_geojson, write_text, write_xlsx
+from guiji.demo.front_ends import deliver_enterprise, deliver_health, deliver_household
+from guiji.demo.interfaces import deliver_records
+from guiji.demo.running import RunningCity
 from guiji.records import Window
 from guiji.settings import TIME_ZONE
 
@@ -77,23 +79,23 @@ def _month(running: RunningCity, month: int, at: datetime) -> Iterator[Step]:
     def step(resource_id: str, put: Callable[[], None]) -> Step:
         return Step(at, resource_id, label, put)
 
-    yield step("gaj.household", lambda: c.deliver_household(running, month, label))
-    yield step("wjw.health_record", lambda: c.deliver_health(running, month, label, start))
+    yield step("gaj.household", lambda: deliver_household(running, month, label))
+    yield step("wjw.health_record", lambda: deliver_health(running, month, label, start))
     yield step(
         "rsj.employment",
-        lambda: c.deliver_records(
+        lambda: deliver_records(
             running, "rsj.employment", deliveries.employment(city, month, start), label, month * 10, append=True
         ),
     )
     if month != 2:  # in October 市监's front-end is down at first: see the incidents
-        yield step("scjg.enterprise", lambda: c.deliver_enterprise(running, month, label))
+        yield step("scjg.enterprise", lambda: deliver_enterprise(running, month, label))
     if month != 1:  # the delivery about August is refused at first: see the incidents
         yield step("swj.tax_registration", lambda: _put_tax(running, month, at, clean=month == 2))
     if month != 3:
         yield _social(running, month, at)
     yield step(
         "xzsp.licence",
-        lambda: c.write_csv(
+        lambda: write_csv(
             running,
             running.root / f"xzsp/out/xzxk/xzxk_{ym}28.csv",
             deliveries.licence(city, month, start.replace(day=20)),
@@ -106,15 +108,15 @@ def _month(running: RunningCity, month: int, at: datetime) -> Iterator[Step]:
     )
     yield step(
         "cgj.facility",
-        lambda: c.deliver_records(running, "cgj.facility", nature.facilities(city, month), label, month * 10 + 4),
+        lambda: deliver_records(running, "cgj.facility", nature.facilities(city, month), label, month * 10 + 4),
     )
     yield step(
         "qxj.station",
-        lambda: c.deliver_records(running, "qxj.station", nature.stations(city, month), label, month * 10 + 5),
+        lambda: deliver_records(running, "qxj.station", nature.stations(city, month), label, month * 10 + 5),
     )
     yield step(
         "tjj.monthly_indicator",
-        lambda: c.write_text(
+        lambda: write_text(
             exports / f"tjj/月度数据_{ym}.csv", figures.monthly_csv(city, recent[:3], month > 0), "gb18030", at
         ),
     )
@@ -144,7 +146,7 @@ def _yearly(running: RunningCity) -> Iterator[Step]:
         february,
         "lcj.forest_parcel",
         "2025",
-        lambda: c.write_geojson(
+        lambda: write_geojson(
             running,
             exports / "lcj/林地小班_2025.geojson",
             nature.forest_parcels(city, 0),
@@ -158,7 +160,7 @@ def _yearly(running: RunningCity) -> Iterator[Step]:
         march,
         "tjj.annual_indicator",
         "2025",
-        lambda: c.write_text(
+        lambda: write_text(
             exports / "tjj/分地区年度数据_65岁及以上人口_20251231.csv", figures.annual_csv(city), "gb18030", march
         ),
     )
@@ -167,7 +169,7 @@ def _yearly(running: RunningCity) -> Iterator[Step]:
         july,
         "yjj.shelter",
         "2026H1",
-        lambda: c.write_xlsx(
+        lambda: write_xlsx(
             running,
             exports / "yjj/应急避难场所_20260630.xlsx",
             nature.shelters(city, 0),
@@ -189,7 +191,7 @@ def _incidents(running: RunningCity) -> Iterator[Step]:
 
     def without_a_column() -> None:
         table = deliveries.tax_registration(running.city, 1).drop_columns(["纳税人类型"])
-        c.write_csv(running, path, table, "swj.tax_registration", "2026-08 refused", september, clean=True)
+        write_csv(running, path, table, "swj.tax_registration", "2026-08 refused", september, clean=True)
 
     yield Step(september, "swj.tax_registration", "2026-08 refused", without_a_column, expect="refused")
     repaired = datetime(2026, 9, 8, 11, tzinfo=TIME_ZONE)
@@ -205,7 +207,7 @@ def _incidents(running: RunningCity) -> Iterator[Step]:
         expect="failed",
         restore=running.start_front_ends,
     )
-    yield Step(day(2, 9, 30), "scjg.enterprise", "2026-09", lambda: c.deliver_enterprise(running, 2, "2026-09"))
+    yield Step(day(2, 9, 30), "scjg.enterprise", "2026-09", lambda: deliver_enterprise(running, 2, "2026-09"))
 
 
 def _newcomers(running: RunningCity) -> Iterator[Step]:
@@ -241,8 +243,8 @@ def _marriage(running: RunningCity, month: int, at: datetime) -> Step:
 
     def put() -> None:
         table = deliveries.marriage(running.city, month, at)
-        c.write_csv(running, name, table, "mzj.marriage", label, at, encoding="gb18030", seed=at.toordinal() % 100)
-        c.write_text(name.with_name(name.name + ".ok"), "", "utf-8", at)
+        write_csv(running, name, table, "mzj.marriage", label, at, encoding="gb18030", seed=at.toordinal() % 100)
+        write_text(name.with_name(name.name + ".ok"), "", "utf-8", at)
 
     return Step(at, "mzj.marriage", label, put)
 
@@ -253,7 +255,7 @@ def _social(running: RunningCity, month: int, at: datetime, shrunk: bool = False
 
     def put() -> None:
         table = deliveries.social_org(running.city, month)
-        c.write_xlsx(
+        write_xlsx(
             running,
             running.root / f"exports/mzj/社会组织_{year}{number:02d}.xlsx",
             table.slice(0, 40) if shrunk else table,
@@ -269,7 +271,7 @@ def _social(running: RunningCity, month: int, at: datetime, shrunk: bool = False
 
 def _put_tax(running: RunningCity, month: int, at: datetime, clean: bool = False) -> None:
     year, number = ABOUT[month]
-    c.write_csv(
+    write_csv(
         running,
         running.root / f"swj/swdj/swdj_{year}{number:02d}.csv",
         deliveries.tax_registration(running.city, month),
@@ -298,7 +300,7 @@ def _put_revenue(running: RunningCity, month: int, at: datetime) -> None:
 
     year, number = ABOUT[month]
     table = pa.Table.from_pylist(figures.revenue_rows(running.city, year, number))
-    c.write_xlsx(
+    write_xlsx(
         running,
         running.root / f"exports/czj/财政收入月报_{year}{number:02d}.xlsx",
         table,
@@ -320,7 +322,7 @@ def _put_prices(running: RunningCity, months: list[tuple[int, int]]) -> None:
 
 
 def _put_roads(running: RunningCity, month: int, at: datetime) -> None:
-    c.write_csv(
+    write_csv(
         running,
         running.root / "jtj/share/road/road_20260930.csv",
         nature.roads(running.city, month),

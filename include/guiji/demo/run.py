@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from guiji.demo.airflow import AirflowClient
-    from guiji.demo.city import RunningCity
     from guiji.demo.replay import Step
+    from guiji.demo.running import RunningCity
 
 REPORTS = ("2026-08", "2026-09", "2026-10")
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guiji.demo.city import MARKS, make_mark
 from guiji.demo.planting import KINDS, Kind, Planted
+from guiji.demo.running import MARKS, make_mark
 
 if TYPE_CHECKING:
     from psycopg import Connection
