@@ -39,7 +39,7 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(["catalog", "identifier_checks"], 3),
     **dict.fromkeys(["delivery_windows", "tickets", "engine", "identifier_citizen", "identifier_units"], 4),
     **dict.fromkeys(["warehouse", "ledger", "identifiers", "casting", "damage"], 5),
-    **dict.fromkeys(["freshness"], 6),
+    **dict.fromkeys(["freshness", "local_time"], 6),
     **dict.fromkeys(["render"], 7),
     **dict.fromkeys(["sources", "staging", "standardize", "quality", "library", "notices", "report"], 7),
     **dict.fromkeys(["pipeline", "authoring"], 8),

@@ -330,6 +330,23 @@ def test_f08_a_timestamp_is_of_the_resources_zone(maria: Maria, place: Settings,
     assert rows_of(open_at(table("id", "ts"), place, tmp_path)) == [("1", "2026-10-01 00:30:00")]
 
 
+def test_f08_an_instant_of_other_clocks_says_which_it_is(maria: Maria, place: Settings, tmp_path: Path) -> None:
+    maria.run(
+        "CREATE TABLE t (id int, ts timestamp NULL, dt datetime)",
+        "SET SESSION time_zone = '+00:00'",
+        "INSERT INTO t VALUES (1, '1986-05-03 17:59:59', '1986-05-03 17:59:59'), (2, '1986-05-03 18:00:00', NULL), "
+        "(3, '1991-09-14 16:59:59', '1986-07-01 08:00:00'), (4, '1991-09-14 17:00:00', NULL), (5, NULL, NULL)",
+    )
+    delivery = open_at(table("id", "ts", "dt"), place, tmp_path)
+    assert rows_of(delivery) == [
+        ("1", "1986-05-04 01:59:59", "1986-05-03 17:59:59"),
+        ("2", "1986-05-04 02:00:00+08:00", None),
+        ("3", "1991-09-15 00:59:59+08:00", "1986-07-01 08:00:00"),
+        ("4", "1991-09-15 01:00:00", None),
+        ("5", None, None),
+    ]
+
+
 def test_f03_rows_written_while_it_is_read_are_of_the_next_run(maria: Maria, place: Settings, tmp_path: Path) -> None:
     maria.run("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t SELECT seq FROM seq_1_to_5")
     delivery = open_at(table("id", chunk_rows=2), place, tmp_path)

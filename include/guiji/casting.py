@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 #: the end of a time of day in no zone on earth: they lie within 14 hours of UTC
 _NO_OFFSET = r"[+-]((1[5-9]|[2-9][0-9])(:?[0-9]{2})?|14:?(0[1-9]|[1-9][0-9])|[0-9]{2}:?[6-9][0-9])$"
 
+#: a fraction of a second of more than six digits
+_FINER = r"([^0-9][0-9]{6})[0-9]{1,3}([^0-9]|$)"
 _DECIMAL = re.compile(r"decimal128\((\d+),\s*(\d+)\)")
 _TRUE = ("true", "t", "1", "y", "yes", "是")
 _FALSE = ("false", "f", "0", "n", "no", "否")
@@ -54,11 +56,25 @@ def cast_text(spec: FieldSpec, t: str) -> str:
     raise AssertionError(spec.type)
 
 
+def cast_local(spec: FieldSpec, t: str) -> str:
+    """The naive time of day that ``t`` gives for a ``timestamp``; null where ``t`` says its offset itself."""
+    if not spec.formats:
+        return f"CASE WHEN NOT regexp_matches(substr({t}, 11), '[Z+-]') THEN try_cast({t} AS TIMESTAMP) END"
+    # the format that gives the value decides whether there is an offset
+    whens = []
+    for f in spec.formats:
+        naive = "NULL" if "%z" in f else _parse_formats([f], t, zoned=False)
+        whens.append(f"WHEN {_parse_formats([f], t, zoned=True)} IS NOT NULL THEN {naive}")
+    return f"CASE {' '.join(whens)} END"
+
+
 def _parse_formats(formats: Sequence[str], t: str, *, zoned: bool) -> str:
     """The first format that fits. A format without separators must fit digit for digit: 2024111 is no date."""
     tries = []
     for f in formats:
-        parsed = f"try_strptime({t}, {quote_text(f)})"
+        # the engine would round what is finer than a microsecond up
+        given = f"regexp_replace({t}, {quote_text(_FINER)}, '\\1\\2')" if "%n" in f else t
+        parsed = f"try_strptime({given}, {quote_text(f)})"
         if length := _compact_length(f):
             parsed = f"CASE WHEN length({t}) = {length} THEN {parsed} END"
         if f.endswith("%z"):

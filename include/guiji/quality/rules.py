@@ -10,7 +10,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guiji import damage
+from guiji import damage, local_time
 from guiji.identifier_reasons import STANDARDS, TITLES
 from guiji.structure import NUL, STRUCTURE
 
@@ -28,7 +28,9 @@ SET_ASIDE = 1.0
 
 
 #: kinds of rules whose breach leaves a field without the value that was delivered
-WITHOUT_VALUE = ("type", "geometry", *damage.KINDS)
+WITHOUT_VALUE = ("type", "geometry", *damage.KINDS, *local_time.KINDS)
+#: kinds of rules that are told only where a row broke them
+TOLD_WHEN_BROKEN = (*damage.KINDS, *local_time.KINDS, local_time.FRACTION)
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def list_rules(resource: Resource, plans: Sequence[FieldPlan]) -> tuple[RuleDefi
         rules += [
             _field_rule(plan.spec, kind, model)
             for kind in kinds
-            if kind not in damage.KINDS and not (kind == "required" and plan.spec.name in model.key)
+            if kind not in TOLD_WHEN_BROKEN and not (kind == "required" and plan.spec.name in model.key)
         ]
     for rule in model.rules:
         rules.append(
@@ -125,7 +127,7 @@ def list_damage_rules(resource: Resource, plans: Sequence[FieldPlan], found: Set
         _field_rule(plan.spec, check.kind, resource.model)
         for plan in plans
         for check in plan.checks
-        if check.kind in damage.KINDS and f"{plan.spec.name}.{check.kind}" in found
+        if check.kind in TOLD_WHEN_BROKEN and f"{plan.spec.name}.{check.kind}" in found
     )
 
 
@@ -164,6 +166,8 @@ def _field_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinit
         title, indicator, mend = f"{t}不应含有{what}", "0302", f"已自动清除或更正{what}；请在业务系统中一并更正。"
     elif kind in damage.KINDS:
         (title, mend), indicator = damage.say_damage(spec.title, kind), "0302"
+    elif kind in (*local_time.KINDS, local_time.FRACTION):
+        (title, mend), indicator = local_time.say_local_time(spec.title, kind), "0302"
     elif kind == "type":
         form = _describe_type(spec)
         title, indicator, mend = f"{t}必须是{form}", "0302", f"请将{t}改为{form}。"
@@ -209,7 +213,7 @@ def _field_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinit
     else:
         raise AssertionError(kind)
     tolerance = spec.tolerance if spec.tolerance is not None else model.tolerance.rejected
-    severity = "warn" if kind == "text" else "reject" if kind in damage.KINDS else spec.severity
+    severity = "warn" if kind in ("text", local_time.FRACTION) else "reject" if kind in damage.KINDS else spec.severity
     return RuleDefinition(
         f"{spec.name}.{kind}", title, indicator, severity, mend, (spec.name,), tolerance, standard, kind != "required"
     )

@@ -68,7 +68,8 @@ def list_signals(
                 continue
             rule_id = f"{plan.spec.name}.{check.kind}"
             # a damaged cell has no value: its row is rejected whatever the field's severity
-            failed = "suspicious" if check.kind not in damage.KINDS and severity[rule_id] != "reject" else "rejected"
+            warns = check.kind not in damage.KINDS and severity.get(rule_id, plan.spec.severity) != "reject"
+            failed = "suspicious" if warns else "rejected"
             verdict = failed if check.verdict == "failed" else check.verdict
             exempt = "" if plan.spec.name in key else alive
             found.append((rule_id, verdict, f"({check.condition}){exempt}", check.verdict == "failed"))
@@ -185,7 +186,9 @@ def build_layers(plans: Sequence[FieldPlan], source: str, extra: Sequence[str] =
     if mapped:
         sql = f"SELECT *, {', '.join(mapped)} FROM ({sql})"
     cast = [f"{p.cast} AS _c{p.index}" for p in plans if p.cast]
-    return f"SELECT *, {', '.join(cast)} FROM ({sql})" if cast else sql
+    sql = f"SELECT *, {', '.join(cast)} FROM ({sql})" if cast else sql
+    doubts = [f"{p.doubt} AS _e{p.index}" for p in plans if p.doubt]
+    return f"SELECT *, {', '.join(doubts)} FROM ({sql})" if doubts else sql
 
 
 def _blank_key(resource: Resource, plans: Sequence[FieldPlan]) -> str:

@@ -21,6 +21,7 @@ from guiji.sources.database_chunks import read_in_chunks
 from guiji.sources.dialects import get_dialect
 from guiji.sources.dialects.base import MARK, Dialect, Statement, TableThere
 from guiji.sources.frames import add_system_columns, text_schema
+from guiji.sources.session_zone import keep_instants
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -315,7 +316,8 @@ class TableQuery:
             with translated(self.reading):
                 cursor = self.session.run(statement)
             cells = self._stream_cells(cursor)
-        return self._number(cells, position)
+        instants = [self.dialect.is_instant(self.kind_of(c)) for c in self.columns]
+        return self._number(keep_instants(cells, instants, self.reading) if any(instants) else cells, position)
 
     def _number(
         self, cells: Iterator[tuple[Sequence[pa.Array], pa.Array | None]], position: int

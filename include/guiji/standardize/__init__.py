@@ -6,7 +6,8 @@ in their declared type don't go through text. The expressions stand in layers, s
 
 ``_s<i>`` the staged column · ``_d<i>`` how it was damaged before it came (``damage.py``; 0: not) · ``_t<i>`` its
 normalised text (null when empty or damaged) · ``_m<i>`` after the code map ·
-``_c<i>`` cast · ``_n<i> _v<i> _r<i>`` what identifiers.py made of it, where that is not "in order as it stands"
+``_c<i>`` cast · ``_e<i>`` whether that is a time the clocks skipped or showed twice
+(``local_time.py``; 0: neither) · ``_n<i> _v<i> _r<i>`` what identifiers.py made of it, where that is not "in order as it stands"
 (``quality/identify.py``) · ``"<name>"`` the value.
 """
 
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from guiji.errors import CatalogError, DeliveryRefused
 from guiji.standardize.companions import find_companions
-from guiji.standardize.field import EARLIEST, LATEST, place_geometry, plan_field
+from guiji.standardize.field import EARLIEST, LATEST, place_geometry, plan_field, tell_time
 from guiji.standardize.plan import FieldPlan
 from guiji.standardize.text import damaged_flag, dirty_flags
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from guiji.records import StagedBatch
 
 #: counts in the resource's fingerprint: raise it when a row could be judged or hashed differently than before
-VERSION = 2
+VERSION = 3
 
 
 def plan_fields(resource: Resource, staged: StagedBatch) -> tuple[FieldPlan, ...]:
@@ -55,7 +56,11 @@ def plan_fields(resource: Resource, staged: StagedBatch) -> tuple[FieldPlan, ...
             near = difflib.get_close_matches(spec.source_column, spare, n=1, cutoff=0.5)
             missing.append(f"“{spec.source_column}”" + (f"（是否写成了“{near[0]}”？）" if near else ""))
         plan = plan_field(spec, i, column, types.get(column or "", "string"), companions, spec.name in keys)
-        plans.append(place_geometry(plan, resource.city_bounds) if spec.type == "geometry" else plan)
+        if spec.type == "geometry":
+            plan = place_geometry(plan, resource.city_bounds)
+        elif spec.type == "timestamp":
+            plan = tell_time(plan, types.get(column or "", "string"), model.time_zone)
+        plans.append(plan)
     if missing:
         raise DeliveryRefused(
             f"{model.name}：缺少必需的列 {'、'.join(missing)}。现有数据继续有效；请补上这些列后重新提供。",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from guiji import damage
+from guiji import damage, local_time
 from guiji.casting import cast_text
 from guiji.engine import quote_identifier, quote_text
 from guiji.standardize.plan import Check, FieldPlan, Identified
@@ -53,7 +53,7 @@ def plan_field(
     source = _find_source(spec, column)
     if kind == "other":
         source, kind = f"{source}::VARCHAR", "string"
-    direct = cast_directly(spec, kind, f"_s{i}") if kind != "string" else None
+    direct = cast_directly(spec, kind, arrow_type, f"_s{i}") if kind != "string" else None
     if direct is not None:
         layers = _Layers(source, None, None, None, None, direct, f"_c{i}", f"_s{i} IS NOT NULL", ())
     else:
@@ -171,6 +171,27 @@ def place_geometry(plan: FieldPlan, city: tuple[float, float, float, float] | No
         Check("axis_order", "failed", f"coalesce({where} = 2, false)"),
     )
     return replace(plan, checks=(*plan.checks, *checks))
+
+
+def tell_time(plan: FieldPlan, arrow_type: str, zone: str) -> FieldPlan:
+    """The plan of a moment without the times that the clocks of ``zone`` skipped or showed twice (F-08)."""
+    i = plan.index
+    text = None if plan.text is None else f"_m{i}" if plan.mapped else f"_t{i}"
+    checks = list(plan.checks)
+    if text is not None:
+        cut = f"CASE WHEN _c{i} IS NOT NULL THEN {local_time.is_cut(plan.spec, text)} ELSE false END"
+        checks.append(Check(local_time.FRACTION, "mended", cut))
+    local = local_time.read_local(plan.spec, text, f"_s{i}", arrow_type)
+    if local is None:
+        return replace(plan, checks=tuple(checks))
+    checks = [replace(c, condition=f"({c.condition} AND _e{i} = 0)") if c.kind == "required" else c for c in checks]
+    checks += [Check(kind, "failed", f"_e{i} = {number}") for kind, number in local_time.KINDS.items()]
+    return replace(
+        plan,
+        doubt=local_time.judge_local_time(local, f"_c{i}", zone),
+        value=f"CASE WHEN _e{i} = 0 THEN {plan.value} END",
+        checks=tuple(checks),
+    )
 
 
 def _kind_of_text(spec: FieldSpec) -> str:

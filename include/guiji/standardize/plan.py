@@ -48,6 +48,7 @@ class FieldPlan:
     identified: Identified | None
     value: str
     checks: tuple[Check, ...]
+    doubt: str | None = None  # over _s, _t, _m, _c
 
     @property
     def name(self) -> str:

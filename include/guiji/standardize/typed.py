@@ -32,7 +32,7 @@ def kind_of(arrow_type: str) -> str:
     return "other"
 
 
-def cast_directly(spec: FieldSpec, kind: str, s: str) -> str | None:
+def cast_directly(spec: FieldSpec, kind: str, arrow_type: str, s: str) -> str | None:
     """The value from a column that already has a type; None when it must go through text to be exact.
 
     Texts, codes and identifiers always go through text: they are normalised and looked up there.
@@ -47,7 +47,7 @@ def cast_directly(spec: FieldSpec, kind: str, s: str) -> str | None:
         return s
     if spec.type == "date32" and kind in ("date", "timestamp"):
         return f"CASE WHEN isfinite({s}) THEN {s}::DATE END"
-    if spec.type == "timestamp" and kind in ("date", "timestamp"):
+    if spec.type == "timestamp" and kind in ("date", "timestamp") and "[ns" not in arrow_type:
         return f"CASE WHEN isfinite({s}) THEN {s}::TIMESTAMPTZ END"
     if spec.type == "geometry" and kind == "binary":
         return f"guiji_wkb_binary({s})"

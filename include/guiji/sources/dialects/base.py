@@ -96,6 +96,9 @@ class Dialect:
     #: expression, true where the text the database gives is not what it holds; None where that can't be
     select_lossy: Callable[[Mapping[str, str]], str | None] = field(default=lambda columns: None)
 
+    #: whether a type holds an instant that is written in the session's zone, without an offset
+    is_instant: Callable[[str], bool] = field(default=lambda kind: "local time zone" in kind.lower())
+
     def is_timed(self, kind: str) -> bool:
         return re.split(r"[ (]", kind.lower())[0] in self.timed
 

@@ -102,4 +102,5 @@ DIALECT = Dialect(
     columns_query=_columns_query,
     select=_select,
     select_lossy=_select_lossy,
+    is_instant=lambda kind: kind.lower() == "timestamp",
 )
