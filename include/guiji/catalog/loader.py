@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from guiji.catalog.checks import check_department, check_resource
+from guiji.catalog.collector import pause_collector
 from guiji.catalog.fingerprint import fingerprint_rules
 from guiji.catalog.links import check_across, check_library, check_resource_links
 from guiji.catalog.models import DepartmentModel, LibraryModel, Resource, ResourceModel
@@ -74,6 +75,7 @@ class _Parsed:
     path: Path
 
 
+@pause_collector()
 def load_catalog(path: Path | str) -> Catalog:
     """Everything below ``path``. Raises CatalogError only when ``path`` is no directory."""
     root = _check_root(path)

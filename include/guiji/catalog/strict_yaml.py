@@ -31,6 +31,10 @@ _WORDS: dict[str, object] = {
 }
 
 
+#: what every scalar and list says of its keys; one for all, for a large catalog has hundreds of thousands of them
+_NO_KEYS: dict[str, tuple[int, int]] = {}
+
+
 @dataclass(slots=True)  # not frozen: a large catalog makes a million of them
 class Node:
     """A value and where it stands, never changed once built; ``value`` is a scalar, ``dict[str, Node]`` or ``list[Node]``."""
@@ -137,7 +141,8 @@ class _Builder:
 
     def make_node(self, event: Any, value: object) -> Node:
         mark = event.start_mark
-        return Node(self.file, mark.line + 1, mark.column + 1, value, {})
+        keys = {} if isinstance(value, dict) else _NO_KEYS
+        return Node(self.file, mark.line + 1, mark.column + 1, value, keys)
 
     def add_scalar(self, event: Any) -> None:
         self._check_plain(event)
