@@ -40,6 +40,10 @@ class City:
     """findings, masked, are kept this many days, and as long as an open ticket is about them"""
     #: west, south, east, north in degrees, a little wider than the city: what lies outside was measured or written wrongly
     bounds: tuple[float, float, float, float] | None = (106.68, 37.56, 111.48, 40.88)
+    boundary: str = ""
+    """GeoJSON file beside ``city.yml`` with the city's boundary, CGCS2000 longitude and latitude; none where empty"""
+    boundary_margin_m: int = 200
+    """a shape may lie this many metres beyond the boundary: two departments never draw it alike"""
 
 
 def load_city(settings: Settings) -> City:
@@ -70,6 +74,13 @@ def read_city(catalog: Path) -> City:
     for name in ("keep_rejected_days", "keep_findings_days"):
         if said.get(name, 1) < 1:
             raise UsageError(f"{path}: {name!r} must be at least 1. Nothing was sent or removed; mend the file.")
+    if said.get("boundary_margin_m", 0) < 0:
+        raise UsageError(f"{path}: 'boundary_margin_m' must not be negative. Nothing was judged; mend the file.")
+    if said.get("boundary") and not (catalog / said["boundary"]).is_file():
+        raise UsageError(
+            f"{path}: 'boundary' names {said['boundary']!r}, but there is no such file beside it. Nothing was judged; "
+            "put the GeoJSON file there, or take the line out."
+        )
     return replace(City(), **said)
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from guiji.catalog.expressions import check_expression
 from guiji.catalog.fingerprint import CODES, list_code_tables
+from guiji.catalog.geometry_checks import check_shapes
 from guiji.catalog.models import (
     DatabaseSource,
     DepartmentModel,
@@ -136,6 +137,8 @@ def check_resource(model: ResourceModel, tree: Node, file: Path, *, expressions:
     tables = list_code_tables()
     for i, spec in enumerate(model.fields):
         _check_field(c, i, spec, tables)
+    for path, message, allowed, word in check_shapes(model.fields, known=expressions):
+        c.add(path, message, allowed=allowed, word=word)
     c.check_names(("key",), model.key, names, "field")
     for i, name in enumerate(model.key):
         if name in names and model.field(name).type in ("geometry", "float64"):

@@ -21,9 +21,13 @@ _WORDS_OF_FIELD = {"title", "sensitivity", "tolerance", "registered"}
 _WORDS_OF_RULE = {"title", "mend", "standard", "tolerance", "indicator"}
 
 
-def fingerprint_rules(model: ResourceModel, city_bounds: Sequence[float] | None = None) -> str:
-    """sha256 over fields, rules, key, order, the content of the code tables, the city's bounds where they are judged
-    by, and the version of the judging code."""
+def fingerprint_rules(
+    model: ResourceModel,
+    city_bounds: Sequence[float] | None = None,
+    city_boundary: tuple[str, float] | None = None,
+) -> str:
+    """sha256 over fields, rules, key, order, the content of the code tables, the city's bounds and boundary where they
+    are judged by, and the version of the judging code."""
     tables = {f.codes for f in model.fields if f.codes}
     material = {
         "fields": [
@@ -36,6 +40,7 @@ def fingerprint_rules(model: ResourceModel, city_bounds: Sequence[float] | None 
         "tombstone": model.tombstone,
         "time_zone": model.time_zone,
         "city_bounds": list(city_bounds) if city_bounds else None,
+        **({"city_boundary": [hash_file(Path(city_boundary[0])), city_boundary[1]]} if city_boundary else {}),
         "codes": {name: hash_file(CODES / f"{name}.csv") for name in sorted(tables)},
         "divisions": [hash_file(p) for p in list_division_tables()] if any(f.identifier for f in model.fields) else [],
         "code": [read_version(ROOT / "include" / "guiji" / name) for name in _JUDGING_CODE],

@@ -23,6 +23,8 @@ SECTIONS: dict[str, str] = {
     "Opening": "`opening`",
     "FieldSpec": "`fields`: one field",
     "CodeMap": "`fields[].code_map`",
+    "ByShape": "`fields[].by_shape`",
+    "Overlap": "`fields[].overlap`",
     "Rule": "`rules`: one rule",
     "Tolerance": "`tolerance`",
     "Delivery": "`delivery`",

@@ -338,13 +338,17 @@ def _read_library(file: Path) -> tuple[LibraryModel | None, Node, list[Problem]]
 def _build_resource(model: ResourceModel, department: DepartmentModel, file: Path) -> Resource:
     # of a geometry without bounds of its own the city's decide: they are part of what a row is judged by
     placed = any(f.type == "geometry" and f.bounds is None for f in model.fields)
-    bounds = read_city(file.parent.parent).bounds if placed else None
+    catalog = file.parent.parent
+    city = read_city(catalog) if placed else None
+    bounds = city.bounds if city else None
+    boundary = (str(catalog / city.boundary), float(city.boundary_margin_m)) if city and city.boundary else None
     return Resource(
         model=model,
         department=department,
         path=str(file),
-        fingerprint=fingerprint_rules(model, bounds),
+        fingerprint=fingerprint_rules(model, bounds, boundary),
         city_bounds=bounds,
+        city_boundary=boundary,
     )
 
 

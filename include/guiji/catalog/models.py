@@ -1,6 +1,6 @@
 """What a catalog file may say: pydantic models of one resource, one department and one library.
 
-The only pydantic in the product, in four files: ``model_base``, ``model_source``, ``model_library`` and this one, which
+The only pydantic in the product, in files named ``model_*`` and this one, which
 stands for all of them. A field's docstring stands under it and becomes the description in the JSON Schema
 (``schema_files`` reads it from the files: doing so at import would cost every task start 60 ms). Metadata follow 政务信息资源目录编制指南（试行）,
 发改高技术〔2017〕1272号. Type names are Arrow's.
@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from guiji.catalog.model_base import TYPE_PATTERN, Indicator, Model, PhysicalName, ResourceId, Share
+from guiji.catalog.model_geometry import ByShape, Overlap
 from guiji.catalog.model_library import LibraryField, LibraryModel, Link, Matching
 from guiji.catalog.model_source import (
     Completeness,
@@ -31,6 +32,7 @@ from guiji.catalog.model_source import (
 
 __all__ = [
     "TYPE_PATTERN",
+    "ByShape",
     "Category",
     "CodeMap",
     "Completeness",
@@ -51,6 +53,7 @@ __all__ = [
     "Matching",
     "Model",
     "Opening",
+    "Overlap",
     "Paging",
     "PhysicalName",
     "RemoteFilesSource",
@@ -192,6 +195,10 @@ class FieldSpec(Model):
     ``<field>.axis_order``"""
     encoding: Literal["wkt", "wkb", "geojson"] = "wkt"
     """how a geometry is written in the delivery"""
+    overlap: Overlap | None = None
+    """surfaces of different rows must not lie upon each other; looked for where it is declared only"""
+    by_shape: ByShape | None = None
+    """of a number: the shape of the same row that must say the same area or length"""
     constant: str | None = None
     """the value of every row, where the delivery has no such column"""
     tolerance: Share | None = None
@@ -414,6 +421,8 @@ class Resource(Model):
     """sha256 of everything that decides how a row is judged; a change makes every row be checked again"""
     city_bounds: tuple[float, float, float, float] | None = None
     """west, south, east, north of the city, for geometries that declare no ``bounds``"""
+    city_boundary: tuple[str, float] | None = None
+    """file of the city's boundary and the margin around it in metres, for geometries that declare no ``bounds``"""
 
     @property
     def id(self) -> str:

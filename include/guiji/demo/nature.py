@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from guiji.demo.population import DIVISIONS, City, draw, pick
+from guiji.projection import measure_area, measure_length
 
 #: longitude and latitude of each division's seat, about
 SEATS = {
@@ -49,18 +50,25 @@ def facilities(city: City, month: int) -> pa.Table:
 
 
 def roads(city: City, month: int) -> pa.Table:
-    """交通 路段: lines."""
+    """交通 路段: lines as long as is stated, towards the middle of the city."""
+    import shapely
+
     i, division, x, y = _places(city, "road", 120)
+    length_km = 2.25 + i % 30 + month
+    east, north = np.where(x > 109, -0.02, 0.02), np.where(y > 39.3, -0.015, 0.015)
+    steps = shapely.linestrings(np.stack([np.stack([x, x + east], 1), np.stack([y, y + north], 1)], 2))
+    times = length_km * 1000 / measure_length(steps, "EPSG:4490", "ellipsoid")
+    x2, y2 = x + east * times, y + north * times
     return pa.table(
         {
             "路段编码": np.char.add("X101", np.char.zfill(i.astype("U8"), 8)),
             "路线名称": np.char.add(pick(city, "roadname", i, ["东阿线", "包茂线", "荣乌线", "府深线"]), np.char.add((i + 1).astype("U4"), "段")),
             "区划代码": division,
             "技术等级": pick(city, "grade", i, ["一级", "二级", "三级", "四级"]),
-            "里程（公里）": np.char.add((2 + i % 30 + month).astype("U4"), ".250"),
+            "里程（公里）": np.array([f"{km:.3f}" for km in length_km]),
             "管养单位": np.full(len(i), "鄂尔多斯市公路养护中心"),
             "通车状态": np.full(len(i), "通车"),
-            "中心线": np.array([f"LINESTRING ({a:.6f} {b:.6f}, {a + 0.02:.6f} {b + 0.015:.6f})" for a, b in zip(x, y, strict=True)]),
+            "中心线": np.array([f"LINESTRING ({a:.6f} {b:.6f}, {c:.6f} {d:.6f})" for a, b, c, d in zip(x, y, x2, y2, strict=True)]),
         }
     )  # fmt: skip
 
@@ -101,12 +109,18 @@ def stations(city: City, month: int) -> pa.Table:
 
 
 def forest_parcels(city: City, month: int) -> pa.Table:
-    """林草 小班: polygons as GeoJSON text in column ``geometry``."""
-    i, division, x, y = _places(city, "for", 200)
-    shapes = []
-    for a, b in zip(x, y, strict=True):
-        ring = [[a, b], [a + 0.01, b], [a + 0.01, b + 0.008], [a, b + 0.008], [a, b]]
-        shapes.append(json.dumps({"type": "Polygon", "coordinates": [[[round(u, 6), round(v, 6)] for u, v in ring]]}))
+    """林草 小班: polygons as GeoJSON text in column ``geometry``, side by side in each division."""
+    import shapely
+
+    i, division, _, _ = _places(city, "for", 200)
+    seat, nth = np.array([SEATS[d] for d in division]), i // len(DIVISIONS)
+    # neighbours share a boundary to the last digit, as a good survey has it
+    column, row = nth % 5, nth // 5
+    west, south = (np.round(seat[:, 0] + column * 0.01, 6), np.round(seat[:, 1] + row * 0.008, 6))
+    east, north = (np.round(seat[:, 0] + (column + 1) * 0.01, 6), np.round(seat[:, 1] + (row + 1) * 0.008, 6))
+    parcels = shapely.box(west, south, east, north)
+    hectares = measure_area(parcels, "EPSG:4490", "ellipsoid") / 10_000
+    shapes = [shapely.to_geojson(p) for p in parcels]
     return pa.table(
         {
             "xbbh": np.char.add(division, np.char.zfill(i.astype("U11"), 11)),
@@ -114,7 +128,7 @@ def forest_parcels(city: City, month: int) -> pa.Table:
             "xzqh": division,
             "dl": pick(city, "forkind", i, ["乔木林地", "灌木林地", "宜林地"]),
             "yssz": pick(city, "species", i, ["沙棘", "樟子松", "柠条", "小叶杨"]),
-            "mj": np.char.add((60 + i % 40).astype("U4"), ".5"),
+            "mj": np.array([f"{a:.2f}" for a in hectares]),
             "qs": pick(city, "owner", i, ["国有", "集体"]),
             "geometry": np.array(shapes),
         }

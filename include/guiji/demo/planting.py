@@ -184,6 +184,8 @@ SHELTER = (
 )  # fmt: skip
 FOREST = (
     Kind("图形自相交", "小班面自相交", "lcj.forest_parcel", ("parcel.geometry",), lambda r: {**r, "_bow_tie": "1"}),
+    Kind("面积单位错", "把亩数填入公顷", "lcj.forest_parcel", ("area_ha.by_shape",),
+         edit("mj", lambda t: f"{float(t) * 15:.2f}"), verdict="suspicious"),
 )  # fmt: skip
 STATION = (
     Kind("海拔越界", "海拔超出本市范围", "qxj.station", ("altitude_m.range",), put(altitude="12000")),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from guiji.quality.statement import (
     mask_columns,
     raw_columns,
 )
+from guiji.quality.survey import compares_rows, survey_rows
 from guiji.quality.tally import Tally
 from guiji.records import CheckedBatch, StagedBatch, read_record, write_record
 from guiji.standardize import FieldPlan, plan_fields
@@ -150,8 +151,10 @@ class _Check:
     def run(self, carry_cache: str | None) -> CheckedBatch:
         con, resource, staged = self.con, self.resource, self.staged
         check_statement(con, self._statement(self.source, None), resource)
+        # a neighbour that came or moved may make a row wrong that did not change
+        cache = None if compares_rows(self.plans) else carry_cache
         carried = find_carried(
-            con, resource, self.plans, staged, self.source, carry_cache, self.signature, self.settings.today()
+            con, resource, self.plans, staged, self.source, cache, self.signature, self.settings.today()
         )
         self._write_rows(carried)
         duplicates = self._settle()
@@ -210,8 +213,8 @@ class _Check:
 
     # --- rows ---------------------------------------------------------------------------------------
 
-    def _statement(self, source: str, identified: str | None) -> str:
-        return build_statement(self.resource, self.plans, self.signals, self.staged, source, identified)
+    def _statement(self, source: str, identified: str | None, surveyed: Mapping[str, str] | None = None) -> str:
+        return build_statement(self.resource, self.plans, self.signals, self.staged, source, identified, surveyed)
 
     def _write_rows(self, carried: Carried | None) -> None:
         """Streams every row that is not carried into ``accepted`` and ``flagged``."""
@@ -240,8 +243,12 @@ class _Check:
             self.con.unregister("guiji_fresh")
 
     def _stream(self, source: str, writers: RowWriters) -> None:
-        with identify_rows(self.con, self.resource, self.plans, source, self.directory, self.settings.today()) as found:
-            self._sort_rows(self._statement(source, found), writers)
+        con, resource, plans, directory = self.con, self.resource, self.plans, self.directory
+        with (
+            identify_rows(con, resource, plans, source, directory, self.settings.today()) as found,
+            survey_rows(con, resource, plans, source, directory) as surveyed,
+        ):
+            self._sort_rows(self._statement(source, found, surveyed), writers)
 
     def _sort_rows(self, statement: str, writers: RowWriters) -> None:
         import numpy as np

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from guiji.engine import copy_to_parquet, quote_identifier, quote_text, scan_parquet
 from guiji.masking import mask, scrub
 from guiji.quality import rules as r
+from guiji.standardize.survey import SURVEYED
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -162,6 +163,8 @@ def _read_findings(
     import pyarrow as pa
 
     columns = [resource.model.field(name) for name in rule.fields]
+    if rule.rule_id.rpartition(".")[2] in SURVEYED:
+        columns = [c for c in columns if c.type != "geometry"]  # what was measured says more than coordinates
     shown = [f"json_extract_string(_staged, {quote_text('/' + _pointer(staged_as[c.name]))})" for c in columns]
     names: list[Any] = list(columns)
     if rule.rule_id in (r.CURSOR_BLANK, r.CURSOR_FUTURE):
@@ -197,7 +200,7 @@ def _show(
 ) -> str | None:
     """The values a rule is about, masked; with the field's title where there is more than one."""
     if not columns:
-        return None
+        return scrub(reason) if reason else None
     parts = []
     for column, value in zip(columns, values, strict=True):
         text = _mask_value(column, value)
@@ -207,6 +210,8 @@ def _show(
         from guiji.identifier_reasons import explain
 
         shown += f"（{explain(reason, columns[0].identifier)[0].rstrip('。')}）"
+    elif reason:
+        shown += f"（{scrub(reason)}）"
     return shown
 
 
@@ -233,6 +238,9 @@ def _reason_of(signal: Signal, plans: Sequence[FieldPlan]) -> str:
     for p in plans:
         if p.identified and signal.rule_id == f"{p.spec.name}.identifier" and signal.verdict != "mended":
             return f"_reason_{p.index}"
+        for kind in SURVEYED:
+            if signal.rule_id == f"{p.spec.name}.{kind}":
+                return f"_reason_{kind}_{p.index}"
     return "NULL"
 
 

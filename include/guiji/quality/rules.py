@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from guiji import damage, local_time
 from guiji.identifier_reasons import STANDARDS, TITLES
+from guiji.standardize.survey import BY_SHAPE, OVERLAP, SURVEYED
 from guiji.structure import NUL, STRUCTURE
 
 if TYPE_CHECKING:
@@ -210,6 +211,8 @@ def _field_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinit
             "0302",
             f"{t}的经度和纬度写反了，请对调后重新报送。",
         )
+    elif kind in SURVEYED:
+        return _shape_rule(spec, kind, model)
     else:
         raise AssertionError(kind)
     tolerance = spec.tolerance if spec.tolerance is not None else model.tolerance.rejected
@@ -217,6 +220,27 @@ def _field_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinit
     return RuleDefinition(
         f"{spec.name}.{kind}", title, indicator, severity, mend, (spec.name,), tolerance, standard, kind != "required"
     )
+
+
+def _shape_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinition:
+    """The rule of what is measured of a shape, or found by comparing it with others."""
+    t, severity = f"“{spec.title}”", spec.severity
+    fields: tuple[str, ...] = (spec.name,)
+    if spec.by_shape is not None and kind == BY_SHAPE:
+        shape, severity = model.field(spec.by_shape.of), spec.by_shape.severity
+        fields = (spec.name, shape.name)
+        how = f"投影为{spec.by_shape.projection}，允许相差{spec.by_shape.tolerance:.2%}"
+        title, indicator = f"{t}应与按“{shape.title}”量算的结果一致（{how}）", "0402"
+        mend = f"请核对{t}的数值和单位（{spec.by_shape.unit}）以及“{shape.title}”，更正有误的一项。"
+    elif spec.overlap is not None and kind == OVERLAP:
+        severity = spec.overlap.severity
+        title, indicator = f"{t}不应与其他行的图形重叠（公共边界不算）", "0104"
+        mend = f"请核对重叠的两个图形，更正{t}的边界；同一对象重复登记的，只保留一行。"
+    else:
+        title, indicator = f"{t}必须位于本市行政界线内", "0301"
+        mend = f"请核对{t}的坐标和坐标系（{spec.crs}）；确属跨界的，请说明。"
+    tolerance = spec.tolerance if spec.tolerance is not None else model.tolerance.rejected
+    return RuleDefinition(f"{spec.name}.{kind}", title, indicator, severity, mend, fields, tolerance, None, True)
 
 
 def _describe_type(spec: FieldSpec) -> str:

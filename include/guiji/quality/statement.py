@@ -8,7 +8,7 @@ raised any, its staged cells as JSON (``_staged``) and the reasons of its identi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from guiji.engine import quote_identifier, quote_text, render_expression
 from guiji.errors import CatalogError
 from guiji.quality import rules as r
 from guiji.standardize import FieldPlan, damaged_flag, dirty_flags
+from guiji.standardize.survey import SURVEYED, said_by, verdict_of
 from guiji.structure import NUL
 
 if TYPE_CHECKING:
@@ -108,11 +109,13 @@ def build_statement(
     staged: StagedBatch,
     source: str,
     identified: str | None,
+    surveyed: Mapping[str, str] | None = None,
 ) -> str:
     """The statement over ``source``, a table expression with the staged columns.
 
     ``identified``: a table of the rows whose identifiers are not in order as they stand (``quality/identify.py``);
-    None where there is no such row.
+    None where there is no such row. ``surveyed``: by the name of its verdict's column, a table of the rows whose shapes
+    are not in order (``quality/survey.py``).
     """
     model = resource.model
     raw = raw_columns(resource, plans, staged)
@@ -128,6 +131,14 @@ def build_statement(
             if p.identified
         ]
         source = f"(SELECT *, {', '.join(none)} FROM {source})" if none else source
+    noted = [(verdict_of(kind, i), said_by(kind, i)) for kind, i in _list_surveyed(plans)]
+    extra += [column for pair in noted for column in pair]
+    for verdict, words in noted:
+        table = (surveyed or {}).get(verdict)
+        if table is None:
+            source = f"(SELECT *, NULL::TINYINT AS {verdict}, NULL::VARCHAR AS {words} FROM {source})"
+        else:
+            source = f"(SELECT * FROM {source} s LEFT JOIN {table} e USING (_row_no))"
     cursor = r.cursor_column(model)
     if cursor is not None:
         have = cursor in staged.columns
@@ -161,9 +172,15 @@ def build_statement(
     out.append(f"CASE WHEN _any THEN ({whole})::VARCHAR END AS _staged")
     out.append(f"hash({', '.join(quote_identifier(k) for k in model.key)}) AS _key_hash")
     out += [f"_r{p.index} AS _reason_{p.index}" for p in plans if p.identified]
+    out += [f"{said_by(kind, i)} AS _reason_{kind}_{i}" for kind, i in _list_surveyed(plans)]
     if model.tombstone:
         out.append("_tomb")
     return f"/* guiji {resource.id} check */ SELECT {', '.join(out)} FROM ({sql})"
+
+
+def _list_surveyed(plans: Sequence[FieldPlan]) -> list[tuple[str, int]]:
+    """(kind, field) of every check that the survey makes."""
+    return [(kind, p.index) for p in plans for kind in SURVEYED if any(c.kind == kind for c in p.checks)]
 
 
 def build_layers(plans: Sequence[FieldPlan], source: str, extra: Sequence[str] = ()) -> str:
