@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from guiji.catalog.models import ResourceModel
+from guiji.measures import UNIT_TABLE
 from guiji.settings import ROOT
 
 CODES = ROOT / "quality" / "codes"
@@ -25,10 +26,13 @@ def fingerprint_rules(
     model: ResourceModel,
     city_bounds: Sequence[float] | None = None,
     city_boundary: tuple[str, float] | None = None,
+    kept_units: Mapping[str, tuple[tuple[str, ...], str]] | None = None,
 ) -> str:
     """sha256 over fields, rules, key, order, the content of the code tables, the city's bounds and boundary where they
-    are judged by, and the version of the judging code."""
+    are judged by, the units that libraries keep, and the version of the judging code."""
     tables = {f.codes for f in model.fields if f.codes}
+    if kept_units:
+        tables.add(UNIT_TABLE)
     material = {
         "fields": [
             {**f.model_dump(mode="json", exclude=_WORDS_OF_FIELD), "column": f.source_column} for f in model.fields
@@ -41,6 +45,7 @@ def fingerprint_rules(
         "time_zone": model.time_zone,
         "city_bounds": list(city_bounds) if city_bounds else None,
         **({"city_boundary": [hash_file(Path(city_boundary[0])), city_boundary[1]]} if city_boundary else {}),
+        **({"kept_units": kept_units} if kept_units else {}),
         "codes": {name: hash_file(CODES / f"{name}.csv") for name in sorted(tables)},
         "divisions": [hash_file(p) for p in list_division_tables()] if any(f.identifier for f in model.fields) else [],
         "code": [read_version(ROOT / "include" / "guiji" / name) for name in _JUDGING_CODE],

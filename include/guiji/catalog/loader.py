@@ -342,14 +342,31 @@ def _build_resource(model: ResourceModel, department: DepartmentModel, file: Pat
     city = read_city(catalog) if placed else None
     bounds = city.bounds if city else None
     boundary = (str(catalog / city.boundary), float(city.boundary_margin_m)) if city and city.boundary else None
+    units = _kept_units(model, catalog / LIBRARIES)
     return Resource(
         model=model,
         department=department,
         path=str(file),
-        fingerprint=fingerprint_rules(model, bounds, boundary),
+        fingerprint=fingerprint_rules(model, bounds, boundary, units),
         city_bounds=bounds,
         city_boundary=boundary,
+        kept_units=units,
     )
+
+
+def _kept_units(model: ResourceModel, directory: Path) -> dict[str, tuple[tuple[str, ...], str]]:
+    """What the libraries say of the fields that have a unit; of a library that can't be read nothing is known."""
+    measured = {f.name for f in model.fields if f.unit is not None or f.unit_field is not None}
+    found: dict[str, tuple[tuple[str, ...], str]] = {}
+    for mapping in model.mappings:
+        if not measured & set(mapping.fields.values()):
+            continue
+        library, _, _ = _read_library(directory / f"{mapping.library}.yml")
+        for spec in library.fields if library else ():
+            name = mapping.fields.get(spec.name)
+            if name in measured and spec.units:
+                found.setdefault(name, (tuple(spec.units), spec.type))
+    return found
 
 
 def _catalog_error(id: str, problems: list[Problem]) -> CatalogError:

@@ -31,6 +31,11 @@ class LibraryField(Model):
     """numbers that differ by no more than this, in the field's own unit, don't disagree"""
     tolerance_share: Share | None = None
     """numbers that differ by no more than this share of the winning one don't disagree"""
+    units: list[str] = []
+    """计量单位 in which this number is kept, one of each dimension (万元, 人, '%'), of quality/codes/unit.csv. What is
+    delivered in another unit of the dimension is converted exactly; a row with any other unit is set aside"""
+    unit_of: str | None = None
+    """this text is the unit of that field's value: it always comes from whoever supplied the value, is never mapped"""
     crs: str | None = None
     """coordinate reference system of a geometry"""
 

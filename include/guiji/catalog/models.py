@@ -9,11 +9,11 @@ stands for all of them. A field's docstring stands under it and becomes the desc
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from guiji.catalog.model_base import TYPE_PATTERN, Indicator, Model, PhysicalName, ResourceId, Share
+from guiji.catalog.model_base import HOURS, TYPE_PATTERN, Indicator, Model, PhysicalName, ResourceId, Share
 from guiji.catalog.model_geometry import ByShape, Overlap
 from guiji.catalog.model_library import LibraryField, LibraryModel, Link, Matching
 from guiji.catalog.model_source import (
@@ -187,6 +187,10 @@ class FieldSpec(Model):
     """regular expression (RE2) the whole text must match"""
     null_tokens: list[str] = []
     """texts that mean 'no value'; the empty text always does"""
+    unit: str | None = None
+    """计量单位 of every value of this number, a unit of quality/codes/unit.csv (万元)"""
+    unit_field: str | None = None
+    """the field of the same row that holds the unit of this number; it has ``codes: unit``"""
     crs: str | None = None
     """coordinate reference system of a geometry, for instance EPSG:4490"""
     bounds: list[float] | None = Field(default=None, min_length=4, max_length=4)
@@ -300,6 +304,16 @@ class Delivery(Model):
     """ISO date of the first window that counts"""
 
 
+class Reconciling(Model):
+    """How often the whole front-end is compared with what serves here (对账), beside ``./guiji reconcile`` by hand."""
+
+    every: Literal["day", "week", "month", "quarter", "never"] | None = None
+    """day, week, month, quarter or never; of an incremental resource month for a database and never for an interface,
+    where absent. What comes as a whole every time (a snapshot, files) is never compared on schedule"""
+    repair: bool = False
+    """bring what differs at once, as a batch of its own; else it is told only"""
+
+
 class Contact(Model):
     name: str
     """name of the person"""
@@ -368,6 +382,8 @@ class ResourceModel(Model):
     """which libraries it feeds"""
     delivery: Delivery = Delivery()
     """when it is due and fetched"""
+    reconcile: Reconciling = Reconciling()
+    """how often it is compared with its front-end as a whole"""
     contacts: list[Contact] = []
     """of this resource, before the department's"""
     time_zone: str = "Asia/Shanghai"
@@ -407,6 +423,8 @@ class DepartmentModel(Model):
     """how many tasks may read from its front-end processor at once"""
     statement_timeout_seconds: int = Field(default=600, ge=1)
     """longest a statement may run on its front-end processor"""
+    reconcile_hours: Annotated[str, StringConstraints(pattern=HOURS)] = "21:00-01:00"
+    """hours in which its front-end processor may be read as a whole (``reconcile``); after them nothing more is begun"""
     defaults: dict[str, object] = {}
     """top-level keys of a resource file that its resources inherit when they say nothing"""
 
@@ -423,6 +441,8 @@ class Resource(Model):
     """west, south, east, north of the city, for geometries that declare no ``bounds``"""
     city_boundary: tuple[str, float] | None = None
     """file of the city's boundary and the margin around it in metres, for geometries that declare no ``bounds``"""
+    kept_units: dict[str, tuple[tuple[str, ...], str]] = {}
+    """field that has a unit -> the units in which the library it feeds keeps it, and the library's type"""
 
     @property
     def id(self) -> str:

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from guiji import ledger
 from guiji.library.feeds import Feed
+from guiji.library.measured import unit_of, with_unit
 from guiji.library.provenance import key_text
 from guiji.library.strategies import STRATEGIES
 from guiji.library.survivorship import contested
@@ -144,7 +145,7 @@ def _conflict_batches(
         sql.SQL(", ").join(
             [
                 *(sql.SQL("{0}::text AS {0}").format(sql.Identifier(k)) for k in keys),
-                *(sql.SQL("{} AS {}").format(_shown(f), sql.Identifier(f.name)) for f in fields.values()),
+                *(sql.SQL("{} AS {}").format(_shown(library, f), sql.Identifier(f.name)) for f in fields.values()),
                 *(sql.Identifier(f"_w_{name}") for name in fields),
             ]
         ),
@@ -182,9 +183,12 @@ def _conflict_batches(
             yield pa.RecordBatch.from_arrays(arrays, names=list(_COLUMNS))
 
 
-def _shown(field: LibraryField) -> sql.Composable:
+def _shown(library: LibraryModel, field: LibraryField) -> sql.Composable:
     column = sql.Identifier(field.name)
-    return sql.SQL("'md5:' || md5({})" if field.type == "geometry" else "{}::text").format(column)
+    if field.type == "geometry":
+        return sql.SQL("'md5:' || md5({})").format(column)
+    unit = unit_of(library, field)
+    return with_unit(column, sql.Identifier(unit.name) if unit else None)
 
 
 def _mask_value(field: LibraryField, value: object) -> str:

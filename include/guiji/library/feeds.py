@@ -42,7 +42,8 @@ class Feed:
         return set(self.resource.model.key) == set(self.mapping.key)
 
     def supplies(self, field: LibraryField) -> bool:
-        return field.name in self.mapping.fields
+        """Whether it has the field, or the value whose unit the field says."""
+        return (field.unit_of or field.name) in self.mapping.fields
 
     def may_doubt(self, field: LibraryField) -> bool:
         """True when a check can leave this feed's value of the field accepted but in doubt."""
@@ -96,9 +97,7 @@ def feed_sql(library: LibraryModel, feed: Feed, *, of: str | None = None) -> sql
     columns: list[sql.Composable] = [
         *(sql.SQL("{} AS {}").format(e, sql.Identifier(f"k_{k.name}")) for e, k in zip(keys, library.key, strict=True)),
         *(
-            sql.SQL("{} AS {}").format(
-                _cast(feed.resource, "x", mapping.fields[f.name], f.type), sql.Identifier(f"f_{f.name}")
-            )
+            sql.SQL("{} AS {}").format(_value(library, feed, f), sql.Identifier(f"f_{f.name}"))
             for f in library.fields
             if feed.supplies(f)
         ),
@@ -318,12 +317,32 @@ def _demand_key(library: LibraryModel, feed: Feed) -> None:
 
 def _age(resource: Resource) -> sql.Composable:
     """How new a row is: its own order time where it has one, never later than its publication (F-07)."""
-    for name in resource.model.order:
-        if resource.model.field(name).type in ("timestamp", "date32"):
-            return sql.SQL(
-                "CASE WHEN x.{0} IS NULL THEN {1} ELSE LEAST(x.{0}::timestamptz, x._published_at) END"
-            ).format(sql.Identifier(name), _NEVER)
-    return sql.SQL("x._published_at")
+    return age_sql(age_column(resource))
+
+
+def age_column(resource: Resource) -> str | None:
+    """The field that says how new a row is; None where its publication does."""
+    return next((n for n in resource.model.order if resource.model.field(n).type in ("timestamp", "date32")), None)
+
+
+def age_sql(column: str | None) -> sql.Composable:
+    """How new a source row ``x`` is, the column being ``age_column``."""
+    if column is None:
+        return sql.SQL("x._published_at")
+    return sql.SQL("CASE WHEN x.{0} IS NULL THEN {1} ELSE LEAST(x.{0}::timestamptz, x._published_at) END").format(
+        sql.Identifier(column), _NEVER
+    )
+
+
+def _value(library: LibraryModel, feed: Feed, field: LibraryField) -> sql.Composable:
+    """A field of a source row ``x`` as the library keeps it: converted, where it keeps units (``measured``)."""
+    from guiji.library.measured import unit_sql, value_sql
+
+    if field.unit_of is not None:
+        return unit_sql(library, feed, field)
+    if field.units:
+        return value_sql(feed, field)
+    return _cast(feed.resource, "x", feed.mapping.fields[field.name], field.type)
 
 
 def _cast(resource: Resource, alias: str, name: str, wanted: str) -> sql.Composable:
@@ -334,6 +353,8 @@ def _cast(resource: Resource, alias: str, name: str, wanted: str) -> sql.Composa
 
 __all__ = [
     "Feed",
+    "age_column",
+    "age_sql",
     "compile_condition",
     "doubtful_fields",
     "feed_sql",

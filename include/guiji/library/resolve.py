@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from guiji import ledger
-from guiji.errors import UsageError
+from guiji.errors import CatalogError, UsageError
 from guiji.library.conflicts import record_conflicts
 from guiji.library.feeds import Feed, feed_sql, join_feed
 from guiji.library.link import follow_links, usable
@@ -89,6 +89,7 @@ def resolve(
             failpoint(settings, "resolve.before_commit")
         return record
 
+    _demand_sources(conn, model, catalog)
     with translate_errors(model.name, "resolve"):
         if model.matching is not None:
             retry(conn, lambda: _match(conn, settings, model, catalog, withdraw_changed))
@@ -97,6 +98,31 @@ def resolve(
         if model.matching is not None:
             retry(conn, lambda: _match(conn, settings, model, catalog, propose_matches))
     return total + ResolveRecord(model.name, 0, 0, 0, 0, 0, 0, time.perf_counter() - start)
+
+
+def _demand_sources(conn: Conn, library: LibraryModel, catalog: Catalog) -> None:
+    """Raises CatalogError when a source of the library can't be read from the catalog just now.
+
+    To resolve without it would take its department's values out of the library because of a typing error. A source
+    that left the catalog for good is another matter: it has no file any more.
+    """
+    if not catalog.broken_resources:
+        return
+    known = conn.execute(
+        "/* guiji resolve */ SELECT DISTINCT resource_id FROM ops.library_source WHERE library = %s"
+        " AND retired_at IS NULL AND resource_id = ANY(%s) ORDER BY 1",
+        (library.name, sorted(catalog.broken_resources)),
+    ).fetchall()
+    conn.commit()
+    if known:
+        names = [str(r["resource_id"]) for r in known]
+        problems = tuple(p for name in names for p in catalog.broken_resources[name])
+        raise CatalogError(
+            f"{', '.join(names)} feeds {library.name}, but its catalog file can't be used: {problems[0]} "
+            "Nothing was resolved and the library goes on serving as it is; mend the file, then resolve again.",
+            problems,
+            library=library.name,
+        )
 
 
 def _match(conn: Conn, settings: Settings, library: LibraryModel, catalog: Catalog, step: Callable[..., int]) -> int:
@@ -175,8 +201,9 @@ def _make_resolved(conn: Conn, library: LibraryModel, feeds: Sequence[Feed], *, 
 def _compare_sources(
     conn: Conn, settings: Settings, library: LibraryModel, feeds: Sequence[Feed], *, everything: bool
 ) -> int:
-    """Records who disagrees over the resolved rows; nobody can where every field has one source."""
-    if not contested(library, feeds):
+    """Records who disagrees over the resolved rows; nobody can where every field has one source. What was open when
+    there were more is settled by the resolving of everything that follows such a change."""
+    if not everything and not contested(library, feeds):
         return 0
     return record_conflicts(conn, settings, library, feeds, everything=everything)
 
@@ -194,7 +221,7 @@ def resolved_sql(library: LibraryModel, feeds: Sequence[Feed], *, dirty: bool) -
         for k in keys
     ]
     for field in library.fields:
-        value, winner = chosen_sql(field, feeds)
+        value, winner = chosen_sql(library, field, feeds)
         inner.append(sql.SQL("{} AS {}").format(value, sql.Identifier(field.name)))
         inner.append(sql.SQL("{} AS {}").format(winner, sql.Identifier(f"_w_{field.name}")))
     inner += handed_on(library, feeds)

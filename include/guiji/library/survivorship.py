@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from guiji.library.feeds import Feed, doubtful_fields
+from guiji.library.measured import describe_units, unit_of, value_of, with_unit
 from guiji.library.strategies import STRATEGIES, Cell, candidates, may_tie, ties_sql, value_sql, winner_sql
 from guiji.library.tables import pg_type
+from guiji.measures import load_units
 
 if TYPE_CHECKING:
     from guiji.catalog.models import LibraryField, LibraryModel
 
 #: grows whenever this code resolves the same rows to something else: every key is then resolved again
-VERSION = 2
+VERSION = 3
+
+#: other signs for the dot that parts a name (买买提·艾力), as they are after NFKC
+_DOTS = "•‧∙⋅・"
+_BLANKS = " \t\r\n\u200b\u200c\u200d\u2060\ufeff"
 
 
 def fingerprint(library: LibraryModel, feeds: Sequence[Feed]) -> str:
@@ -25,6 +31,9 @@ def fingerprint(library: LibraryModel, feeds: Sequence[Feed]) -> str:
     material = [
         VERSION,
         [f.model_dump(mode="json", exclude={"title", "sensitivity"}) for f in (*library.key, *library.fields)],
+        [describe_units(feeds), sorted((u.name, u.dimension, u.power) for u in load_units().values())]
+        if any(f.units for f in library.fields)
+        else [],
         [link.model_dump(mode="json", exclude={"title"}) for link in library.links],
         [
             [
@@ -40,8 +49,21 @@ def fingerprint(library: LibraryModel, feeds: Sequence[Feed]) -> str:
     return hashlib.sha256(json.dumps(material, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
 
 
-def chosen_sql(field: LibraryField, feeds: Sequence[Feed]) -> tuple[sql.Composable, sql.Composable]:
-    """The value that wins and the ordinal of its feed, over the feeds' rows (``s<n>``)."""
+def chosen_sql(
+    library: LibraryModel, field: LibraryField, feeds: Sequence[Feed]
+) -> tuple[sql.Composable, sql.Composable]:
+    """The value that wins and the ordinal of its feed, over the feeds' rows (``s<n>``); a unit is that of its value."""
+    if field.unit_of is not None:
+        measured = value_of(library, field)
+        _, winner = chosen_sql(library, measured, feeds)
+        able = candidates(measured, feeds)
+        whens = [
+            sql.SQL("WHEN {} THEN {}").format(sql.SQL(str(f.ordinal)), sql.Identifier(f.alias, f"f_{field.name}"))
+            for f in able
+        ]
+        if not whens:
+            return sql.SQL("NULL::text"), sql.SQL("NULL::smallint")
+        return sql.SQL("CASE {} {} END").format(winner, sql.SQL(" ").join(whens)), winner
     cells = [
         Cell(
             f,
@@ -59,9 +81,11 @@ def chosen_sql(field: LibraryField, feeds: Sequence[Feed]) -> tuple[sql.Composab
 
 
 def contested(library: LibraryModel, feeds: Sequence[Feed]) -> list[tuple[LibraryField, list[Feed]]]:
-    """The fields that more than one feed supplies, with those feeds."""
+    """The fields that more than one feed supplies, with those feeds; a unit is contested with its value."""
     found = []
     for field in library.fields:
+        if field.unit_of is not None:
+            continue
         able = [f for f in feeds if f.supplies(field)]
         if len(able) > 1:
             found.append((field, able))
@@ -74,6 +98,8 @@ def handed_on(library: LibraryModel, feeds: Sequence[Feed]) -> list[sql.Composab
     for field, able in contested(library, feeds):
         for f in able:
             columns[f"_{f.alias}_{field.name}"] = sql.Identifier(f.alias, f"f_{field.name}")
+            if (unit := unit_of(library, field)) is not None:
+                columns[f"_{f.alias}_{unit.name}"] = sql.Identifier(f.alias, f"f_{unit.name}")
             if f.may_doubt(field):
                 columns[f"_{f.alias}_d_{field.name}"] = sql.Identifier(f.alias, f"d_{field.name}")
             if field.strategy == "newest_non_null":
@@ -87,12 +113,10 @@ def losers_sql(library: LibraryModel, feeds: Sequence[Feed]) -> sql.Composable:
     tests: list[sql.Composable] = []
     entries: list[tuple[str, sql.Composable]] = []
     for field, able in contested(library, feeds):
-        differs = [(f.ordinal, _had(f, field), _differs(field, _had(f, field))) for f in able]
+        differs = [(f.ordinal, _told(library, f, field), _differs(library, f, field)) for f in able]
         any_differs = sql.SQL(" OR ").join(d for _, _, d in differs)
         tests.append(any_differs)
-        values = json_object(
-            [(str(n), sql.SQL("CASE WHEN {} THEN {} END").format(d, _shown(field, v))) for n, v, d in differs]
-        )
+        values = json_object([(str(n), sql.SQL("CASE WHEN {} THEN {} END").format(d, v)) for n, v, d in differs])
         entries.append((field.name, sql.SQL("CASE WHEN {} THEN {} END").format(any_differs, values)))
     if not tests:
         return sql.SQL("NULL::jsonb")
@@ -125,7 +149,7 @@ def tied_sql(library: LibraryModel, feeds: Sequence[Feed]) -> sql.Composable:
             if tie != sql.SQL("false"):
                 entries.append(
                     sql.SQL("CASE WHEN {} AND {} THEN {} END").format(
-                        _differs(field, cell.value), tie, sql.Literal(f"{field.name}:{f.ordinal}")
+                        _differs(library, f, field), tie, sql.Literal(f"{field.name}:{f.ordinal}")
                     )
                 )
     if not entries:
@@ -148,14 +172,32 @@ def _had(feed: Feed, field: LibraryField) -> sql.Composable:
     return sql.Identifier("r", f"_{feed.alias}_{field.name}")
 
 
-def _differs(field: LibraryField, value: sql.Composable) -> sql.Composable:
-    """True when the value is another than the library's; of numbers, when it is beyond the declared tolerance."""
-    won = sql.Identifier("r", field.name)
+def _differs(library: LibraryModel, feed: Feed, field: LibraryField) -> sql.Composable:
+    """True when the feed's value is another than the library's: of numbers, when it is beyond the declared tolerance;
+    of numbers of different dimensions always, whatever the numbers."""
+    value, won = _had(feed, field), sql.Identifier("r", field.name)
+    differs = differs_sql(field, value, won)
+    unit = unit_of(library, field)
+    if unit is None:
+        return differs
+    return sql.SQL("({} AND ({} IS DISTINCT FROM {} OR {}))").format(
+        sql.SQL("{} IS NOT NULL AND {} IS NOT NULL").format(value, won),
+        _had(feed, unit),
+        sql.Identifier("r", unit.name),
+        differs,
+    )
+
+
+def differs_sql(field: LibraryField, value: sql.Composable, won: sql.Composable) -> sql.Composable:
+    """True when two values of the field differ, of numbers beyond the declared tolerance, of texts as a clerk reads
+    them; null where one is null."""
     bounds = []
     if field.tolerance is not None:
         bounds.append(sql.SQL("{}").format(sql.Literal(field.tolerance)))
     if field.tolerance_share is not None:
         bounds.append(sql.SQL("{} * abs({}::double precision)").format(sql.Literal(field.tolerance_share), won))
+    if not bounds and field.type == "string":
+        return sql.SQL("({} <> {} AND {} <> {})").format(value, won, _plain(value), _plain(won))
     if not bounds:
         return sql.SQL("{} <> {}").format(value, won)
     # a hair beyond the bound is the arithmetic's, not the departments'
@@ -164,8 +206,17 @@ def _differs(field: LibraryField, value: sql.Composable) -> sql.Composable:
     )
 
 
-def _shown(field: LibraryField, value: sql.Composable) -> sql.Composable:
-    """A losing value in the provenance; of a geometry its md5, for it may be large."""
+def _plain(text: sql.Composable) -> sql.Composable:
+    """A text without what nobody disagrees about: blanks, width, case, and which of the dots parts a name."""
+    return sql.SQL("lower(translate(normalize({}, NFKC), {}, {}))").format(
+        text, sql.Literal(_DOTS + _BLANKS), sql.Literal("·" * len(_DOTS))
+    )
+
+
+def _told(library: LibraryModel, feed: Feed, field: LibraryField) -> sql.Composable:
+    """A losing value in the provenance, with its unit; of a geometry its md5, for it may be large."""
+    value = _had(feed, field)
     if field.type == "geometry":
         return sql.SQL("'md5:' || md5({})").format(value)
-    return sql.SQL("{}::text").format(value)
+    unit = unit_of(library, field)
+    return with_unit(value, _had(feed, unit) if unit else None)

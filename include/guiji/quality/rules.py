@@ -199,6 +199,18 @@ def _field_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinit
             "0302",
             f"请检查{t}是否闭合、有无自相交，坐标是否为{spec.crs}。",
         )
+    elif kind == "unit":
+        title, indicator, mend = (
+            f"{t}的计量单位必须是约定的单位",
+            "0103",
+            f"请核对{t}的计量单位：须填写，且能换算为约定的单位；不同量纲的数不能放在一起。",
+        )
+    elif kind == "unit_fit":
+        title, indicator, mend = (
+            f"{t}换算为入库单位后须能精确表示",
+            "0302",
+            f"请核对{t}和计量单位是否相符：换算后位数过多，平台不作四舍五入。",
+        )
     elif kind == "bounds":
         title, indicator, mend = (
             f"{t}必须位于约定的范围内",
@@ -217,8 +229,13 @@ def _field_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinit
         raise AssertionError(kind)
     tolerance = spec.tolerance if spec.tolerance is not None else model.tolerance.rejected
     severity = "warn" if kind in ("text", local_time.FRACTION) else "reject" if kind in damage.KINDS else spec.severity
+    fields: tuple[str, ...] = (spec.name,)
+    if kind in ("unit", "unit_fit") and spec.unit_field is not None:
+        fields = (spec.name, spec.unit_field)
+    if kind in ("unit", "unit_fit"):
+        severity = "reject"  # what can't be converted can't be compared: it never serves
     return RuleDefinition(
-        f"{spec.name}.{kind}", title, indicator, severity, mend, (spec.name,), tolerance, standard, kind != "required"
+        f"{spec.name}.{kind}", title, indicator, severity, mend, fields, tolerance, standard, kind != "required"
     )
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from guiji.errors import CatalogError, DeliveryRefused
 from guiji.standardize.companions import find_companions
 from guiji.standardize.field import EARLIEST, LATEST, place_geometry, plan_field, tell_time
+from guiji.standardize.measure import measure_number
 from guiji.standardize.plan import FieldPlan
 from guiji.standardize.survey import plan_survey
 from guiji.standardize.text import damaged_flag, dirty_flags
@@ -61,7 +62,7 @@ def plan_fields(resource: Resource, staged: StagedBatch) -> tuple[FieldPlan, ...
             plan = place_geometry(plan, resource.city_bounds)
         elif spec.type == "timestamp":
             plan = tell_time(plan, types.get(column or "", "string"), model.time_zone)
-        plans.append(plan_survey(plan, resource))
+        plans.append(plan_survey(measure_number(plan, resource), resource))
     if missing:
         raise DeliveryRefused(
             f"{model.name}：缺少必需的列 {'、'.join(missing)}。现有数据继续有效；请补上这些列后重新提供。",
