@@ -20,6 +20,7 @@ from small_catalog import MAPPING, write_catalog, write_department, write_librar
 from guiji import errors
 from guiji.catalog import list_resource_ids, load_catalog, load_resource
 from guiji.orchestration.shards import DAGS_PER_FILE, count_shards, list_unassigned, pool_name, shard_of
+from guiji.reconciliation_due import list_scheduled
 from guiji.settings import ROOT, TIME_ZONE
 
 HOUSE = {"freshness", "notices", "report.monthly", "maintenance", "hold.review"}
@@ -62,7 +63,10 @@ def test_the_shipped_catalog_is_the_set_of_dags(monkeypatch: pytest.MonkeyPatch)
     dags, problems = parse_dags()
     assert problems == {}
     assert len(loaded.resources) > 0
-    assert set(dags) == set(loaded.resources) | {f"library.{name}" for name in loaded.libraries} | HOUSE
+    reconciled = {f"reconcile.{d}" for d in loaded.departments if list_scheduled(loaded.resources.values(), d)}
+    assert len(reconciled) > 0
+    libraries = {f"library.{name}" for name in loaded.libraries}
+    assert set(dags) == set(loaded.resources) | libraries | reconciled | HOUSE
     assert [d.dag_id for d in dags.values() if "配置错误" in d.tags] == []
 
 
@@ -191,7 +195,8 @@ def test_retries_follow_the_error_tree() -> None:
     from guiji.orchestration import tasks
     from guiji.orchestration.build import RETRY_POLICY
 
-    classes = [c for c in _subclasses(errors.GuijiError) if c.__module__ in ("guiji.errors", tasks.__name__)]
+    ours = ("guiji.errors", tasks.__name__, "guiji.reconciliation_schedule")
+    classes = [c for c in _subclasses(errors.GuijiError) if c.__module__ in ours]
     assert len(classes) >= 12
     wrong = []
     for cls in classes:
@@ -293,9 +298,37 @@ def test_a_task_start_builds_one_dag_and_reads_no_other_file(catalog: Path, monk
     assert [t.task_id for t in dags["gaj.r0004"].tasks] == ["stage", "check", "publish"]
 
 
-@pytest.mark.parametrize("dag_id", sorted(HOUSE | {"library.population"}))
+CHANGES = "{kind: database, connection: fep_gaj, table: person, cursor: 姓名}"
+INCREMENTAL = "load: incremental\norder: [name]\n"
+
+
+def test_a_department_with_incremental_tables_is_reconciled_at_night_in_one_slot_of_its_pool(catalog: Path) -> None:
+    write_catalog(catalog, 4)
+    write_resource(catalog, "gaj.a", source=CHANGES, more=INCREMENTAL, number=8)
+    write_resource(catalog, "gaj.b", source=CHANGES, more=INCREMENTAL + "reconcile: {every: never}\n", number=9)
+    dags, problems = parse_dags(ROOT / "dags" / "standing.py")
+    assert problems == {}
+    assert {i for i in dags if i.startswith("reconcile.")} == {"reconcile.gaj"}  # 卫健委 has snapshots only
+    dag = dags["reconcile.gaj"]
+    assert [(t.task_id, t.pool, t.department_id) for t in dag.tasks] == [("reconcile", pool_name("gaj"), "gaj")]
+    minute, hour, rest = dag.schedule.split(" ", 2)
+    assert (0 <= int(minute) < 30, hour, rest) == (True, "21", "* * *")
+    assert ("`gaj.a`）每月" in dag.doc_md, "gaj.b" in dag.doc_md) == (True, False)
+    assert (dag.max_active_runs, dag.catchup, dag.tags) == (1, False, {"对账", "公安局"})
+
+
+def test_f59_a_broken_resource_leaves_its_department_reconciled(catalog: Path) -> None:
+    write_catalog(catalog, 1)
+    write_resource(catalog, "gaj.a", source=CHANGES, more=INCREMENTAL, number=8)
+    (catalog / "gaj" / "r0000.yml").write_text("fields: [", encoding="utf-8")
+    dags, _ = parse_dags(ROOT / "dags" / "standing.py")
+    assert [t.task_id for t in dags["reconcile.gaj"].tasks] == ["reconcile"]
+
+
+@pytest.mark.parametrize("dag_id", sorted(HOUSE | {"library.population", "reconcile.gaj"}))
 def test_a_task_start_of_the_house_builds_one_dag(catalog: Path, monkeypatch: pytest.MonkeyPatch, dag_id: str) -> None:
     write_catalog(catalog, 1)
+    write_resource(catalog, "gaj.a", source=CHANGES, more=INCREMENTAL, number=8)
     whole, _ = parse_dags(ROOT / "dags" / "standing.py")
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", dag_id)
     dags, problems = parse_dags(ROOT / "dags" / "standing.py")

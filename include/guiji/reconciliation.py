@@ -22,6 +22,7 @@ from guiji.errors import LeaseLost, UsageError
 from guiji.freshness import current_window
 from guiji.library import reconcile as r
 from guiji.pipeline import Say, run_delivery, run_resource
+from guiji.reconciliation_due import REREADABLE
 from guiji.records import BatchRecord, Delivery, ReadReport, StagedBatch
 from guiji.settings import Settings
 from guiji.warehouse import connect
@@ -35,22 +36,24 @@ if TYPE_CHECKING:
 
 __all__ = ["reconcile_resource"]
 
-#: sources whose whole content can be asked for again
-REREADABLE = ("database", "http")
-
 
 def _silent(_: str) -> None:
     return None
 
 
 def reconcile_resource(
-    resource_id: str, settings: Settings, *, repair: bool = False, say: Say = _silent
+    resource_id: str,
+    settings: Settings,
+    *,
+    repair: bool = False,
+    say: Say = _silent,
+    catalog: Catalog | None = None,
 ) -> r.Reconciliation:
     """What comparing found, recorded in ``ops.reconciliation``; with ``repair`` the batch that brought what lacked too.
 
     Raises what reading the source raises, and LeaseLost where the resource was published meanwhile.
     """
-    catalog = load_catalog(settings.catalog)
+    catalog = catalog or load_catalog(settings.catalog)
     resource = catalog.resources.get(resource_id)
     if resource is None:
         raise UsageError(

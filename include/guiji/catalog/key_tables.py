@@ -28,6 +28,7 @@ SECTIONS: dict[str, str] = {
     "Rule": "`rules`: one rule",
     "Tolerance": "`tolerance`",
     "Delivery": "`delivery`",
+    "Reconciling": "`reconcile`",
     "LibraryMapping": "`mappings`: one library",
     "DatabaseSource": "`source`, kind `database`",
     "RemoteFilesSource": "`source`, kind `sftp` or `ftp`",

@@ -12,6 +12,8 @@ ResourceId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,20}\.[
 Indicator = Annotated[str, StringConstraints(pattern=r"^0[1-6]0[1-6]$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+#: two times of a day, the second may be past midnight: 21:00-01:00
+HOURS = r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$"
 TYPE_PATTERN = re.compile(
     r"^(string|int64|float64|bool|date32|timestamp|geometry|decimal128\((\d{1,2}),\s*(\d{1,2})\))$"
 )

@@ -82,6 +82,19 @@ class CallOperator(BaseOperator):
         run_or_skip(lambda settings: getattr(tasks, self.function)(settings, **self.arguments))
 
 
+class ReconcileOperator(BaseOperator):
+    """Compares a department's due resources with its front-end, one after another, in one slot of its pool."""
+
+    ui_color = "#e8e4f5"
+
+    def __init__(self, *, department_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.department_id = department_id
+
+    def execute(self, context: Any) -> None:
+        run_or_skip(lambda settings: tasks.reconcile_department(settings, self.department_id, context))
+
+
 class BrokenOperator(BaseOperator):
     """Stands where a catalog file can't be used; fails, whoever runs it, so that nothing looks done (F-59)."""
 

@@ -1,4 +1,5 @@
-"""The DAGs of the house: one per library, and freshness, notices, monthly report, maintenance, hold.review."""
+"""The DAGs of the house: one per library, one per department that is reconciled, and freshness, notices, monthly report,
+maintenance, hold.review."""
 
 from __future__ import annotations
 
@@ -10,15 +11,18 @@ from typing import Any
 from airflow.sdk import DAG, AssetAny, AssetOrTimeSchedule, CronTriggerTimetable, Param, get_parsing_context
 
 from guiji.catalog import load_catalog
-from guiji.catalog.models import LibraryModel, Resource
+from guiji.catalog.models import DepartmentModel, LibraryModel, Resource
 from guiji.orchestration import tasks
 from guiji.orchestration.build import RETRY_POLICY, build_broken, resource_asset
-from guiji.orchestration.operators import CallOperator
-from guiji.orchestration.shards import list_library_names
+from guiji.orchestration.operators import CallOperator, ReconcileOperator
+from guiji.orchestration.shards import list_library_names, pool_name
+from guiji.reconciliation_due import hours_of, list_scheduled, reconciled_every
 from guiji.settings import TIME_ZONE, Settings
 
 BEGIN = datetime(2020, 1, 1, tzinfo=TIME_ZONE)
 STAGING_DAYS = 30
+RECONCILE = "reconcile."
+_EVERY = {"day": "每日", "week": "每周", "month": "每月", "quarter": "每季度"}
 
 
 def build_standing(settings: Settings) -> Iterator[DAG]:
@@ -28,6 +32,8 @@ def build_standing(settings: Settings) -> Iterator[DAG]:
         if wanted in (None, dag_id):
             yield build()
     if wanted is not None:
+        if wanted.startswith(RECONCILE):
+            yield _reconcile_dag(wanted.removeprefix(RECONCILE))
         if wanted.startswith("library."):
             is_broken = get_parsing_context().task_id == "broken"
             yield (
@@ -43,6 +49,9 @@ def build_standing(settings: Settings) -> Iterator[DAG]:
         else:
             problems = [str(p) for file, ps in catalog.broken.items() if Path(file).stem == name for p in ps]
             yield build_broken(f"library.{name}", problems or [f"libraries/{name}.yml can't be used"])
+    for department in catalog.departments.values():
+        if scheduled := list_scheduled(catalog.resources.values(), department.id):
+            yield build_reconcile(department, scheduled)
 
 
 def build_library(library: LibraryModel, resources: list[Resource]) -> DAG:
@@ -74,6 +83,42 @@ def _library_dag(name: str, **kwargs: Any) -> DAG:
         task_display_name="融合",
         function="resolve_library",
         arguments={"library": name},
+        dag=dag,
+    )
+    return dag
+
+
+def build_reconcile(department: DepartmentModel, scheduled: list[Resource]) -> DAG:
+    """Every night within the department's hours, what is due of it is compared with its front-end: one task, one slot.
+
+    One task for all of them, and not one for each (F-64, F-72): the front-end answers one comparison at a time, however
+    many tables it has. Its minute follows from the department's id.
+    """
+    begin, length = hours_of(department)
+    minute = begin.hour * 60 + begin.minute + sum(map(ord, department.id)) % max(1, min(30, length.seconds // 120))
+    lines = "\n".join(f"- {r.model.name}（`{r.id}`）{_EVERY[reconciled_every(r)]}" for r in scheduled)
+    return _reconcile_dag(
+        department.id,
+        dag_display_name=f"对账 · {department.short_name}",
+        doc_md=(
+            f"# 对账\n\n在 {department.reconcile_hours} 之间逐个整表读取前置机，与来源层、各库核对行数、数值合计和分段主键；"
+            "结果在 `ops.reconciliation`，不一致的通知部门。手工触发不受时段限制，只核对本周期尚未核对的资源。\n\n"
+            f"{lines}\n"
+        ),
+        schedule=f"{minute % 60} {minute // 60 % 24} * * *",
+        tags=["对账", department.short_name],
+    )
+
+
+def _reconcile_dag(department_id: str, **kwargs: Any) -> DAG:
+    """Without schedule and documentation at a task start, which reads no catalog file."""
+    dag = _make_dag(f"{RECONCILE}{department_id}", **kwargs)
+    ReconcileOperator(
+        task_id="reconcile",
+        task_display_name="核对",
+        department_id=department_id,
+        pool=pool_name(department_id),
+        execution_timeout=timedelta(hours=12),
         dag=dag,
     )
     return dag

@@ -209,6 +209,24 @@ def resolve_library(settings: Settings, library: str) -> None:
         say(f"{resolve(conn, settings, catalog.library(library), catalog)}")
 
 
+def reconcile_department(settings: Settings, department_id: str, context: Any) -> None:
+    """Compares the department's due resources with its front-end. A scheduled run keeps to its hours, a person's own
+    doesn't."""
+    from guiji.catalog import load_catalog
+    from guiji.reconciliation_due import is_within_hours
+    from guiji.reconciliation_schedule import reconcile_due
+
+    catalog = load_catalog(settings.catalog)
+    department = catalog.departments.get(department_id)
+    any_hour = _run_type(context) == "manual"
+    if department and not any_hour and not is_within_hours(department, settings.now()):
+        raise NothingToDo(
+            f"It is not between {department.reconcile_hours}, the hours in which the front-end of {department_id} may be "
+            "read as a whole. Nothing was compared; the next run does it."
+        )
+    reconcile_due(department_id, settings, catalog, say, any_hour=any_hour)
+
+
 def assess_freshness(settings: Settings) -> None:
     from guiji.catalog import load_catalog
     from guiji.freshness import assess
