@@ -158,9 +158,10 @@ def test_f45_lines_like_totals_stay_rows_and_are_named_where_none_is_declared(tm
             sheet.write_row(i, 0, row)
 
     rows, report = read_bytes(tmp_path, book(tmp_path, write), ABC, "a.xlsx", type="xlsx")
-    assert [r["_line"] for r in rows] == [2, 3, 4, 5]
+    assert [r["_line"] for r in rows] == [2, 3, 5]
+    assert report.skipped == {"total": 1}  # that without a key can be no row
     told = [n.partition("：")[2].partition("，")[0] for n in report.notes]
-    assert told == ["2 行像是合计行（第 2、4 行）", "1 行像是脚注行（第 5 行）"]
+    assert told == ["1 行是合计行（第 4 行）", "1 行像是合计行（第 2 行）", "1 行像是脚注行（第 5 行）"]
 
 
 def test_f45_merged_cells_in_the_data_are_set_aside(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ CAUSES: dict[str, tuple[str, str]] = {
     "delivery.total": ("接口返回的总数与实际取到的行数不一致", "请检查接口分页与总数字段"),
     "delivery.paging": ("接口分页异常，无法取全数据", "请检查接口的分页参数"),
     "delivery.too_large": ("文件或接口返回的内容过大", "请拆分后重新交付"),
+    "delivery.too_slow": ("文件读取时间过长", "请删去表格之外的内容，或拆分后重新交付"),
     "delivery.missing_table": ("前置库中找不到约定的表或无权读取", "请恢复该表或授权后通知平台"),
     "delivery.file_name": ("文件名不符合约定", "请按约定的文件名重新交付"),
     "delivery.uncalculated_formula": ("表格中有未计算出结果的公式", "请将公式粘贴为数值后重新交付"),

@@ -17,6 +17,7 @@ PRECISION_LOST = "structure.precision_lost"
 LEADING_ZERO_LOST = "structure.leading_zero_lost"
 TURNED_INTO_DATE = "structure.turned_into_date"
 NUMBER_FOR_DATE = "structure.number_for_date"
+NUMBER_FORMAT = "structure.number_format"
 CELL_ERROR = "structure.cell_error"
 MERGED_CELL = "structure.merged_cell"
 UNCALCULATED = "structure.uncalculated"
@@ -61,6 +62,11 @@ STRUCTURE: dict[str, tuple[str, str]] = {
     NUMBER_FOR_DATE: (
         "日期不得以带小数的数字形式提供",
         "该单元格是数字（如 2024.1），无法判断是 1 月还是 10 月；请将该列设为日期或文本格式并更正后重新报送。",
+    ),
+    NUMBER_FORMAT: (
+        "文本列的内容不得靠数字格式显示",
+        "该单元格存的是数字或日期，显示的文字由单元格格式（如 0000-00-00）拼成，与存储的值不同，无法判断以哪个为准；"
+        "请将该列设为文本格式，按显示的内容填写后重新报送。",
     ),
     CELL_ERROR: ("单元格不得为错误值", "请改正该单元格的公式（如 #N/A、#REF!）后重新报送。"),
     UNCALCULATED: (

@@ -95,6 +95,8 @@ class Format(Model):
     """whose backup it is (sql); auto: what its first lines say"""
     int96: Literal["utc", "local"] | None = None
     """what old timestamps without a zone mean (parquet): utc for Hive and Spark, local for the resource's time zone"""
+    max_seconds: int = Field(default=600, ge=1, le=86_400)
+    """longest time that reading a spreadsheet may take, what is done with its rows not counted; then it is refused"""
     layout: Layout = Layout()
     """where the table stands in the file"""
 

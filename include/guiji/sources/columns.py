@@ -34,6 +34,7 @@ class Expected:
     required: frozenset[str]
     spellings: dict[str, str]  # normalised spelling -> source name
     fields: dict[str, FieldSpec]  # source name -> its (first) field
+    keys: frozenset[str] = frozenset()  # source names of the key's fields
 
     def source_name(self, name: str) -> str | None:
         return self.spellings.get(normalise_name(name))
@@ -72,7 +73,9 @@ def expected_columns(resource: Resource) -> Expected:
             required.add(name)
         for spelling in (name, *field.aliases):
             spellings.setdefault(normalise_name(spelling), name)
-    return Expected(resource.id, resource.model.contract, tuple(columns), frozenset(required), spellings, fields)
+    model = resource.model
+    keys = frozenset(f.source_column for f in model.fields if f.name in model.key and f.constant is None)
+    return Expected(resource.id, model.contract, tuple(columns), frozenset(required), spellings, fields, keys)
 
 
 def sheet_columns(layout: Layout) -> tuple[str, ...]:

@@ -8,12 +8,15 @@ cell has no text, only the rule it breaks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
+from guiji.sources.formats.number_format import shown_date, shown_number
 from guiji.sources.formats.tokenizer import LOST_MARKS, find_flaw
 from guiji.structure import LEADING_ZERO_LOST, NUMBER_FOR_DATE, PRECISION_LOST, TURNED_INTO_DATE
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 #: a spreadsheet keeps fifteen digits
 LOST_FROM = 1e15
+#: in units of the last place: what calculating adds to a number is less, what a sixteenth digit says is more
+_NOISE = 4
 _MIDNIGHT = time(0)
 _DATES = ("date32", "timestamp")
 
@@ -77,6 +82,28 @@ def column_text(values: Sequence[Any], field: FieldSpec | None) -> tuple[pa.Arra
     return pa.array([text for text, _ in pairs], pa.string()), {i: wrong for i, (_, wrong) in enumerate(pairs) if wrong}
 
 
+def format_text(
+    values: Sequence[Any], text: pa.Array, broken: Mapping[int, str], field: FieldSpec, formats: Mapping[int, str]
+) -> tuple[pa.Array, dict[int, str]]:
+    """``column_text`` of a text field, ``text`` and ``broken``, as the formats of single cells show it."""
+    import pyarrow as pa
+
+    texts, wrong = text.to_pylist(), dict(broken)
+    for i, code in formats.items():
+        value, rule = values[i], wrong.pop(i, None)
+        if isinstance(value, bool) or not isinstance(value, int | float | date):
+            pass
+        elif isinstance(value, date):
+            texts[i], rule = (None, rule) if rule else shown_date(value, code)
+        elif rule != PRECISION_LOST:
+            said, rule = shown_number(value, _digits(value), code)
+            short = said is not None and field.codes and field.length and len(said) < field.length
+            texts[i], rule = (None, LEADING_ZERO_LOST) if short else (said, rule)
+        if rule:
+            wrong[i] = rule
+    return pa.array(texts, pa.string()), wrong
+
+
 def _strings(values: Sequence[str]) -> pa.Array | None:
     """A column of nothing but sound texts; None where one of them is flawed."""
     import pyarrow as pa
@@ -110,7 +137,12 @@ def _numbers(values: Sequence[int | float], field: FieldSpec | None) -> pa.Array
     noisy = pc.or_(pc.greater(pc.binary_length(texts), 15), pc.match_substring(texts, "e"))
     if not pc.any(noisy).as_py():
         return texts
-    rounded = [f"{v:.15g}" for v in numbers[noisy.to_numpy(zero_copy_only=False)].tolist()]
+    long = numbers[noisy.to_numpy(zero_copy_only=False)]
+    rounded = [f"{v:.15g}" for v in long.tolist()]
+    off = np.abs(long - np.array(rounded, np.float64)) > _NOISE * np.spacing(np.abs(long))
+    scale = _scale(field)
+    if bool((off & (np.abs(long) >= (0 if scale is None else 10.0 ** (14 - scale)))).any()):
+        return None
     return (
         None if any("e" in t for t in rounded) else pc.replace_with_mask(texts, noisy, pa.array(rounded, pa.string()))
     )
@@ -130,8 +162,28 @@ def _number_text(value: int | float, field: FieldSpec | None) -> tuple[str | Non
         return (None, PRECISION_LOST) if field is not None else (repr(value), None)
     if field is not None and field.type in _DATES and value != int(value):
         return None, NUMBER_FOR_DATE
-    # fifteen digits are what a spreadsheet shows and keeps; the rest is binary noise
-    text = str(int(value)) if value == int(value) else format(Decimal(f"{value:.15g}"), "f")
+    text = _digits(value)
+    if field is not None and _is_cut(value, text, field):
+        return None, PRECISION_LOST
     if field is not None and field.codes and field.length and len(text) < field.length:
         return None, LEADING_ZERO_LOST
     return text, None
+
+
+def _digits(value: int | float) -> str:
+    """A number in digits: fifteen are what a spreadsheet shows and keeps; the rest is binary noise."""
+    return str(int(value)) if value == int(value) else format(Decimal(f"{value:.15g}"), "f")
+
+
+def _is_cut(value: int | float, text: str, field: FieldSpec) -> bool:
+    """True where ``text`` lacks a digit that the field keeps and that no calculation adds by itself."""
+    if abs(value - float(text)) <= _NOISE * math.ulp(value):
+        return False
+    scale = _scale(field)
+    return scale is None or round(Decimal(repr(value)), scale) != round(Decimal(text), scale)
+
+
+def _scale(field: FieldSpec | None) -> int | None:
+    """Places behind the point that a field of decimals keeps."""
+    found = re.fullmatch(r"decimal128\(\s*\d+\s*,\s*(\d+)\s*\)", field.type) if field is not None else None
+    return int(found[1]) if found else None

@@ -6,11 +6,26 @@ and never in a loop, here or in a reader that follows.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
 _END = 0xFFFFFFFA  # this and above mark ends and free sectors
 _SMALL = 4096
+
+
+#: as programs that calculate a workbook before they save it call themselves in its summary
+_CALCULATORS = (
+    "microsoft excel",
+    "microsoft macintosh excel",
+    "wps",
+    "et",
+    "libreoffice",
+    "openoffice",
+    "永中",
+    "yozo",
+)
+_SUMMARY, _PROGRAM = "\x05SummaryInformation", 18
 
 
 class Damaged(ValueError):
@@ -99,3 +114,25 @@ def _follow(data: bytes, fat: list[int], sector: int, size: int, offset: int) ->
         parts.append(part)
         sector = fat[sector]
     return b"".join(parts)
+
+
+def read_program(streams: dict[str, bytes]) -> str:
+    """The program that saved the file, as its summary names it ([MS-OLEPS], property 18); "" where it names none."""
+    data = streams.get(_SUMMARY, b"")
+    try:
+        (start,) = struct.unpack_from("<I", data, 44)
+        (count,) = struct.unpack_from("<I", data, start + 4)
+        for n in range(min(count, 100)):
+            name, offset = struct.unpack_from("<II", data, start + 8 + 8 * n)
+            if name == _PROGRAM:
+                kind, length = struct.unpack_from("<II", data, start + offset)
+                raw = data[start + offset + 8 : start + offset + 8 + (length << (kind == 31))]
+                return raw.decode("utf-16-le" if kind == 31 else "gb18030", "replace").split("\x00")[0]
+    except struct.error:
+        pass  # a summary that is none: nothing is known of the program
+    return ""
+
+
+def is_calculator(program: str) -> bool:
+    """True for the name of a program that never saves a formula without its result."""
+    return re.match(rf"(?:{'|'.join(_CALCULATORS)})(?![a-z])", program.strip(), re.I) is not None

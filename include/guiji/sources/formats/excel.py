@@ -12,13 +12,16 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, time
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guiji.sources.columns import Expected
 from guiji.sources.formats import workbook as limits
-from guiji.sources.formats.cells import column_text, is_blank, title_text
+from guiji.sources.formats.cell_formats import CellFormats
+from guiji.sources.formats.cells import column_text, format_text, title_text
+from guiji.sources.formats.clock import Clock
 from guiji.sources.formats.header_again import HeaderWatch
 from guiji.sources.formats.layout import (
     HEADER_WITHIN,
@@ -30,7 +33,9 @@ from guiji.sources.formats.layout import (
     shape_batch,
     skip,
 )
-from guiji.sources.formats.line_notes import LineNotes, looks_like
+from guiji.sources.formats.line_notes import LineNotes
+from guiji.sources.formats.number_format import spell_header
+from guiji.sources.formats.sheet_lines import SheetLines, is_empty, trim_header
 from guiji.sources.formats.workbook import Cell, OpenSheet, Workbook, open_workbook, refuse_workbook
 from guiji.sources.frames import text_schema
 from guiji.structure import CELL_ERROR, MERGED_CELL, RAGGED, UNCALCULATED
@@ -38,11 +43,13 @@ from guiji.structure import CELL_ERROR, MERGED_CELL, RAGGED, UNCALCULATED
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from guiji.catalog.models import FieldSpec, Format
+    from guiji.catalog.models import FieldSpec, Format, Layout
     from guiji.records import ReadReport
 
 #: small enough that the cells of a batch stay in the processor's cache while they are turned into columns
 BATCH_ROWS = 8192
+#: kinds of cells that may show another text than the value they hold
+_SHOWN_OTHERWISE = {int, float, date, datetime}
 Columns = Sequence[Sequence[Any]]
 
 
@@ -53,18 +60,21 @@ def read_excel(
     oversized workbook, formulas that were never calculated, no header, or more than one sheet with it that nobody
     asked for. Hidden sheets are never read unless they are named; each is noted."""
     what = f"文件 {origin}"
-    workbook = open_workbook(path, what)
+    clock = Clock(what, fmt.max_seconds)
+    workbook = open_workbook(path, what, clock)
     if workbook.kind != fmt.type:
         report.notes.append(f"{what}：约定的格式是 {fmt.type}，实际是 {workbook.kind}，已按 {workbook.kind} 读取")
     opened = deque(_choose_sheets(workbook, expected, fmt, what, report))
     ready = deque(_open_table(sheet, header, expected, fmt, origin, what, report) for sheet, header in opened)
     opened.clear()
-    return _read_sheets(ready, report)
+    return _read_sheets(ready, clock, report)
 
 
-def _read_sheets(ready: deque[_Reading], report: ReadReport) -> Iterator[pa.RecordBatch]:
+def _read_sheets(ready: deque[_Reading], clock: Clock, report: ReadReport) -> Iterator[pa.RecordBatch]:
     while ready:
-        yield from _read_rows(ready.popleft(), report)  # popped: what was read need not stay in memory
+        for batch in clock.watch(_read_rows(ready.popleft(), report)):  # popped: what was read need not stay in memory
+            with clock.stopped():
+                yield batch
 
 
 # --- which sheets ----------------------------------------------------------------------------------------
@@ -101,8 +111,7 @@ def _choose_sheets(
     for name in wanted:
         sheet = workbook.open_sheet(name)
         sheet.head = list(islice(sheet.rows, HEADER_WITHIN + layout.header_rows - 1))
-        titles = [[title_text(v) for v in row] for row in sheet.head]
-        header = find_header(expected, layout, join_headers(layout, titles, sheet.merged))
+        header = find_header(expected, layout, join_headers(layout, _spell_head(sheet, expected, layout), sheet.merged))
         if header is not None:
             found.append((sheet, header))
             cells += sheet.facts.cells
@@ -138,10 +147,45 @@ class _Reading:
     fields: list[FieldSpec | None]
     inside: frozenset[int]  # positions with a name in the header
     flawed: dict[int, dict[int, str]]  # row -> position -> the rule that the cell breaks
-    headers: HeaderWatch
-    notes: LineNotes
+    lines: SheetLines
+    formats: TextFormats
     origin: str
     what: str
+
+
+@dataclass
+class TextFormats:
+    """The formats of the cells in text columns, read when a number or a date stands in one for the first time."""
+
+    sheet: OpenSheet
+    positions: frozenset[int]
+    found: CellFormats | None = None
+
+    def find(self, position: int, cells: Sequence[Any], numbers: Sequence[int]) -> dict[int, str]:
+        """Index -> format, of the ``cells`` of a column; ``numbers`` are their rows, ascending."""
+        if position not in self.positions or not _SHOWN_OTHERWISE & set(map(type, cells)):
+            return {}
+        if self.found is None:
+            self.found = self.sheet.facts.formats(self.positions)
+        codes = self.found.find(position, numbers[0], numbers[-1] + 1)
+        return {i: codes[n] for i, n in enumerate(numbers) if n in codes} if codes else {}
+
+
+def _spell_head(sheet: OpenSheet, expected: Expected, layout: Layout) -> list[list[str]]:
+    """The texts of the first rows; a date that is the name of a column is spelled as the declared ones are."""
+    titles = [[title_text(v) for v in row] for row in sheet.head]
+    dates = [(r, c, v) for r, row in enumerate(sheet.head) for c, v in enumerate(row) if isinstance(v, date)]
+    if dates:
+        formats = sheet.facts.formats(None)
+        wide = re.compile(layout.unpivot.columns) if layout.unpivot else None
+
+        def is_known(name: str) -> bool:
+            return bool(wide and wide.fullmatch(name)) or expected.source_name(name) is not None
+
+        for r, c, value in dates:
+            if not isinstance(value, datetime) or value.time() == time(0):
+                titles[r][c] = spell_header(value, formats.find(c, r, r + 1).get(r, ""), is_known)
+    return titles
 
 
 def _open_table(
@@ -151,7 +195,8 @@ def _open_table(
     what = f"{file} 工作表“{sheet.name}”"
     titles = [[title_text(v) for v in row] for row in sheet.head[: header + layout.header_rows]]
     above = [" ".join(t for t in row if t) for row in titles[:header]]
-    names = join_headers(layout, titles, sheet.merged)[header]
+    spelled = _spell_head(sheet, expected, layout)[: header + layout.header_rows]
+    names = join_headers(layout, spelled, sheet.merged)[header]
     while names and not names[-1]:
         names.pop()
     said = re.fullmatch(layout.sheets, sheet.name.strip()) if layout.sheets else None
@@ -161,17 +206,20 @@ def _open_table(
     positions = [*table.read_positions, *table.match.pivoted]
     start = header + layout.header_rows
     _refuse_uncalculated(sheet, start, positions, what)
+    flawed = _find_flawed(sheet, start, positions)
+    fields = [expected.fields.get(c) for c in table.read_columns] + [value_field] * len(table.match.pivoted)
+    texts = frozenset(p for p, f in zip(positions, fields, strict=True) if f is not None and f.type == "string")
     return _Reading(
         sheet,
         table,
         start,
         [*table.read_columns, *(f"__p{p}" for p in table.match.pivoted)],
         positions,
-        [expected.fields.get(c) for c in table.read_columns] + [value_field] * len(table.match.pivoted),
+        fields,
         frozenset(range(table.width)) - set(table.match.unnamed),
-        _find_flawed(sheet, start, positions),
-        HeaderWatch(table, what),
-        LineNotes(),
+        flawed,
+        SheetLines(table, HeaderWatch(table, what), LineNotes(), flawed, trim_header(titles[header:]), sheet.merged),
+        TextFormats(sheet, texts),
         f"{origin}#{sheet.name}",
         what,
     )
@@ -216,8 +264,8 @@ def _read_rows(reading: _Reading, report: ReadReport) -> Iterator[pa.RecordBatch
     rows = chain(sheet.head[reading.start :], sheet.rows)
     number = reading.start
     sheet.head = []
-    while columns := _take_columns(rows):
-        lines, end = _find_lines(reading, columns, number, report)
+    while columns := _take_columns(rows, reading.lines):
+        lines, end = reading.lines.find(columns, number, report)
         if lines is None or lines:
             yield shape_batch(table, _make_batch(reading, columns, number, lines))
         if end is not None:
@@ -229,12 +277,13 @@ def _read_rows(reading: _Reading, report: ReadReport) -> Iterator[pa.RecordBatch
             skip(report, "blank", blank)
             break
         number += len(columns[0])
-    reading.headers.report(report)
-    report.notes += reading.notes.say(reading.what)
+    reading.lines.headers.report(report)
+    report.notes += reading.lines.notes.say(reading.what)
 
 
-def _take_columns(rows: Iterator[list[Any]]) -> list[tuple[Any, ...]]:
-    """The columns of the next rows; none at the end, and none of a sheet without columns.
+def _take_columns(rows: Iterator[list[Any]], watch: SheetLines) -> list[tuple[Any, ...]]:
+    """The columns of the next rows; none at the end, and none of a sheet without columns. A header of several rows is
+    never cut in two.
 
     The garbage collector looks at nothing meanwhile: thousands of new lists, all of which go at once, would call it
     again and again, and there is no cycle among them.
@@ -242,93 +291,17 @@ def _take_columns(rows: Iterator[list[Any]]) -> list[tuple[Any, ...]]:
     collects = gc.isenabled()
     gc.disable()
     try:
-        return list(zip(*islice(rows, BATCH_ROWS), strict=True))
+        taken = list(islice(rows, BATCH_ROWS))
+        more = watch.table.layout.header_rows - 1
+        while more and len(taken) >= BATCH_ROWS and watch.starts_header(taken[-more:]):
+            behind = list(islice(rows, more))
+            taken += behind
+            if len(behind) < more:
+                break
+        return list(zip(*taken, strict=True))
     finally:
         if collects:
             gc.enable()
-
-
-def _find_lines(
-    reading: _Reading, columns: Columns, number: int, report: ReadReport
-) -> tuple[list[int] | None, int | None]:
-    """(indexes of the rows of data, None for all; index of the first footnote). Counts the lines that are none."""
-    table = reading.table
-    blank = _find_blank(columns, number, reading.flawed)
-    total: list[bool] = []
-    end = None
-    if table.layout.total or table.layout.footnote:
-        titles = [column_text(column, None)[0] for column in columns]
-        if table.layout.footnote:
-            end = _first_footnote(table, titles)
-        if table.layout.total:
-            total = table.find_totals(titles).to_pylist()
-    again = _find_headers(reading, columns, number, end)
-    _note_doubtful(reading, columns, number, end)
-    if not blank and not total and end is None and not again:
-        return None, None
-    lines = []
-    for i in range(len(columns[0]) if end is None else end):
-        if i in blank:
-            skip(report, "blank")
-        elif total and total[i]:
-            skip(report, "total")
-            reading.notes.totals.add([number + i + 1])
-        elif i not in again:
-            lines.append(i)
-    return lines, end
-
-
-def _find_headers(reading: _Reading, columns: Columns, number: int, end: int | None) -> set[int]:
-    """Indexes of the rows above the footnotes that are the header again. Raises DeliveryRefused for another header. A
-    header of several rows is not looked for."""
-    if reading.table.layout.header_rows > 1:
-        return set()
-    is_name = reading.headers.is_name
-    named = {i for p in reading.headers.positions for i, cell in enumerate(columns[p][:end]) if is_name(cell)}
-    return {
-        i for i in sorted(named) if reading.headers.take([title_text(column[i]) for column in columns], number + i + 1)
-    }
-
-
-def _note_doubtful(reading: _Reading, columns: Columns, number: int, end: int | None) -> None:
-    """Names the rows that look like totals or footnotes where the layout declares none; they stay rows."""
-    layout, notes = reading.table.layout, reading.notes
-    for i, first in enumerate(columns[0][:end]):
-        filled = first if first != "" else next((column[i] for column in columns if column[i] != ""), "")
-        if isinstance(filled, str) and looks_like(layout, "total", filled):
-            notes.like_totals.add([number + i + 1])
-        elif isinstance(first, str) and looks_like(layout, "footnote", first):
-            notes.like_footnotes.add([number + i + 1])
-
-
-def _first_footnote(table: Table, columns: Sequence[pa.Array]) -> int | None:
-    """Index of the first row that begins a footnote: by its first cell, or by all its cells together."""
-    import pyarrow.compute as pc
-
-    whole = pc.binary_join_element_wise(*columns, "", null_handling="replace", null_replacement="")
-    found = pc.or_(table.find_footnotes(columns[0]), table.find_footnotes(whole))
-    first: int = pc.index(found, True).as_py()
-    return None if first < 0 else first
-
-
-def _find_blank(columns: Columns, number: int, flawed: dict[int, dict[int, str]]) -> set[int]:
-    """Indexes of the rows without a value; an error is a value. Looks at as few columns as will do."""
-    blank = set(range(len(columns[0])))
-    for column in columns:
-        if _is_empty(column):
-            continue
-        kinds = set(map(type, column))
-        if str not in kinds or (len(kinds) == 1 and all(map(str.strip, column))):
-            return set()
-        blank = {i for i in blank if is_blank(column[i])}
-        if not blank:
-            return blank
-    return {i for i in blank if number + i not in flawed} if flawed else blank
-
-
-def _is_empty(column: Sequence[Any]) -> bool:
-    """True for a column without any value; a number 0 and a no are values."""
-    return not any(column) and set(map(type, column)) == {str}
 
 
 def _make_batch(reading: _Reading, columns: Columns, number: int, lines: list[int] | None) -> pa.RecordBatch:
@@ -345,6 +318,8 @@ def _make_batch(reading: _Reading, columns: Columns, number: int, lines: list[in
     flaws = [i for i, k in enumerate(numbers) if k in reading.flawed] if reading.flawed else []
     for position, field in zip(reading.positions, reading.fields, strict=True):
         text, broken = column_text(columns[position], field)
+        if field is not None and (formats := reading.formats.find(position, columns[position], numbers)):
+            text, broken = format_text(columns[position], text, broken, field, formats)
         lost = {i: r for i in flaws if (r := reading.flawed[numbers[i]].get(position))}
         if lost:
             text = _blank_out(text, lost)
@@ -354,7 +329,7 @@ def _make_batch(reading: _Reading, columns: Columns, number: int, lines: list[in
     ragged = {
         i: wrong.get(i, RAGGED)
         for position, column in enumerate(columns)
-        if position not in reading.inside and not _is_empty(column)
+        if position not in reading.inside and not is_empty(column)
         for i, value in enumerate(column)
         if value != ""
     }

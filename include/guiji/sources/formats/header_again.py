@@ -76,6 +76,14 @@ class HeaderWatch:
             ends[coded[-2] if len(coded) > 1 else slice(None), coded[-1]] = True
         return begins, ends
 
+    @cached_property
+    def _begins(self) -> re.Pattern[str]:
+        return re.compile("^[" + re.escape("".join(sorted(self._edges[0]))) + "]", re.M)
+
+    def may_hold_names(self, cells: Sequence[object]) -> bool:
+        """False where certainly no cell is the name of a column."""
+        return self._begins.search("\n".join([c for c in cells if isinstance(c, str) and c])) is not None
+
     def is_name(self, cell: object) -> bool:
         """True for the name of a column."""
         return (
@@ -142,6 +150,11 @@ class HeaderWatch:
             "现有数据继续有效；请分别提供，或统一各列的顺序后重新提供。",
             rule_id="delivery.structure",
         )
+
+    def take_same(self, line: int) -> bool:
+        """Counts the header of several rows that stands again from ``line`` on, cell by cell the same."""
+        self.found.append(line)
+        return True
 
     def report(self, report: ReadReport) -> None:
         """Counts and names the lines that were the header again."""

@@ -4,9 +4,9 @@ like totals or footnotes though the layout declares none. No cell is ever shown.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from guiji.catalog.models import Layout
@@ -22,6 +22,16 @@ _DOUBTFUL = {
     "total": re.compile(rf"\A{_BLANKS}{TOTAL_TITLE}{_BLANKS}\Z"),
     "footnote": re.compile(rf"\A{_BLANKS}(?:{_FOOTNOTE_TITLE})"),
 }
+#: titles that end a table on paper; a row that begins so is no data where it has no key either
+_SURE = {
+    "total": _DOUBTFUL["total"],
+    "footnote": re.compile(
+        rf"\A{_BLANKS}(?:{_FOOTNOTE_TITLE}|(?:说{_BLANKS}明|(?:数据|资料)?来源|(?:单位)?负责人|复核人?|经办人?|制表|填表|填报"
+        rf"|审核|联系人|联系电话|(?:制表|填表|填报|报出)(?:单位|日期|时间)){_BLANKS}[:：])"
+    ),
+}
+#: how such a title begins, at the start of a text without blanks around it
+_SUSPECT = re.compile(rf"(?m)^(?:[合总小共]{_BLANKS}计|[备附注制填审说数资来单负复经联报])")
 
 
 @dataclass
@@ -49,12 +59,20 @@ class LineNotes:
     totals: Lines = field(default_factory=Lines)  # left out, as the layout says
     like_totals: Lines = field(default_factory=Lines)  # read as rows
     like_footnotes: Lines = field(default_factory=Lines)
+    sure_totals: Lines = field(default_factory=Lines)  # left out: without a key they can be no data
+    sure_footnotes: Lines = field(default_factory=Lines)
 
     def say(self, what: str) -> list[str]:
         """The notes on ``what``, one of each kind that there is."""
         notes = []
         if self.totals.count:
             notes.append(f"{what}：{self.totals.count:,} 行按约定作为合计行，未采集（{self.totals}）")
+        for title, lines in (("合计", self.sure_totals), ("脚注、签署", self.sure_footnotes)):
+            if lines.count:
+                notes.append(
+                    f"{what}：{lines.count:,} 行是{title}行（{lines}），主键为空或不可能有效，不是数据，未采集；"
+                    "如是数据，请补全主键后重新提供"
+                )
         for title, key, lines in (("合计", "total", self.like_totals), ("脚注", "footnote", self.like_footnotes)):
             if lines.count:
                 notes.append(
@@ -75,3 +93,27 @@ def looks_like(layout: Layout, title: str, cell: str) -> bool:
     """True where ``cell`` matches ``doubt_pattern``."""
     declared = layout.total if title == "total" else layout.footnote
     return not declared and _DOUBTFUL[title].match(cell) is not None
+
+
+def is_title(layout: Layout, title: str, cell: str) -> bool:
+    """True where ``cell``, the first of a line that is not blank, is the title of a total (or footnote) that the layout
+    does not declare; more words count than for ``looks_like``: the line is left out only where it has no key."""
+    declared = layout.total if title == "total" else layout.footnote
+    return not declared and _SURE[title].match(cell) is not None
+
+
+def may_be_title(columns: Sequence[Sequence[Any]], end: int | None) -> list[int]:
+    """Indexes, before ``end``, of the rows whose first cell that is not blank may be such a title."""
+    first = columns[0][:end]
+    texts = [c.strip() if isinstance(c, str) else "0" for c in first]
+    filled = [t for t in texts if t]
+    found = [i for i, t in enumerate(texts) if t and _SUSPECT.match(t)] if _SUSPECT.search("\n".join(filled)) else []
+    if len(filled) == len(texts):
+        return found
+    others = [column for column in columns[1:] if any(column)]
+    for i, text in enumerate(texts):
+        if not text:
+            cell = next((c for column in others if not isinstance(c := column[i], str) or c.strip()), "")
+            if isinstance(cell, str) and _SUSPECT.match(cell.strip()):
+                found.append(i)
+    return sorted(found)

@@ -11,12 +11,14 @@ from __future__ import annotations
 import re
 import struct
 import zipfile
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from guiji.errors import DeliveryRefused
+from guiji.sources.formats.cell_formats import CellFormats, FormatsOf
+from guiji.sources.formats.clock import Clock
 
 #: of the whole container, of one sheet, and of the texts that cells share
 MAX_UNPACKED = 1 << 30
@@ -37,6 +39,11 @@ _ODS = b"application/vnd.oasis.opendocument.spreadsheet"
 _HTML = re.compile(rb"<(?:!doctype\s+html|html|head|meta|table|style|body|div)[\s>]", re.I)
 
 
+def no_formats(_: Collection[int] | None) -> CellFormats:
+    """The formats of a sheet that has none."""
+    return CellFormats()
+
+
 @dataclass(frozen=True)
 class SheetFacts:
     """What a sheet's file says beside its values. Cells are (row, column), both from 0; ranges hold both ends."""
@@ -46,6 +53,7 @@ class SheetFacts:
     uncalculated: frozenset[Cell] = frozenset()  # formulas that certainly have no result
     doubtful: frozenset[Cell] = frozenset()  # formulas with the result 0 that nothing shows to have been calculated
     merged: tuple[tuple[Cell, Cell], ...] | None = None  # None: the reader knows them
+    formats: FormatsOf = no_formats  # of cells; asked for where a number stands in a text field, a date in a header
 
 
 @dataclass(frozen=True)
@@ -86,24 +94,26 @@ class Workbook(Protocol):
     def open_sheet(self, name: str) -> OpenSheet: ...
 
 
-def open_workbook(path: Path, what: str) -> Workbook:
-    """The workbook in a file. Raises DeliveryRefused for what is none, is damaged, encrypted, or beyond the limits."""
+def open_workbook(path: Path, what: str, clock: Clock | None = None) -> Workbook:
+    """The workbook in a file. Raises DeliveryRefused for what is none, is damaged, encrypted, or beyond the limits, of
+    time too: those of ``clock`` hold while sheets are opened."""
     kind = detect_kind(path, what)
+    clock = clock or Clock(what)
     if kind == "xls":
         from guiji.sources.formats.workbook_xls import open_xls
 
-        return open_xls(path, what)
+        return open_xls(path, what, clock)
     if kind == "xlsb":
         from guiji.sources.formats.workbook_xlsb import open_xlsb
 
-        return open_xlsb(path, what)
+        return open_xlsb(path, what, clock)
     if kind == "ods":
         from guiji.sources.formats.workbook_ods import open_ods
 
-        return open_ods(path, what)
+        return open_ods(path, what, clock)
     from guiji.sources.formats.workbook_xlsx import open_xlsx
 
-    return open_xlsx(path, what)
+    return open_xlsx(path, what, clock)
 
 
 # --- refusing ------------------------------------------------------------------------------------------
@@ -128,6 +138,12 @@ def refuse_size(what: str, sheet: str, rows: int, width: int) -> NoReturn:
         "请删去表格之外的内容，或改用 CSV",
         "delivery.too_large",
     )
+
+
+def refuse_disorder(what: str, sheet: str, row: int) -> NoReturn:
+    """Of two cells at one place, or two rows of one number, readers disagree on which counts."""
+    why = f"工作表“{sheet}”第 {row} 行或其中的单元格在文件内重复出现，或次序错乱"
+    refuse_workbook(what, why, "请在 Excel 中打开、检查该行并另存")
 
 
 def refuse_text(what: str, sheet: str) -> NoReturn:
@@ -270,7 +286,12 @@ def list_sheets(workbook: Any) -> tuple[SheetName, ...]:
     )
 
 
-def load_calamine(path: Path, suffix: str, what: str) -> Any:
+def load_calamine(path: Path, suffix: str, what: str, clock: Clock) -> Any:
+    """``parse_calamine`` within the time that is left."""
+    return clock.wait(clock.start(lambda: parse_calamine(path, suffix, what)))
+
+
+def parse_calamine(path: Path, suffix: str, what: str) -> Any:
     """The workbook, opened by calamine. It goes by the name where there is one, so a misnamed file is given as bytes."""
     import python_calamine as calamine
 
@@ -287,8 +308,12 @@ def load_calamine(path: Path, suffix: str, what: str) -> Any:
         _refuse_panic(panic, what)
 
 
-def load_sheet(workbook: Any, name: str, facts: SheetFacts, what: str) -> OpenSheet:
-    """One sheet, parsed by calamine; its rows become Python values as they are asked for."""
+def load_sheet(workbook: Any, name: str, facts: SheetFacts, what: str, clock: Clock) -> OpenSheet:
+    """One sheet, parsed by calamine within the time that is left; its rows become Python values as they are asked for."""
+    return clock.wait(clock.start(lambda: _parse_sheet(workbook, name, facts, what)))
+
+
+def _parse_sheet(workbook: Any, name: str, facts: SheetFacts, what: str) -> OpenSheet:
     import python_calamine as calamine
 
     try:

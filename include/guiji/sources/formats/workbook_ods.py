@@ -17,6 +17,9 @@ from typing import Any
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.formats import workbook as limits
+from guiji.sources.formats.cell_formats import CellFormats
+from guiji.sources.formats.clock import Clock
+from guiji.sources.formats.number_format import note_shown
 from guiji.sources.formats.workbook import (
     Cell,
     OpenSheet,
@@ -51,6 +54,7 @@ class _Table:
     errors: set[Cell] = field(default_factory=set)
     uncalculated: set[Cell] = field(default_factory=set)
     merged: list[tuple[Cell, Cell]] = field(default_factory=list)
+    formats: CellFormats = field(default_factory=CellFormats)
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,12 @@ class _Ods:
 
     def open_sheet(self, name: str) -> OpenSheet:
         table = self.tables[name]
-        facts = SheetFacts(table.height * table.width, frozenset(table.errors), frozenset(table.uncalculated))
+        errors, uncalculated = frozenset(table.errors), frozenset(table.uncalculated)
+        facts = SheetFacts(table.height * table.width, errors, uncalculated, formats=lambda _: table.formats)
         return OpenSheet(name, facts, tuple(table.merged), _give_rows(table))
 
 
-def open_ods(path: Path, what: str) -> _Ods:
+def open_ods(path: Path, what: str, clock: Clock) -> _Ods:
     """The workbook. Raises DeliveryRefused for an encrypted or damaged one and beyond the limits."""
     reader = _Reader(what)
     try:
@@ -78,7 +83,7 @@ def open_ods(path: Path, what: str) -> _Ods:
                 refuse_encrypted(what)
             if "content.xml" not in names:
                 refuse_damaged(what)
-            reader.parse(read_chunks(archive, "content.xml", limits.MAX_SHEET, what))
+            reader.parse(clock.watch(read_chunks(archive, "content.xml", limits.MAX_SHEET, what)))
     except DeliveryRefused:
         raise
     except Exception as exc:
@@ -119,6 +124,8 @@ class _Reader:
         self.aside = 0  # inside a comment or drawing of the cell
         self.new_errors: list[int] = []
         self.new_uncalculated: list[int] = []
+        self.new_shown: list[tuple[int, str]] = []  # column, the mark of what is shown there
+        self.codes: dict[str, int] = {}
 
     def parse(self, chunks: Iterator[bytes]) -> None:
         from xml.parsers import expat
@@ -147,11 +154,11 @@ class _Reader:
                 visible = attributes.get("table:style-name") not in self.hidden
                 self.table = _Table(attributes.get("table:name", ""), visible)
                 self.tables.append(self.table)
-                self.row = 0
+                self.row, self.codes = 0, {}
         elif name == "table:table-row" and self.table is not None:
             self.row_repeat = _repeat(attributes, "table:number-rows-repeated", _LONGEST)
             self.cells, self.column = [], 0
-            self.new_errors, self.new_uncalculated = [], []
+            self.new_errors, self.new_uncalculated, self.new_shown = [], [], []
         elif name in ("table:table-cell", "table:covered-table-cell") and self.table is not None:
             self.attributes, self.paragraphs, self.in_cell = attributes, [], True
         elif name == "style:style":
@@ -203,7 +210,8 @@ class _Reader:
     def _end_cell(self) -> None:
         assert self.table is not None
         repeat = _repeat(self.attributes, "table:number-columns-repeated", _WIDEST)
-        value, is_error = _read_value(self.attributes, "\n".join(self.paragraphs))
+        text = "\n".join(self.paragraphs)
+        value, is_error = _read_value(self.attributes, text)
         start = self.column
         self.column += repeat
         if self.column > _WIDEST:
@@ -219,6 +227,8 @@ class _Reader:
         if value != "" or is_error:
             self.cells.extend([""] * (start - len(self.cells)))
             self.cells.extend([value] * repeat)
+            if isinstance(value, float | date) and (shown := note_shown(value, text)):
+                self.new_shown.extend((c, shown) for c in range(start, self.column))
             if isinstance(value, str):
                 self.table.text += 3 * len(value) * repeat * self.row_repeat
 
@@ -239,7 +249,16 @@ class _Reader:
                 table.rows.append((number, self.cells))
                 table.errors.update((number, c) for c in self.new_errors)
                 table.uncalculated.update((number, c) for c in self.new_uncalculated)
+                for column, shown in self.new_shown:
+                    table.formats.add(number, column, self._number_of(shown, table))
         self.row += self.row_repeat
+
+    def _number_of(self, shown: str, table: _Table) -> int:
+        """The index of a mark among the codes of its table."""
+        if (code := self.codes.get(shown)) is None:
+            code = self.codes[shown] = len(table.formats.codes)
+            table.formats.codes.append(shown)
+        return code
 
 
 def _repeat(attributes: dict[str, str], name: str, most: int) -> int:

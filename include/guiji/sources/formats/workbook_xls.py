@@ -10,13 +10,16 @@ a calculated one.
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from guiji.sources.formats import workbook as limits
-from guiji.sources.formats.compound_file import Damaged, read_streams
+from guiji.sources.formats.cell_formats import HEAD_ROWS, CellFormats, Styles, make_styles
+from guiji.sources.formats.clock import Clock
+from guiji.sources.formats.compound_file import Damaged, is_calculator, read_program, read_streams
 from guiji.sources.formats.workbook import (
     Cell,
     OpenSheet,
@@ -27,6 +30,7 @@ from guiji.sources.formats.workbook import (
     load_calamine,
     load_sheet,
     refuse_damaged,
+    refuse_disorder,
     refuse_encrypted,
     refuse_size,
     refuse_text,
@@ -44,6 +48,7 @@ _BOF, _EOF, _CONTINUE, _FILEPASS, _BOUNDSHEET, _SST, _RECALCID, _UNCALCED = (
     0x1C1,
     0x5E,
 )
+_XF, _FORMAT = 0xE0, 0x41E
 _DIMENSIONS, _FORMULA, _STRING, _MULRK, _LABELSST, _BOOLERR = 0x200, 0x06, 0x207, 0xBD, 0xFD, 0x205
 #: records that calamine takes as one cell: NUMBER, LABEL, BOOLERR, RK, LABELSST, FORMULA
 _CELLS = {0x203, 0x204, _BOOLERR, 0x27E, _LABELSST, _FORMULA}
@@ -60,6 +65,8 @@ class _Seen:
     zeros: set[Cell] = field(default_factory=set)  # formulas with the result 0 or the empty text
     results: bool = False  # a formula has another result than none
     pending: bool = False  # the sheet says that it was saved without calculating
+    places: array[int] = field(default_factory=lambda: array("i"))  # of all cells: row × 256 + column
+    formats: CellFormats = field(default_factory=CellFormats)
 
 
 @dataclass(frozen=True)
@@ -68,13 +75,17 @@ class _Xls:
     reader: Any
     facts: dict[str, SheetFacts]
     sheets: tuple[SheetName, ...]
+    twice: dict[str, int]  # sheet -> number of the first row that holds a cell twice
+    clock: Clock
     kind: str = "xls"
 
     def open_sheet(self, name: str) -> OpenSheet:
-        return load_sheet(self.reader, name, self.facts[name], self.what)
+        if name in self.twice:
+            refuse_disorder(self.what, name, self.twice[name])
+        return load_sheet(self.reader, name, self.facts[name], self.what, self.clock)
 
 
-def open_xls(path: Path, what: str) -> _Xls:
+def open_xls(path: Path, what: str, clock: Clock) -> _Xls:
     """The workbook. Raises DeliveryRefused for an encrypted one, for a compound file that is no workbook, and beyond
     the limits."""
     if path.stat().st_size > MAX_FILE:
@@ -86,8 +97,9 @@ def open_xls(path: Path, what: str) -> _Xls:
         stream = streams.get("Workbook", streams.get("Book"))
         if stream is None:
             refuse_workbook(what, "不是电子表格（可能是 Word 等其他文件）", "请另存为 xlsx")
+        calculates = is_calculator(read_program(streams))
         del streams
-        seen, calculated = _inspect(stream, what)
+        seen, calculated = _inspect(stream, what, clock)
     except (Damaged, struct.error, IndexError):
         refuse_damaged(what)
     total = sum(s.rows * s.width for s in seen)
@@ -95,19 +107,31 @@ def open_xls(path: Path, what: str) -> _Xls:
         widest = max(seen, key=lambda s: s.rows * s.width)
         refuse_size(what, str(seen.index(widest) + 1), widest.rows, widest.width)
     del stream
-    reader = load_calamine(path, ".xls", what)
+    reader = load_calamine(path, ".xls", what, clock)
     # by position: both follow the records of the file, and names would have to be decoded twice
     if len(reader.sheets_metadata) != len(seen):
         refuse_damaged(what)
-    facts = {m.name: _make_facts(s, calculated) for m, s in zip(reader.sheets_metadata, seen, strict=True)}
-    return _Xls(what, reader, facts, list_sheets(reader))
+    named = {m.name: s for m, s in zip(reader.sheets_metadata, seen, strict=True)}
+    facts = {name: _make_facts(s, calculated or calculates) for name, s in named.items()}
+    twice = {name: row for name, s in named.items() if (row := _find_twice(s.places)) is not None}
+    return _Xls(what, reader, facts, list_sheets(reader), twice, clock)
+
+
+def _find_twice(places: array[int]) -> int | None:
+    """Number of the first row that holds two cells at one place. The order of the cells is free."""
+    import numpy as np
+
+    ordered = np.sort(np.frombuffer(places, np.int32)) if places else np.zeros(0, np.int32)
+    same = ordered[1:][ordered[1:] == ordered[:-1]]
+    return (int(same[0]) >> 8) + 1 if len(same) else None
 
 
 def _make_facts(seen: _Seen, calculated: bool) -> SheetFacts:
     uncalculated, doubtful = judge_zeros(seen.zeros, seen.results, calculated)
     if seen.pending:
         uncalculated = frozenset(seen.zeros)
-    return SheetFacts(seen.rows * seen.width, frozenset(seen.errors), uncalculated, doubtful)
+    cells, errors = seen.rows * seen.width, frozenset(seen.errors)
+    return SheetFacts(cells, errors, uncalculated, doubtful, formats=lambda _: seen.formats)
 
 
 def _records(stream: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
@@ -125,8 +149,10 @@ def _records(stream: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
     raise Damaged("no end record")
 
 
-def _inspect(stream: bytes, what: str) -> tuple[list[_Seen], bool]:
+def _inspect(stream: bytes, what: str, clock: Clock) -> tuple[list[_Seen], bool]:
     positions: list[int] = []
+    numbers: list[int] = []
+    formats: dict[int, str] = {}
     calculated = False
     strings: list[tuple[int, int]] = []
     in_strings = False
@@ -137,20 +163,42 @@ def _inspect(stream: bytes, what: str) -> tuple[list[_Seen], bool]:
             positions.append(struct.unpack_from("<I", stream, at)[0])
         elif kind == _RECALCID:
             calculated = any(stream[at + 4 : at + length])
+        elif kind == _XF:
+            numbers.append(struct.unpack_from("<H", stream, at + 2)[0])
+        elif kind == _FORMAT:
+            formats[struct.unpack_from("<H", stream, at)[0]] = _read_format(stream[at + 2 : at + length])
         if kind == _SST or (kind == _CONTINUE and in_strings):
             strings.append((at, length))
         in_strings = kind == _SST or (kind == _CONTINUE and in_strings)
     lengths = _string_lengths(stream, strings) if strings else []
-    return [_inspect_sheet(stream, start, lengths, what) for start in positions], calculated
+    styles = make_styles(numbers, formats)
+    return [_inspect_sheet(stream, start, lengths, styles, what, clock) for start in positions], calculated
 
 
-def _inspect_sheet(stream: bytes, start: int, lengths: list[int], what: str) -> _Seen:
-    seen = _Seen()
+def _read_format(content: bytes) -> str:
+    """The text of a FORMAT record: characters in one byte or two (BIFF8), or in the code page of the time before."""
+    (length,) = struct.unpack_from("<H", content)
+    if len(content) == 3 + (length << (content[2] & 1)):
+        return content[3:].decode("utf-16-le" if content[2] & 1 else "latin-1")
+    return content[1 : 1 + content[0]].decode("gb18030", "replace")
+
+
+def _inspect_sheet(stream: bytes, start: int, lengths: list[int], styles: Styles, what: str, clock: Clock) -> _Seen:
+    seen = _Seen(formats=CellFormats(list(styles.codes)))
+    telling, dates = styles.telling(), styles.dates()
     place = struct.Struct("<HH").unpack_from
-    for kind, at, length in _records(stream, start):
+    style_at = struct.Struct("<H").unpack_from
+    for n, (kind, at, length) in enumerate(_records(stream, start)):
+        if not n & 0xFFFF:
+            clock.check()
         if kind in _CELLS or kind == _MULRK:
             row, column = place(stream, at)
             last = place(stream, at + length - 4)[1] if kind == _MULRK else column
+            seen.places.extend(range(row << 8 | column, (row << 8 | last) + 1))
+            for i in range(last - column + 1):
+                style = style_at(stream, at + 4 + 6 * i)[0]
+                if style in telling or (row < HEAD_ROWS and style in dates):
+                    seen.formats.add(row, column + i, style)
             seen.rows, seen.width = max(seen.rows, row + 1), max(seen.width, last + 1)
             if kind == _LABELSST:
                 index = struct.unpack_from("<I", stream, at + 6)[0]

@@ -15,6 +15,8 @@ from typing import Any
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.formats import workbook as limits
+from guiji.sources.formats.cell_formats import HEAD_ROWS, CellFormats, Styles, make_styles
+from guiji.sources.formats.clock import Clock
 from guiji.sources.formats.workbook import (
     Cell,
     OpenSheet,
@@ -27,6 +29,7 @@ from guiji.sources.formats.workbook import (
     read_chunks,
     read_part,
     refuse_damaged,
+    refuse_disorder,
     refuse_size,
     refuse_text,
     refuse_unreadable,
@@ -38,6 +41,7 @@ _FORMULA_STRING, _FORMULA_NUMBER, _FORMULA_BOOL, _FORMULA_ERROR = range(8, 12)
 #: short forms of cells, and rich text in a cell: calamine passes over them
 _UNREAD = {*range(12, 19), 62}
 _SST_ITEM, _END_SHEET_DATA, _BUNDLE, _CALC, _MERGE = 19, 146, 156, 157, 176
+_FORMAT, _XF, _BEGIN_CELL_XFS, _END_CELL_XFS = 44, 47, 617, 618
 _LONGEST_RECORD = 16 << 20
 
 
@@ -50,6 +54,9 @@ class _Seen:
     zeros: set[Cell] = field(default_factory=set)
     results: bool = False  # a formula has another result than 0
     merged: list[tuple[Cell, Cell]] = field(default_factory=list)
+    last: int = -1  # place of the last cell: row × the widest sheet + column
+    disordered: int = 0  # the first row that stands twice, holds a cell twice, or comes too late
+    formats: CellFormats = field(default_factory=CellFormats)
 
 
 @dataclass(frozen=True)
@@ -59,19 +66,22 @@ class _Xlsb:
     reader: Any
     members: dict[str, str]
     lengths: list[int]
+    styles: Styles
     calculated: bool
     sheets: tuple[SheetName, ...]
+    clock: Clock
     kind: str = "xlsb"
 
     def open_sheet(self, name: str) -> OpenSheet:
-        facts = _inspect(self.path, self.members.get(name), name, self.lengths, self.calculated, self.what)
-        return load_sheet(self.reader, name, facts, self.what)
+        facts = _inspect(self, name)
+        return load_sheet(self.reader, name, facts, self.what, self.clock)
 
 
-def open_xlsb(path: Path, what: str) -> _Xlsb:
+def open_xlsb(path: Path, what: str, clock: Clock) -> _Xlsb:
     """The workbook; what calamine reads when it opens one was read here first, under the limits."""
     members: dict[str, str] = {}
     lengths: list[int] = []
+    given = Styles()
     calculated = False
     try:
         with zipfile.ZipFile(path) as archive:
@@ -84,26 +94,28 @@ def open_xlsb(path: Path, what: str) -> _Xlsb:
                 elif kind == _CALC and len(data) >= 26:
                     calculated = any(data[:4]) and not data[24] & 1  # an engine, and no full calculation asked for
             if strings := names.get("xl/sharedstrings.bin"):
-                chunks = read_chunks(archive, strings, limits.MAX_STRINGS, what)
+                chunks = clock.watch(read_chunks(archive, strings, limits.MAX_STRINGS, what))
                 lengths = [len(data) * 3 // 2 for kind, data in _records(chunks) if kind == _SST_ITEM]
             if styles := names.get("xl/styles.bin"):
-                read_part(archive, styles, what)
+                given = _read_styles(read_part(archive, styles, what))
     except DeliveryRefused:
         raise
     except Exception as exc:
         refuse_unreadable(exc, what)
-    reader = load_calamine(path, ".xlsb", what)
-    return _Xlsb(path, what, reader, members, lengths, calculated, list_sheets(reader))
+    reader = load_calamine(path, ".xlsb", what, clock)
+    return _Xlsb(path, what, reader, members, lengths, given, calculated, list_sheets(reader), clock)
 
 
-def _inspect(path: Path, member: str | None, sheet: str, lengths: list[int], calculated: bool, what: str) -> SheetFacts:
+def _inspect(book: _Xlsb, sheet: str) -> SheetFacts:
     """What the records of a sheet show. Raises DeliveryRefused for a damaged file and beyond the limits."""
+    what, member = book.what, book.members.get(sheet)
     if not member:
         refuse_damaged(what)
-    seen = _Seen()
+    seen = _Seen(formats=CellFormats(list(book.styles.codes)))
     try:
-        with zipfile.ZipFile(path) as archive:
-            _see_sheet(seen, _records(read_chunks(archive, member, limits.MAX_SHEET, what)), lengths, sheet, what)
+        with zipfile.ZipFile(book.path) as archive:
+            chunks = book.clock.watch(read_chunks(archive, member, limits.MAX_SHEET, what))
+            _see_sheet(seen, _records(chunks), book, sheet)
     except DeliveryRefused:
         raise
     except Exception as exc:
@@ -112,12 +124,17 @@ def _inspect(path: Path, member: str | None, sheet: str, lengths: list[int], cal
         refuse_size(what, sheet, seen.rows, seen.width)
     if seen.text > limits.MAX_TEXT:
         refuse_text(what, sheet)
-    zeros = judge_zeros(seen.zeros, seen.results, calculated)
-    return SheetFacts(seen.rows * seen.width, frozenset(seen.errors), *zeros, tuple(seen.merged))
+    if seen.disordered:
+        refuse_disorder(what, sheet, seen.disordered)
+    zeros = judge_zeros(seen.zeros, seen.results, book.calculated)
+    errors, merged = frozenset(seen.errors), tuple(seen.merged)
+    return SheetFacts(seen.rows * seen.width, errors, *zeros, merged, lambda _: seen.formats)
 
 
-def _see_sheet(seen: _Seen, records: Iterable[tuple[int, bytes]], lengths: list[int], sheet: str, what: str) -> None:
+def _see_sheet(seen: _Seen, records: Iterable[tuple[int, bytes]], book: _Xlsb, sheet: str) -> None:
     row = 0
+    lengths = book.lengths
+    telling, dates = book.styles.telling(), book.styles.dates()
     number = struct.Struct("<I").unpack_from
     inside = True
     for kind, data in records:
@@ -133,12 +150,18 @@ def _see_sheet(seen: _Seen, records: Iterable[tuple[int, bytes]], lengths: list[
             if row >= 1 << 20:
                 raise ValueError("a row outside of any sheet")
         elif kind in _UNREAD:
-            refuse_workbook(what, f"工作表“{sheet}”含有无法可靠读取的单元格", "请在 Excel 中打开并另存为 xlsx")
+            refuse_workbook(book.what, f"工作表“{sheet}”含有无法可靠读取的单元格", "请在 Excel 中打开并另存为 xlsx")
         elif _BLANK < kind <= _FORMULA_ERROR:
             (column,) = number(data)
             if column >= 1 << 14:
                 raise ValueError("a cell outside of any sheet")
             seen.rows, seen.width = max(seen.rows, row + 1), max(seen.width, column + 1)
+            if (place := (row << 14) + column) <= seen.last and not seen.disordered:
+                seen.disordered = row + 1
+            seen.last = place
+            style = number(data, 4)[0] & 0xFFFFFF
+            if style in telling or (row < HEAD_ROWS and style in dates):
+                seen.formats.add(row, column, style)
             if kind in (_ERROR, _FORMULA_ERROR):
                 seen.errors.add((row, column))
             elif kind == _SHARED:
@@ -192,6 +215,21 @@ def _read_record(data: bytes, at: int) -> tuple[int, int, int] | None:
     if length > _LONGEST_RECORD:
         raise ValueError("a record is too long")
     return (kind, at, length) if at + length <= end else None
+
+
+def _read_styles(content: bytes) -> Styles:
+    """The formats of the cell styles: those of the parts BrtFmt and, between their marks, BrtXF."""
+    formats: dict[int, str] = {}
+    numbers: list[int] = []
+    inside = False
+    for kind, data in _records([content]):
+        if kind == _FORMAT:
+            formats[struct.unpack_from("<H", data)[0]] = _read_text(data, 2)[0]
+        elif kind in (_BEGIN_CELL_XFS, _END_CELL_XFS):
+            inside = kind == _BEGIN_CELL_XFS
+        elif kind == _XF and inside:
+            numbers.append(struct.unpack_from("<H", data, 2)[0])
+    return make_styles(numbers, formats)
 
 
 def _read_bundle(data: bytes) -> tuple[str, str]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import zipfile
 from array import array
-from collections.abc import Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Generator, Iterable
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,20 +20,22 @@ from typing import TYPE_CHECKING, Any
 from guiji.errors import DeliveryRefused
 from guiji.sources.formats import workbook as limits
 from guiji.sources.formats.ahead import read_ahead
+from guiji.sources.formats.cell_formats import CellFormats, column_number, read_xlsx_formats
+from guiji.sources.formats.clock import Clock
 from guiji.sources.formats.workbook import (
     Cell,
     OpenSheet,
     SheetFacts,
     SheetName,
-    load_calamine,
     load_sheet,
+    parse_calamine,
     read_chunks,
     read_part,
     refuse_damaged,
+    refuse_disorder,
     refuse_size,
     refuse_text,
     refuse_unreadable,
-    refuse_workbook,
 )
 from guiji.sources.formats.workbook_strings import NotPlain, list_lengths, longest_string, sum_items, sum_text
 
@@ -88,14 +90,20 @@ class _Xlsx:
     members: dict[str, str]  # of the archive, by sheet
     recalculates: bool  # the workbook asks to be calculated when it is opened
     loading: Future[tuple[Any, int]]  # calamine's workbook, and the bytes of the longest shared string
+    clock: Clock
     kind: str = "xlsx"
 
     def open_sheet(self, name: str) -> OpenSheet:
         facts = _inspect(self, name)
-        return load_sheet(self.loading.result()[0], name, facts, self.what)
+        return load_sheet(self.clock.wait(self.loading)[0], name, facts, self.what, self.clock)
+
+    def read_sheet(self, name: str) -> Generator[bytes]:
+        """The XML of a sheet, in pieces, within the time that is left."""
+        with zipfile.ZipFile(self.path) as archive:
+            yield from self.clock.watch(read_chunks(archive, self.members[name], limits.MAX_SHEET, self.what))
 
 
-def open_xlsx(path: Path, what: str) -> _Xlsx:
+def open_xlsx(path: Path, what: str, clock: Clock) -> _Xlsx:
     """The workbook. What calamine reads when it opens one is read here first, under the limits; calamine then parses the
     shared strings while the sheet is looked through."""
     try:
@@ -108,10 +116,8 @@ def open_xlsx(path: Path, what: str) -> _Xlsx:
         raise
     except Exception as exc:
         refuse_unreadable(exc, what)
-    with_strings = ThreadPoolExecutor(1, "guiji-xlsx")
-    loading = with_strings.submit(_load, path, what)
-    with_strings.shutdown(wait=False)
-    return _Xlsx(path, what, sheets, members, recalculates, loading)
+    loading = clock.start(lambda: _load(path, what))
+    return _Xlsx(path, what, sheets, members, recalculates, loading, clock)
 
 
 def _load(path: Path, what: str) -> tuple[Any, int]:
@@ -122,39 +128,46 @@ def _load(path: Path, what: str) -> tuple[Any, int]:
         raise
     except Exception as exc:
         refuse_unreadable(exc, what)
-    return load_calamine(path, ".xlsx", what), longest
+    return parse_calamine(path, ".xlsx", what), longest
 
 
 def _inspect(book: _Xlsx, sheet: str) -> SheetFacts:
     """What the XML of a sheet shows. Raises DeliveryRefused for a damaged file and beyond the limits."""
-    what, member = book.what, book.members[sheet]
+    what = book.what
     try:
         with zipfile.ZipFile(book.path) as archive:
             plain = True
             try:
-                seen = _scan(read_chunks(archive, member, limits.MAX_SHEET, what), _Seen(book.recalculates))
+                seen = _scan(book.read_sheet(sheet), _Seen(book.recalculates))
             except NotPlain:
                 plain = False
-                seen = _parse(read_chunks(archive, member, limits.MAX_SHEET, what), _Seen(book.recalculates))
+                seen = _parse(book.read_sheet(sheet), _Seen(book.recalculates))
             if seen.disordered:
-                why = f"工作表“{sheet}”第 {seen.disordered} 行或其中的单元格在文件内重复出现，或次序错乱"
-                refuse_workbook(what, why, "请在 Excel 中打开、检查该行并另存")
+                refuse_disorder(what, sheet, seen.disordered)
             if seen.rows * seen.width > limits.MAX_CELLS:
                 refuse_size(what, sheet, seen.rows, seen.width)
-            longest = book.loading.result()[1]
+            longest = book.clock.wait(book.loading)[1]
             if seen.shared * longest > limits.MAX_TEXT:  # else it can't be too much
                 by_item = list_lengths(archive, longest, what)
-                if plain:
-                    text = sum_text(read_chunks(archive, member, limits.MAX_SHEET, what), by_item)
-                else:
-                    text = sum_items(seen.items, by_item)
+                text = sum_text(book.read_sheet(sheet), by_item) if plain else sum_items(seen.items, by_item)
                 if text > limits.MAX_TEXT:
                     refuse_text(what, sheet)
     except DeliveryRefused:
         raise
     except Exception as exc:
         refuse_unreadable(exc, what)
-    return SheetFacts(seen.rows * seen.width, frozenset(seen.errors), frozenset(seen.uncalculated))
+
+    def formats(columns: Collection[int] | None) -> CellFormats:
+        try:
+            with zipfile.ZipFile(book.path) as archive:
+                return read_xlsx_formats(archive, lambda: book.read_sheet(sheet), plain, columns)
+        except DeliveryRefused:
+            raise
+        except Exception as exc:
+            refuse_unreadable(exc, what)
+
+    errors, uncalculated = frozenset(seen.errors), frozenset(seen.uncalculated)
+    return SheetFacts(seen.rows * seen.width, errors, uncalculated, formats=formats)
 
 
 def _list_sheets(archive: zipfile.ZipFile, what: str) -> tuple[tuple[SheetName, ...], dict[str, str], bool]:
@@ -278,14 +291,7 @@ def _read_references(a: np.ndarray[Any, Any], at: np.ndarray[Any, Any]) -> tuple
 
 
 def _position(reference: tuple[bytes, ...]) -> Cell:
-    return int(reference[1]) - 1, _column_number(reference[0].decode()) - 1
-
-
-def _column_number(letters: str) -> int:
-    number = 0
-    for letter in letters.upper():
-        number = number * 26 + ord(letter) - 64
-    return number
+    return int(reference[1]) - 1, column_number(reference[0].decode()) - 1
 
 
 # --- any other way ---------------------------------------------------------------------------------------
@@ -318,7 +324,7 @@ def _parse(chunks: Iterable[bytes], seen: _Seen) -> _Seen:
                 m = re.fullmatch(r"([A-Za-z]{1,3})(\d{1,7})", attributes["r"])
                 if m is None:
                     raise ValueError("a cell without a place")
-                row, column = int(m[2]) - 1, _column_number(m[1]) - 1
+                row, column = int(m[2]) - 1, column_number(m[1]) - 1
             else:
                 row, column = max(row, 0), column + 1
             seen.rows, seen.width = max(seen.rows, row + 1), max(seen.width, column + 1)
