@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -325,3 +325,4 @@ class SmallCatalog:
 
     resources: dict[str, Resource]
     libraries: dict[str, LibraryModel]
+    broken_resources: dict[str, tuple[str, ...]] = field(default_factory=dict)

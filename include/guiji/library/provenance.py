@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from guiji.library.feeds import Feed
+from guiji.library.feeds import Feed, age_column
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -54,6 +54,7 @@ def register_feeds(conn: Conn, library: LibraryModel, catalog: Catalog, now: dat
                 "fields": dict(mapping.fields),
                 "by_link": dict(mapping.by),
                 "row_key": list(resource.model.key),
+                "newest_by": age_column(resource),
                 "retired_at": None,
             }
     for place, row in wanted.items():
@@ -61,12 +62,13 @@ def register_feeds(conn: Conn, library: LibraryModel, catalog: Catalog, now: dat
             conn.execute(
                 """/* guiji feeds */
                 INSERT INTO ops.library_source (library, ordinal, resource_id, mapping, department_id, department_name,
-                  resource_name, source_key, fields, by_link, row_key)
+                  resource_name, source_key, fields, by_link, row_key, newest_by)
                 VALUES (%(library)s, %(ordinal)s, %(resource_id)s, %(mapping)s, %(department_id)s, %(department_name)s,
-                  %(resource_name)s, %(source_key)s, %(fields)s, %(by_link)s, %(row_key)s)
+                  %(resource_name)s, %(source_key)s, %(fields)s, %(by_link)s, %(row_key)s, %(newest_by)s)
                 ON CONFLICT (library, ordinal) DO UPDATE SET department_name = excluded.department_name,
                   resource_name = excluded.resource_name, source_key = excluded.source_key, fields = excluded.fields,
-                  by_link = excluded.by_link, row_key = excluded.row_key, retired_at = NULL""",
+                  by_link = excluded.by_link, row_key = excluded.row_key, newest_by = excluded.newest_by,
+                  retired_at = NULL""",
                 {**row, "fields": Jsonb(row["fields"]), "by_link": Jsonb(row["by_link"])},
             )
     retired = [r["ordinal"] for place, r in known.items() if place not in wanted and r["retired_at"] is None]

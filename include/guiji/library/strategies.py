@@ -55,14 +55,14 @@ def _by_age(_: LibraryField, cell: Cell, __: Sequence[Cell]) -> sql.Composable:
 
 
 def _by_votes(_: LibraryField, cell: Cell, cells: Sequence[Cell]) -> sql.Composable:
-    """How many others say the same; who is in doubt has no vote for one who is not."""
-    votes = [
-        sql.SQL("(COALESCE({}, false))::int").format(
-            _all([sql.SQL("{} = {}").format(other.value, cell.value), _same_standing(other, cell)])
-        )
-        for other in cells
-        if other is not cell
-    ]
+    """How many other departments say the same, each with one vote however many resources it delivers; who is in doubt
+    has no vote for one who is not."""
+    said: dict[str, list[sql.Composable]] = {}
+    for other in cells:
+        if other.feed.department != cell.feed.department:
+            same = _all([sql.SQL("{} = {}").format(other.value, cell.value), _same_standing(other, cell)])
+            said.setdefault(other.feed.department, []).append(sql.SQL("COALESCE({}, false)").format(same))
+    votes = [sql.SQL("({})::int").format(sql.SQL(" OR ").join(same)) for same in said.values()]
     return sql.SQL("({})").format(sql.SQL(" + ").join(votes)) if votes else sql.SQL("0")
 
 

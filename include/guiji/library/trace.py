@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from guiji.errors import UsageError
 from guiji.library.provenance import KEY_SEPARATOR, key_text
 from guiji.library.strategies import STRATEGIES
-from guiji.library.versions import SourceRow, end_of, find_version, locate
+from guiji.library.versions import SourceRow, Version, end_of, find_version, locate
 from guiji.masking import mask
 from guiji.settings import Settings
 
@@ -94,7 +94,7 @@ def trace(
         shown = key_text(mask(v) if k.sensitivity >= 3 else v for v, k in zip(values, library.key, strict=True))
         when = f" at the end of {as_of}" if as_of else ""
         raise UsageError(
-            f"{library.name} has no row with the key {shown}{when}. Nothing was shown; check the key, or run "
+            f"{library.name} has no row with the key {asked}{when}. Nothing was shown; check the key, or run "
             f"`./guiji resolve {library.name}` when deliveries have come in since."
             + (_name_archive(conn, library, moment) if moment else "")
         )
@@ -102,21 +102,18 @@ def trace(
         r["ordinal"]: r
         for r in conn.execute("/* guiji trace */ SELECT * FROM ops.library_source WHERE library = %s", (library.name,))
     }
-    found: dict[tuple[int, str | None], SourceRow] = {}
+    found: dict[int, SourceRow] = {}
     fields = []
     for field in library.fields:
         ordinal, batch_id = version.winners.get(field.name, (0, None))
-        source, shown = sources.get(ordinal), version.row[field.name]
+        # a field that the library has gained since it was resolved is empty
+        source, shown = sources.get(ordinal), version.row.get(field.name)
         place = SourceRow(batch_id, None, None)
         if source:
-            # of the past, the row that supplied this very value; one look-up per source else
-            told = (
-                (source["fields"].get(field.name), shown) if moment and not STRATEGIES[field.strategy].joins else None
-            )
-            at = (ordinal, f"{told[0]}={shown}" if told else None)
-            if at not in found:
-                found[at] = locate(conn, library, source, values, batch_id, moment, told)
-            place = found[at]
+            if ordinal not in found:
+                told = _told(library, version, source)
+                found[ordinal] = locate(conn, library, source, values, batch_id, moment, told)
+            place = found[ordinal]
         fields.append(
             TraceField(
                 name=field.name,
@@ -206,6 +203,17 @@ def render_card(card: TraceCard) -> str:
     text = sink.getvalue()
     print(text, end="")
     return text
+
+
+def _told(library: LibraryModel, version: Version, source: Mapping[str, Any]) -> dict[str, Any]:
+    """What the source's row said: library field -> value, of the fields that it won. What was joined or converted
+    doesn't stand in the source row."""
+    won = (f for f in library.fields if version.winners.get(f.name, (0, None))[0] == source["ordinal"])
+    return {
+        f.name: version.row[f.name]
+        for f in won
+        if not (STRATEGIES[f.strategy].joins or f.units or f.unit_of) and f.name in source["fields"]
+    }
 
 
 def _losers(

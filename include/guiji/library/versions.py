@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from guiji.errors import UsageError
+from guiji.library.feeds import age_sql
 from guiji.library.tables import columns_sql, library_table, pg_type
 from guiji.settings import TIME_ZONE
 
@@ -119,11 +120,9 @@ def _find_former(conn: Conn, library: LibraryModel, values: Sequence[str], momen
         return None
     row = conn.execute(
         sql.SQL(
-            "/* guiji trace */ SELECT {}, h.valid_from AS _resolved_at, h.valid_to, h._provenance,"
-            " to_jsonb(h)->'_losers' AS _losers, NULL AS _deleted_at"
+            "/* guiji trace */ SELECT h.*, h.valid_from AS _resolved_at, NULL AS _deleted_at"
             " FROM {} h WHERE {} AND h.valid_from <= {} AND h.valid_to > {} ORDER BY h.valid_from DESC LIMIT 1"
         ).format(
-            columns_sql((f.name for f in library.fields), "h"),
             library_table(library, "__history"),
             _key_is(library, values, "h"),
             sql.Literal(moment),
@@ -133,7 +132,7 @@ def _find_former(conn: Conn, library: LibraryModel, values: Sequence[str], momen
     if row is None:
         return None
     winners = {name: (pair[0], pair[1]) for name, pair in (row["_provenance"] or {}).items()}
-    return Version(row, winners, row["_losers"] or {}, row["valid_to"])
+    return Version(row, winners, row.get("_losers") or {}, row["valid_to"])
 
 
 def _find_vintage(conn: Conn, library: LibraryModel, values: Sequence[str], moment: datetime | None) -> Version | None:
@@ -153,42 +152,58 @@ def locate(
     values: Sequence[str],
     batch_id: str | None,
     moment: datetime | None,
-    told: tuple[str | None, Any] | None,
+    told: Mapping[str, Any],
 ) -> SourceRow:
-    """The source row behind a value: the one that the batch brought, or of a moment in the past the newest one until
-    then that had the value. ``source``: row of ``ops.library_source``; ``told``: source column and value.
+    """The source row behind values: the one that the batch brought, or of a moment in the past one published until
+    then; of several, the one that said all that was told, served at the moment, and was the newest.
 
-    Falls back to the batch alone where the row is gone.
+    ``source``: row of ``ops.library_source``; ``told``: library field -> value. Falls back to the batch alone where
+    the row is gone.
     """
-    condition: sql.Composable = sql.SQL("x._batch_id = {}").format(sql.Literal(batch_id))
+    conditions: list[sql.Composable] = [sql.SQL("x._batch_id = {}").format(sql.Literal(batch_id))]
     if moment is not None:
-        condition = sql.SQL("x._published_at <= {}").format(sql.Literal(moment))
-        if told is not None and told[0]:
-            kind = next(f.type for f in library.fields if source["fields"].get(f.name) == told[0])
-            condition = sql.SQL("{} AND x.{}::{} = {}").format(
-                condition, sql.Identifier(told[0]), sql.SQL(pg_type(kind)), sql.Literal(told[1])
-            )
+        conditions = [sql.SQL("x._published_at <= {}").format(sql.Literal(moment))]
+    types = {f.name: f.type for f in library.fields}
+    conditions += [
+        sql.SQL("x.{}::{} = {}").format(
+            sql.Identifier(source["fields"][name]), sql.SQL(pg_type(types[name])), sql.Literal(value)
+        )
+        for name, value in told.items()
+    ]
     table = source["resource_id"].replace(".", "__")
     # a deleted row bears the batch that deleted it; what it was before stands in the history
-    tables = [
-        sql.SQL("(SELECT * FROM {} WHERE _deleted_at IS NULL)").format(sql.Identifier("source", table)),
-        sql.Identifier("source", f"{table}__history"),
+    tables: list[tuple[sql.Composable, str]] = [
+        (sql.SQL("(SELECT * FROM {} WHERE _deleted_at IS NULL)").format(sql.Identifier("source", table)), "NULL"),
+        (sql.Identifier("source", f"{table}__history"), "x._superseded_at"),
     ]
+    served = (
+        sql.SQL("COALESCE(s._gone > {}, true)").format(sql.Literal(moment)) if moment else sql.SQL("s._gone IS NULL")
+    )
     for keys in _ways_to_rows(library, source, values):
         parts = [
-            sql.SQL("SELECT x._batch_id, x._published_at, x._origin, x._line FROM {} x WHERE {} AND {}").format(
-                t, keys, condition
+            sql.SQL(
+                "SELECT x._batch_id, x._published_at, x._origin, x._line, {}::timestamptz AS _gone, {} AS _at,"
+                " ARRAY[{}]::text[] AS _key FROM {} x WHERE {} AND {}"
+            ).format(
+                sql.SQL(gone),
+                age_sql(source["newest_by"]),
+                columns_sql(source["row_key"] or [], "x"),
+                t,
+                keys,
+                sql.SQL(" AND ").join(conditions),
             )
-            for t in tables
+            for t, gone in tables
         ]
         row = conn.execute(
-            sql.SQL("/* guiji trace */ SELECT s.*, b.published_at AS _at FROM ({}) s LEFT JOIN ops.batch b").format(
-                sql.SQL(" UNION ALL ").join(parts)
-            )
-            + sql.SQL(" ON b.batch_id = s._batch_id ORDER BY s._published_at DESC LIMIT 1")
+            sql.SQL(
+                "/* guiji trace */ SELECT s.*, b.published_at AS _told_at FROM ({}) s LEFT JOIN ops.batch b"
+                " ON b.batch_id = s._batch_id ORDER BY {} DESC, s._at DESC, s._published_at DESC, s._key LIMIT 1"
+            ).format(sql.SQL(" UNION ALL ").join(parts), served)
         ).fetchone()
         if row:
-            return SourceRow(row["_batch_id"], row["_at"] or row["_published_at"], f"{row['_origin']}:{row['_line']}")
+            return SourceRow(
+                row["_batch_id"], row["_told_at"] or row["_published_at"], f"{row['_origin']}:{row['_line']}"
+            )
     batch = conn.execute(
         "/* guiji trace */ SELECT published_at FROM ops.batch WHERE batch_id = %s", (batch_id,)
     ).fetchone()
