@@ -264,6 +264,13 @@ class Ledger:
         )
         self.conn.commit()
 
+    def reconciliation(self, resource_id: str, at: datetime, agrees: bool, front_end: int | None = 100) -> None:
+        self.conn.execute(
+            "INSERT INTO ops.reconciliation (resource_id, started_at, finished_at, rows_front_end, rows_layer, agrees)"
+            " VALUES (%s, %s, %s, %s, 100, %s)",
+            (resource_id, at, at, front_end, agrees),
+        )
+
     def all(self, sql: str) -> list[dict[str, Any]]:
         rows = self.conn.execute(sql).fetchall()
         self.conn.commit()

@@ -32,7 +32,7 @@ SFTP = {"kind": "sftp", "connection": "c", "directory": "/", "pattern": "x"}
 DAILY = make_resource(GAJ, "household", "户籍人口", update_cycle="每日")
 CHANGES = make_resource(WJW, "records", "健康档案", load="incremental", source=SFTP)
 SILENT = make_resource(WJW, "births", "出生医学证明")
-FIGURES = make_resource(TJJ, "gdp", "地区生产总值", demanded=False)
+FIGURES = make_resource(TJJ, "gdp", "地区生产总值", demanded=False, load="incremental")
 POPULATION = make_library("population", "人口库", "person", ["gaj.household", "wjw.records", "jyj.pupils"])
 CATALOG = make_catalog([GAJ, WJW, TJJ], [DAILY, CHANGES, SILENT, FIGURES], [POPULATION])
 START, STOP = at("2026-10-01"), at("2026-10-25")
@@ -94,6 +94,11 @@ def fill(ledger: Ledger, seed: int = 1) -> None:
                 if rnd.random() < 0.4:
                     closed = moment + timedelta(days=rnd.randint(1, 9)) if rnd.random() < 0.7 else None
                     ledger.ticket(resource.id, f"r{n}", moment, moment + timedelta(days=5), closed=closed)
+    for resource, days in ((DAILY, (-9, 3, 9)), (FIGURES, (-4, 28)), (CHANGES, (5,))):
+        for day in days:
+            front_end = None if resource is CHANGES else 100  # files: nobody asked the front-end again
+            moment = at("2026-10-01 22:00") + timedelta(days=day)
+            ledger.reconciliation(resource.id, moment, rnd.random() < 0.5, front_end)
 
 
 def recount(ledger: Ledger) -> dict[str, dict[str, tuple[int, int]]]:
@@ -102,6 +107,7 @@ def recount(ledger: Ledger) -> dict[str, dict[str, tuple[int, int]]]:
     rejected = ledger.all("SELECT * FROM ops.rejected_row")
     windows = ledger.all("SELECT * FROM ops.delivery_window")
     tickets = ledger.all("SELECT * FROM ops.ticket")
+    compared = ledger.all("SELECT * FROM ops.reconciliation ORDER BY started_at")
     catalog = set(CATALOG.resources)
     demand = {r for r in catalog if CATALOG.resources[r].model.demanded} | set(POPULATION.demand)
     result: dict[str, dict[str, tuple[int, int]]] = {}
@@ -124,7 +130,7 @@ def recount(ledger: Ledger) -> dict[str, dict[str, tuple[int, int]]]:
                 versions[version] = max(versions.get(version, 0), n)
             if b["rows_rejected"]:
                 unkeyed.append(b["rows_rejected"] - sum(seen.values()))
-        if resource_id == CHANGES.id:
+        if resource_id in (CHANGES.id, FIGURES.id):
             for b in published:
                 good += b["rows_new"] + b["rows_changed"] + b["rows_superseded"] + b["rows_tombstone"]
             good += sum(b["rows_held"] for b in held)
@@ -141,8 +147,11 @@ def recount(ledger: Ledger) -> dict[str, dict[str, tuple[int, int]]]:
         due_tickets = [t for t in tickets if t["resource_id"] == resource_id and START <= t["due_at"] < STOP]
         done = [t for t in due_tickets if t["closed_at"] and t["closed_at"] < CUTOFF]
         required = [r for b in published + held for r in b["rules"] if r["indicator"] == "0201"]
-        received = [b for b in inside if b["status"] in ("published", "held", "refused")]
-        received += [b for b in inside if b["status"] == "failed" and b["staged_at"]]
+        comparisons = [
+            c["agrees"]
+            for c in compared
+            if c["resource_id"] == resource_id and START <= c["started_at"] < STOP and c["rows_front_end"] is not None
+        ]
         result[resource_id] = {
             "bound": (
                 int(resource_id in catalog and sum(b["rows_new"] - b["rows_deleted"] for b in ever) > 0),
@@ -155,7 +164,12 @@ def recount(ledger: Ledger) -> dict[str, dict[str, tuple[int, int]]]:
                 sum(r["rows"] - r["unjudged"] - r["failed"] for r in required),
                 sum(r["rows"] - r["unjudged"] for r in required),
             ),
-            "reconciled": (sum(b["status"] in ("published", "held") for b in received), len(received)),
+            # of those that nobody compared, the incremental table ought to have been
+            "reconciled": (
+                int(bool(comparisons) and comparisons[-1]),
+                int(bool(comparisons) or (resource_id == FIGURES.id and bool(ever))),
+            ),
+            "comparisons": (len(comparisons), 0),
             "mended": (len(done), len(due_tickets)),
             "in_time": (sum(t["closed_at"] <= t["due_at"] for t in done), len(due_tickets)),
         }
@@ -163,13 +177,16 @@ def recount(ledger: Ledger) -> dict[str, dict[str, tuple[int, int]]]:
 
 
 def add_up(recounted: dict[str, dict[str, tuple[int, int]]], chosen: Any) -> dict[str, tuple[int, int]]:
-    return {
-        i.key: (
-            sum(v[i.key][0] for k, v in recounted.items() if chosen(k)),
-            sum(v[i.key][1] for k, v in recounted.items() if chosen(k)),
+    summed = {
+        name: (
+            sum(v[name][0] for k, v in recounted.items() if chosen(k)),
+            sum(v[name][1] for k, v in recounted.items() if chosen(k)),
         )
-        for i in INDICATORS
+        for name in [*(i.key for i in INDICATORS), "comparisons"]
     }
+    if summed.pop("comparisons")[0] == 0:
+        summed["reconciled"] = (0, 0)  # 未对账
+    return summed
 
 
 def pairs(figures: dict[str, Any]) -> dict[str, tuple[int, int]]:
@@ -229,6 +246,28 @@ def test_undelivered_counts_and_nothing_to_divide_by_is_never_100_percent(
     assert [x["name"] for x in r["unmeasurable"]] == ["共享响应及时率", "异议处理率", "使用排行"]
     for missing in ("共享申请与答复记录", "异议受理与处理记录", "接口调用与数据订阅日志", "部门台账的应有记录数"):
         assert f"{missing}" in page
+
+
+def test_req36_what_was_not_compared_is_said_to_be_so_and_is_never_100_percent(
+    conn: Conn, ledger: Ledger, october: Settings, tmp_path: Path
+) -> None:
+    """Six batches came in and every row is accounted for; nobody asked the front-ends."""
+    for n in range(6):
+        ledger.batch(FIGURES.id, at("2026-10-02 09:00") + timedelta(days=n), new=10)
+    ledger.reconciliation(FIGURES.id, at("2026-09-30 22:00"), True)  # another month
+    ledger.reconciliation(FIGURES.id, at("2026-10-09 22:00"), True, front_end=None)  # source layer and library only
+    r = freeze_month(conn, october, CATALOG, "2026-10", date(2026, 10, 20), assess=False).figures
+    assert {k: v for k, v in r["headline"]["reconciled"].items() if k != "trace"} == {"a": 0, "b": 0, "none": "未对账"}
+    (trace,) = [t for t in r["traces"] if t["id"] == r["headline"]["reconciled"]["trace"]]
+    assert (trace["name"], trace["counted"], trace["none"]) == ("对账一致率", 0, "未对账")
+    page = build_report(conn, october, CATALOG, "2026-10", date(2026, 10, 20), tmp_path).html.read_text("utf-8")
+    assert re.search(r"对账一致率</b><a class=\"big none\" href=\"#F\d+\">未对账</a>", page)
+
+    ledger.reconciliation(DAILY.id, at("2026-10-10 22:00"), False)
+    ledger.reconciliation(DAILY.id, at("2026-10-12 22:00"), True)  # mended
+    r = freeze_month(conn, october, CATALOG, "2026-10", date(2026, 10, 31), assess=False).figures
+    assert pairs(r["headline"])["reconciled"] == (1, 2)  # the incremental table ought to have been compared
+    assert {d["id"]: d["figures"]["reconciled"].get("none") for d in r["departments"]}["tjj"] == "未对账"
 
 
 def test_the_report_on_the_24th_is_frozen_hashed_and_identical_when_run_again(
@@ -313,7 +352,8 @@ def test_every_number_on_the_page_leads_to_its_trace(
     queries = {x[0] for x in book["查询"].iter_rows(min_row=3, values_only=True)}
     for line in lines:
         assert set(str(line[7]).split(", ")) <= queries
-        assert line[6] == ("无法评价" if line[5] == 0 else pytest.approx(line[4] / line[5]))
+        without = "未对账" if line[2] == "对账一致率" else "无法评价"
+        assert line[6] == (without if line[5] == 0 else pytest.approx(line[4] / line[5]))
     assert "<script" not in page
     assert not re.search(r"(?:src|href)=\"(?!#)", page)
 

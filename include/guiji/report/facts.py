@@ -8,6 +8,7 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from guiji.origins import OWN, mark_name
+from guiji.reconciliation_due import reconciled_every
 from guiji.report.queries import QUERIES
 from guiji.settings import TIME_ZONE
 
@@ -79,8 +80,9 @@ class ResourceFacts:
     rejected: int = 0
     assigned: int = 0
     expected: int = 0
-    received: int = 0
-    reconciled: int = 0
+    is_to_reconcile: bool = False
+    comparisons: int = 0
+    agrees: bool = False
     due: int = 0
     closed: int = 0
     in_time: int = 0
@@ -88,6 +90,11 @@ class ResourceFacts:
     @property
     def windows(self) -> int:
         return self.met + self.late + self.missed
+
+    @property
+    def should_reconcile(self) -> bool:
+        """Compared with its front-end this month, or ought to have been."""
+        return self.comparisons > 0 or (self.is_to_reconcile and self.batches_ever > 0)
 
     @property
     def is_live(self) -> bool:
@@ -158,7 +165,7 @@ def load_month(conn: Connection[dict[str, Any]], catalog: Catalog, period: Perio
         fact(row["resource_id"]).rejected = row["rejected"] or 0
     for row in ask("reconciled"):
         one = fact(row["resource_id"])
-        one.received, one.reconciled = row["received"], row["reconciled"]
+        one.comparisons, one.agrees = row["comparisons"], row["agrees"]
     rules = ask("rules")
     for row in rules:
         if row["indicator"] == "0201":
@@ -215,6 +222,7 @@ def _list_resources(catalog: Catalog) -> dict[str, ResourceFacts]:
             origin=model.origin,
             in_catalog=True,
             demanded=model.demanded or resource.id in demanded,
+            is_to_reconcile=reconciled_every(resource) in ("day", "week", "month"),
         )
     for resource_id in catalog.broken_resources:
         name = f"{resource_id}（目录文件有误）"

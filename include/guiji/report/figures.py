@@ -37,6 +37,7 @@ class Indicator:
     queries: str
     counted: Sum
     unit: str  # what ``counted`` counts: the evidence behind the number
+    nothing: str = ""  # said where nothing was counted, and then nothing is judged
 
 
 INDICATORS: tuple[Indicator, ...] = (
@@ -93,12 +94,13 @@ INDICATORS: tuple[Indicator, ...] = (
     Indicator(
         "reconciled",
         "对账一致率",
-        "行数核算一致的批次 ÷ 收到数据的批次",
-        lambda r: r.reconciled,
-        lambda r: r.received,
-        "reconciled",
-        lambda r: r.received,
-        "批次",
+        "最后一次核对三方一致的资源 ÷ 本月已核对和应核对的资源（含未核对的；一次也没有核对的为未对账）",
+        lambda r: r.agrees,
+        lambda r: r.should_reconcile,
+        "reconciled, serving",
+        lambda r: r.comparisons,
+        "次核对",
+        "未对账",
     ),
     Indicator(
         "mended",
@@ -214,14 +216,12 @@ def _measure(
     """Every indicator over some resources; each gets a trace with its number."""
     figures: dict[str, Any] = {}
     for indicator in INDICATORS:
-        a, b = sum(map(indicator.part, members)), sum(map(indicator.whole, members))
         figures[indicator.key] = _trace(
             traces,
             indicator.name,
             scope_name,
             indicator.formula,
-            int(a),
-            int(b),
+            _judge(indicator, members),
             indicator.queries,
             int(sum(map(indicator.counted, members))),
             indicator.unit,
@@ -229,13 +229,19 @@ def _measure(
     return figures
 
 
+def _judge(indicator: Indicator, members: Sequence[ResourceFacts]) -> dict[str, Any]:
+    """A and B over some resources, and ``none``, the word for it, where the indicator was not measured at all."""
+    if indicator.nothing and not sum(map(indicator.counted, members)):
+        return {"a": 0, "b": 0, "none": indicator.nothing}
+    return {"a": int(sum(map(indicator.part, members))), "b": int(sum(map(indicator.whole, members)))}
+
+
 def _trace(
     traces: list[dict[str, Any]],
     name: str,
     scope: str,
     formula: str,
-    a: int,
-    b: int,
+    figure: dict[str, Any],
     queries: str,
     counted: int,
     unit: str,
@@ -247,14 +253,13 @@ def _trace(
             "name": name,
             "scope": scope,
             "formula": formula,
-            "a": a,
-            "b": b,
+            **figure,
             "queries": queries,
             "counted": counted,
             "unit": unit,
         }
     )
-    return {"a": a, "b": b, "trace": trace}
+    return {**figure, "trace": trace}
 
 
 def _totals(members: Sequence[ResourceFacts]) -> dict[str, int]:
@@ -307,8 +312,7 @@ def _national(traces: list[dict[str, Any]], month: MonthFacts, headline: dict[st
                 f"{code} {name}",
                 "全市",
                 formula,
-                int(judged - failed),
-                int(judged),
+                {"a": int(judged - failed), "b": int(judged)},
                 "rules",
                 int(batches),
                 "规则批次",
@@ -348,7 +352,5 @@ def _resource(month: MonthFacts, r: ResourceFacts) -> dict[str, Any]:
         "live": r.is_live,
         **_totals([r]),
     }
-    line["figures"] = {
-        i.key: {"a": int(i.part(r)), "b": int(i.whole(r))} for i in INDICATORS if i.key not in ("bound", "gathered")
-    }
+    line["figures"] = {i.key: _judge(i, [r]) for i in INDICATORS if i.key not in ("bound", "gathered")}
     return line

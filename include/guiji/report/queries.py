@@ -76,13 +76,11 @@ SELECT resource_id, sum(n)::bigint AS rejected FROM (
 GROUP BY resource_id""",
     ),
     "reconciled": (
-        "本月收到数据的批次（入库、暂缓、退回，以及收到后失败的）中，收到行数与各去向行数之和一致且已判定的批次",
-        """WITH @in_month
-SELECT resource_id, count(*) AS received,
-       count(*) FILTER (WHERE status IN ('published', 'held') AND rows_read = rows_rejected + rows_held + rows_duplicate
-         + rows_superseded + rows_tombstone + rows_new + rows_changed + rows_unchanged) AS reconciled
-FROM in_month WHERE status IN ('published', 'held', 'refused') OR (status = 'failed' AND staged_at IS NOT NULL)
-GROUP BY resource_id""",
+        "本月与前置机核对过的资源：核对次数，以及最后一次核对是否三方一致（前置机、来源层、各库）；未重新读取前置机的不计",
+        """SELECT DISTINCT ON (resource_id) resource_id, agrees, count(*) OVER (PARTITION BY resource_id) AS comparisons
+FROM ops.reconciliation
+WHERE rows_front_end IS NOT NULL AND started_at >= %(start)s AND started_at < %(stop)s
+ORDER BY resource_id, started_at DESC, reconciliation_id DESC""",
     ),
     "rules": (
         "本月入库与暂缓批次的规则校验结果（不含无法判定的），按资源与规则合计",

@@ -25,7 +25,8 @@ def say_percent(a: int, b: int) -> str:
 
 
 def say_figure(figure: dict[str, Any]) -> str:
-    return say_percent(figure["a"], figure["b"])
+    """Its share; the figure's own word where it was not measured (未对账)."""
+    return str(figure["none"]) if figure.get("none") else say_percent(figure["a"], figure["b"])
 
 
 def say_score(score: int | None) -> str:

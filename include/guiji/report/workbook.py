@@ -52,7 +52,7 @@ class Writer:
             if value["b"]:
                 page.write_number(row, column, value["a"] / value["b"], self.share)
             else:
-                page.write_string(row, column, words.CANNOT, self.none)
+                page.write_string(row, column, words.say_figure(value), self.none)
         elif kind == "score" and value is not None:
             page.write_number(row, column, value / 100, self.score)
         elif kind == "number" and value is not None:
