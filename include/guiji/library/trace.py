@@ -91,7 +91,7 @@ def trace(
     moment = end_of(as_of)
     version = find_version(conn, library, values, moment) if there and there["there"] else None
     if version is None:
-        shown = key_text(mask(v) if k.sensitivity >= 3 else v for v, k in zip(values, library.key, strict=True))
+        asked = key_text(mask(v) if k.sensitivity >= 3 else v for v, k in zip(values, library.key, strict=True))
         when = f" at the end of {as_of}" if as_of else ""
         raise UsageError(
             f"{library.name} has no row with the key {asked}{when}. Nothing was shown; check the key, or run "
