@@ -36,6 +36,15 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A number or a date under a number format; ``text`` is what the program shows for it."""
+
+    value: float | dt.date
+    format: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Sheet:
     """Merged ranges are (top, left, bottom, right), all from 0 and inside; their value stands in the first cell."""
 
@@ -85,6 +94,8 @@ def _make_xlsx(sheets: Sequence[Sheet], calculated: bool) -> bytes:
                         made.write_formula(i, j, "=" + value.text, None, 0 if value.result is None else value.result)
                     elif isinstance(value, Fault):
                         made.write_formula(i, j, "=NA()", None, value.text)
+                    elif isinstance(value, Shown):
+                        made.write(i, j, value.value, book.add_format({"num_format": value.format}))
                     elif isinstance(value, dt.datetime):
                         made.write_datetime(i, j, value, moment)
                     elif isinstance(value, dt.date):
@@ -117,6 +128,8 @@ def _make_xls(sheets: Sequence[Sheet], calculated: bool) -> bytes:
                     results.append(value.result)
                 elif isinstance(value, Fault):
                     made.row(i).set_cell_error(j, _XLS_ERRORS[value.text])
+                elif isinstance(value, Shown):
+                    made.write(i, j, value.value, xlwt.easyxf(num_format_str=value.format))
                 elif isinstance(value, dt.datetime):
                     made.write(i, j, value, moment)
                 elif isinstance(value, dt.date):
@@ -161,13 +174,19 @@ _XLSB_ERRORS = {"#N/A": 0x2A, "#REF!": 0x17, "#DIV/0!": 0x07}
 _SINCE = dt.datetime(1899, 12, 30)
 
 
-def _xlsb_cell(column: int, value: Any, strings: list[str]) -> bytes:
+def _xlsb_cell(column: int, value: Any, strings: list[str], formats: list[str]) -> bytes:
     def at(style: int) -> bytes:
         return struct.pack("<II", column, style)
 
     if isinstance(value, Formula):
         number = struct.pack("<d", value.result or 0.0)
         return record(9, at(0) + number + struct.pack("<H", 0) + struct.pack("<I", 3) + b"\x1e\x01\x00" + bytes(4))
+    if isinstance(value, Shown):
+        formats.append(value.format)
+        number = value.value
+        if isinstance(number, dt.date):
+            number = (dt.datetime(number.year, number.month, number.day) - _SINCE).days
+        return record(5, at(2 + len(formats)) + struct.pack("<d", number))
     if isinstance(value, Fault):
         return record(3, at(0) + bytes([_XLSB_ERRORS[value.text]]))
     if isinstance(value, bool):
@@ -186,6 +205,7 @@ def _xlsb_cell(column: int, value: Any, strings: list[str]) -> bytes:
 
 def _make_xlsb(sheets: Sequence[Sheet], calculated: bool) -> bytes:
     strings: list[str] = []
+    formats: list[str] = []
     members: dict[str, str | bytes] = {}
     bundles = b""
     relations = ""
@@ -197,7 +217,7 @@ def _make_xlsb(sheets: Sequence[Sheet], calculated: bool) -> bytes:
             body += record(0, struct.pack("<II", i, 0) + bytes(9))
             for j, value in enumerate(row):
                 if value is not None and value != "":
-                    body += _xlsb_cell(j, value, strings)
+                    body += _xlsb_cell(j, value, strings, formats)
         ranges = b"".join(record(176, struct.pack("<4I", t, b, lf, r)) for t, lf, b, r in sheet.merged)
         size = struct.pack("<4I", 0, max(len(sheet.rows), 1) - 1, 0, max(map(len, sheet.rows), default=1) - 1)
         members[f"xl/worksheets/sheet{n}.bin"] = (
@@ -213,8 +233,13 @@ def _make_xlsb(sheets: Sequence[Sheet], calculated: bool) -> bytes:
         "xl/_rels/workbook.bin.rels": f"<Relationships>{relations}</Relationships>",
         "xl/sharedStrings.bin": record(159, struct.pack("<II", len(strings), len(strings)))
         + b"".join(record(19, b"\0" + wide(s)) for s in strings) + record(160),
-        "xl/styles.bin": record(278) + record(617, struct.pack("<I", 3))
-        + b"".join(record(47, struct.pack("<HH", 0, fmt) + bytes(12)) for fmt in (0, 14, 22))
+        "xl/styles.bin": record(278) + record(615, struct.pack("<I", len(formats)))
+        + b"".join(record(44, struct.pack("<H", 176 + n) + wide(f)) for n, f in enumerate(formats)) + record(616)
+        + record(617, struct.pack("<I", 3 + len(formats)))
+        + b"".join(
+            record(47, struct.pack("<HH", 0, fmt) + bytes(12))
+            for fmt in (0, 14, 22, *range(176, 176 + len(formats)))
+        )
         + record(618) + record(279),
     }  # fmt: skip
     return zip_members(members)
@@ -252,6 +277,10 @@ def _ods_cell(value: Any, more: str) -> str:
     if isinstance(value, Fault):
         error = 'office:value-type="string" office:string-value="" calcext:value-type="error"'
         return cell(f'table:formula="of:=NA()" {error}', value.text)
+    if isinstance(value, Shown):
+        if isinstance(value.value, dt.date):
+            return cell(f'office:value-type="date" office:date-value="{value.value.isoformat()}"', value.text)
+        return cell(f'office:value-type="float" office:value="{value.value!r}"', value.text)
     if isinstance(value, bool):
         return cell(f'office:value-type="boolean" office:boolean-value="{str(value).lower()}"', str(value).upper())
     if isinstance(value, int | float):

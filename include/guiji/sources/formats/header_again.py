@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import header_columns, normalise_name
 from guiji.sources.formats.layout import Table, skip
+from guiji.sources.formats.line_notes import join_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,8 @@ class HeaderWatch:
 
     table: Table
     what: str
-    found: list[int] = field(default_factory=list)  # lines that are the header again
+    height: int = 1  # lines of the header
+    found: list[int] = field(default_factory=list)  # lines at which the header begins again
 
     @cached_property
     def _spelled(self) -> dict[str, str]:
@@ -78,11 +80,12 @@ class HeaderWatch:
 
     @cached_property
     def _begins(self) -> re.Pattern[str]:
-        return re.compile("^[" + re.escape("".join(sorted(self._edges[0]))) + "]", re.M)
+        begin = "".join(sorted(self._edges[0] - set("\r\n")))  # what stands behind a line break begins a line too
+        return re.compile(f"^[{re.escape(begin)}]", re.M)
 
-    def may_hold_names(self, cells: Sequence[object]) -> bool:
+    def may_hold_names(self, cells: Sequence[Any]) -> bool:
         """False where certainly no cell is the name of a column."""
-        return self._begins.search("\n".join([c for c in cells if isinstance(c, str) and c])) is not None
+        return self._begins.search(join_texts(cells)) is not None
 
     def is_name(self, cell: object) -> bool:
         """True for the name of a column."""
@@ -160,8 +163,10 @@ class HeaderWatch:
         """Counts and names the lines that were the header again."""
         if self.found:
             shown = "、".join(map(str, self.found[:_SHOWN])) + (" 等" if len(self.found) > _SHOWN else "")
-            skip(report, "repeated_header", len(self.found))
-            report.notes.append(f"{self.what}：第 {shown} 行又是表头（共 {len(self.found)} 行），已跳过")
+            lines = len(self.found) * self.height
+            skip(report, "repeated_header", lines)
+            begun = "起" if self.height > 1 else ""
+            report.notes.append(f"{self.what}：第 {shown} 行{begun}又是表头（共 {lines} 行），已跳过")
 
     def _is_wide(self, cell: str) -> bool:
         return bool(self._wide and self._wide.fullmatch(cell.strip()))

@@ -30,8 +30,8 @@ _SURE = {
         rf"|审核|联系人|联系电话|(?:制表|填表|填报|报出)(?:单位|日期|时间)){_BLANKS}[:：])"
     ),
 }
-#: how such a title begins, at the start of a text without blanks around it
-_SUSPECT = re.compile(rf"(?m)^(?:[合总小共]{_BLANKS}计|[备附注制填审说数资来单负复经联报])")
+#: how such a title begins
+_SUSPECT = re.compile(rf"(?m)^[ \t\u00a0\u3000]*(?:[合总小共]{_BLANKS}计|[备附注制填审说数资来单负复经联报])")
 
 
 @dataclass
@@ -105,15 +105,23 @@ def is_title(layout: Layout, title: str, cell: str) -> bool:
 def may_be_title(columns: Sequence[Sequence[Any]], end: int | None) -> list[int]:
     """Indexes, before ``end``, of the rows whose first cell that is not blank may be such a title."""
     first = columns[0][:end]
-    texts = [c.strip() if isinstance(c, str) else "0" for c in first]
-    filled = [t for t in texts if t]
-    found = [i for i, t in enumerate(texts) if t and _SUSPECT.match(t)] if _SUSPECT.search("\n".join(filled)) else []
-    if len(filled) == len(texts):
+    found = []
+    if _SUSPECT.search(join_texts(first)):
+        found = [i for i, cell in enumerate(first) if isinstance(cell, str) and _SUSPECT.match(cell.strip())]
+    if "" not in first:
         return found
     others = [column for column in columns[1:] if any(column)]
-    for i, text in enumerate(texts):
-        if not text:
-            cell = next((c for column in others if not isinstance(c := column[i], str) or c.strip()), "")
+    for i, text in enumerate(first):
+        if text == "":
+            cell = next((c for column in others if (c := column[i]) != ""), "")
             if isinstance(cell, str) and _SUSPECT.match(cell.strip()):
                 found.append(i)
     return sorted(found)
+
+
+def join_texts(cells: Sequence[Any]) -> str:
+    """The texts among the cells, each on lines of its own."""
+    try:
+        return "\n".join(cells)
+    except TypeError:  # not all of them are texts
+        return "\n".join([c for c in cells if isinstance(c, str)])

@@ -1,0 +1,214 @@
+"""Numbers and dates under number formats: the text that is shown where it is known, else the row is set aside."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from delivering import aside, expect, read_bytes, sound
+from hypothesis import given
+from hypothesis import strategies as st
+from workbooks import KINDS, Sheet, Shown, make_book
+
+from guiji.errors import DeliveryRefused
+from guiji.sources.formats.number_format import BUILT_IN, is_telling, render_date, shown_date, shown_number
+
+ABC = expect("姓名", "编号", "地址")
+CODED = expect("姓名", {"title": "编号", "codes": "x", "length": 6})
+AMOUNT = expect("姓名", {"title": "编号", "type": "int64"})
+MARCH = dt.date(2026, 3, 1)
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def read(tmp_path: Path, kind: str, content: bytes, expected: Any = ABC, **form: Any) -> Any:
+    return read_bytes(tmp_path, content, expected, f"a.{kind}", type=kind, **form)
+
+
+@every_kind
+def test_f20_zeros_that_a_format_shows_are_kept_in_text_fields(tmp_path: Path, kind: str) -> None:
+    rows = [
+        ("a", Shown(592.0, "000000", "000592"), "街"),
+        ("b", Shown(-7.0, "000", "-007"), "街"),
+        ("c", Shown(1234567.0, "000000", "1234567"), "街"),
+        ("d", Shown(0.0, "000000", "000000"), "街"),
+        ("e", Shown(5.25, "000.00", "005.25"), "街"),
+        ("f", Shown(1.1, "0.00", "1.10"), "街"),
+        ("g", 592.0, Shown(1234.5, "#,##0.00", "1,234.50")),
+    ]
+    got, _ = read(tmp_path, kind, make_book(kind, Sheet([ABC.columns, *rows])))
+    assert sound(got, ABC) == [
+        ("a", "000592", "街"),
+        ("b", "-007", "街"),
+        ("c", "1234567", "街"),
+        ("d", "000000", "街"),
+        ("e", "005.25", "街"),
+        ("f", "1.10", "街"),
+        ("g", "592", "1234.5"),
+    ]
+
+
+@every_kind
+def test_f20_a_padded_code_has_its_length_and_a_number_field_its_number(tmp_path: Path, kind: str) -> None:
+    content = make_book(kind, Sheet([("姓名", "编号"), ("a", Shown(592.0, "000000", "000592")), ("b", 592.0)]))
+    got, _ = read(tmp_path, kind, content, CODED)
+    assert (sound(got, CODED), aside(got)) == ([("a", "000592")], [(3, "leading_zero_lost")])
+    got, _ = read(tmp_path, kind, content, AMOUNT)
+    assert sound(got, AMOUNT) == [("a", "592"), ("b", "592")]
+
+
+@every_kind
+def test_f20_what_a_format_adds_or_rearranges_is_set_aside(tmp_path: Path, kind: str) -> None:
+    rows = [
+        ("a", Shown(20260115.0, "0000-00-00", "2026-01-15"), "街"),
+        ("b", Shown(5.0, '"A"000', "A005"), "街"),
+        ("c", Shown(592.5, "000000", "000593"), "街"),
+        ("d", Shown(12.0, '0"元"', "12元"), "街"),
+        ("e", "000592", "街"),
+    ]
+    got, _ = read(tmp_path, kind, make_book(kind, Sheet([ABC.columns, *rows])))
+    assert aside(got) == [(n, "number_format") for n in (2, 3, 4, 5)]
+    assert sound(got, ABC) == [("e", "000592", "街")]
+    assert [r["姓名"] for r in got] == ["a", "b", "c", "d", "e"]
+
+
+@every_kind
+def test_f23_a_date_in_a_text_field_is_whole_or_shown_or_set_aside(tmp_path: Path, kind: str) -> None:
+    rows = [
+        ("a", Shown(MARCH, "yyyy/m/d", "2026/3/1"), "街"),
+        ("b", Shown(MARCH, 'yyyy"年"m"月"', "2026年3月"), "街"),
+        ("c", Shown(MARCH, 'm"月"d"日"', "3月1日"), "街"),
+        ("d", Shown(dt.date(2026, 3, 5), "yyyy-mm", "2026-03"), "街"),
+    ]
+    got, _ = read(tmp_path, kind, make_book(kind, Sheet([ABC.columns, *rows])))
+    assert sound(got, ABC) == [("a", "2026-03-01", "街"), ("b", "2026年3月", "街")]
+    assert aside(got) == [(4, "number_format"), (5, "number_format")]
+
+
+def test_f20_formats_are_found_in_every_row_and_in_sheets_written_any_way(tmp_path: Path) -> None:
+    made = openpyxl.Workbook()
+    sheet = made.active
+    sheet.append(list(ABC.columns))
+    for i in range(1, 20_001):
+        sheet.append([f"人{i}", i, "街" if i % 2 else None])
+        if i % 3:
+            sheet.cell(i + 1, 2).number_format = "000000"
+    out = io.BytesIO()
+    made.save(out)
+    want = [(f"人{i}", f"{i:06}" if i % 3 else str(i), "街" if i % 2 else None) for i in range(1, 20_001)]
+    got, _ = read(tmp_path, "xlsx", out.getvalue())
+    assert sound(got, ABC) == want
+    with zipfile.ZipFile(out) as archive:
+        members = {n: archive.read(n) for n in archive.namelist()}
+    name = "xl/worksheets/sheet1.xml"
+    other = re.sub(rb'<c r="(\w+)" s="(\d+)"', rb'<c s="\2" r="\1"', members[name])
+    assert other != members[name]
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for n, content in members.items():
+            archive.writestr(n, other if n == name else content)
+    got, _ = read(tmp_path, "xlsx", out.getvalue())
+    assert sound(got, ABC) == want
+
+
+# --- digits beyond fifteen ------------------------------------------------------------------------------
+
+
+@every_kind
+@pytest.mark.parametrize("number", [12345678901234.56, 123456789012345.67, -12345678901234.56, 0.1234567890123456])
+def test_f19_a_sixteenth_digit_before_or_behind_the_point_is_named(tmp_path: Path, kind: str, number: float) -> None:
+    got, _ = read(tmp_path, kind, make_book(kind, Sheet([ABC.columns, ("张三", number, "街"), ("李四", "1", "街")])))
+    assert (aside(got), sound(got, ABC)) == ([(2, "precision_lost")], [("李四", "1", "街")])
+
+
+@every_kind
+def test_f19_decimals_lose_no_digit_that_they_keep(tmp_path: Path, kind: str) -> None:
+    expected = expect("姓名", {"title": "金额", "type": "decimal128(20,2)"})
+    rows = [("a", 12345678901234.56), ("b", 1 / 3), ("c", 0.1 + 0.2), ("d", 1234567890123.45), ("e", 9876543210.1 * 3)]
+    got, _ = read(tmp_path, kind, make_book(kind, Sheet([expected.columns, *rows])), expected)
+    assert aside(got) == [(2, "precision_lost")]
+    assert sound(got, expected) == [
+        ("b", "0.333333333333333"),
+        ("c", "0.3"),
+        ("d", "1234567890123.45"),
+        ("e", "29629629630.3"),
+    ]
+
+
+# --- dates in the header ---------------------------------------------------------------------------------
+
+WIDE = expect("地区", "月份", {"title": "数值", "type": "int64"})
+PIVOT = {"unpivot": {"keep": ["地区"], "columns": r"(\d{4}-\d{2})", "into": "月份", "value": "数值"}}
+
+
+@every_kind
+@pytest.mark.parametrize(
+    ("form", "shown"), [("yyyy-mm", "{y}-{m:02}"), ('yyyy"年"m"月"', "{y}年{m}月"), ("mmm-yy", "x")]
+)
+def test_f23_a_date_cell_in_the_header_is_the_column_that_is_declared(
+    tmp_path: Path, kind: str, form: str, shown: str
+) -> None:
+    months = [Shown(dt.date(2026, m, 1), form, shown.format(y=2026, m=m)) for m in (1, 2)]
+    content = make_book(kind, Sheet([("", Shown(MARCH, "yyyy-mm-dd", "2026-03-01")), ("地区", *months), ("甲", 5, 6)]))
+    got, _ = read(tmp_path, kind, content, WIDE, layout=PIVOT)
+    assert sound(got, WIDE) == [("甲", "2026-01", "5"), ("甲", "2026-02", "6")]
+    named = expect("地区", {"title": "2026年1月", "type": "int64"}, {"title": "2026年2月", "type": "int64"})
+    got, _ = read(tmp_path, kind, content, named)
+    assert sound(got, named) == [("甲", "5", "6")]
+
+
+def test_f23_a_day_in_the_header_is_no_month(tmp_path: Path) -> None:
+    content = make_book("xlsx", Sheet([("地区", dt.date(2026, 1, 15)), ("甲", 5)]))
+    with pytest.raises(DeliveryRefused) as caught:
+        read(tmp_path, "xlsx", content, WIDE, layout=PIVOT)
+    assert caught.value.rule_id == "delivery.undeclared_column"
+    assert "2026-01-15" in str(caught.value)
+
+
+# --- formats by themselves -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "code", ["General", "0", "@", "#,##0", "0%", "0.00E+00", "_ ¥* #,##0.00_ ", "0_);[Red](0)", "#"]
+)
+def test_formats_that_only_dress_a_number_leave_it(code: str) -> None:
+    assert not is_telling(code)
+    assert shown_number(592.0, "592", code) == ("592", None)
+
+
+@pytest.mark.parametrize(
+    "code", ["[DBNum1]0", ";;;", "# ?/?", "[>99]000;0", "000-0000", '0.0"万"', "[$-804]aaaa", "00\\A"]
+)
+def test_formats_whose_text_is_another_are_not_guessed(code: str) -> None:
+    assert is_telling(code)
+    assert shown_number(592.0, "592", code) == (None, "structure.number_format")
+
+
+@given(st.integers(-(10**14), 10**14), st.integers(2, 18), st.sampled_from(["", "_ ", ";@", "[Red]"]))
+def test_padding_is_what_python_pads(value: int, width: int, more: str) -> None:
+    code = more + "0" * width if more.startswith("[") else "0" * width + more
+    said, rule = shown_number(float(value), str(value), code)
+    if value < 0 and more == ";@":
+        assert (said, rule) == (str(value), None)
+    else:
+        assert (said, rule) == (f"{value:0{width + (value < 0)}d}", None)
+
+
+@given(st.dates(dt.date(1900, 3, 1)), st.sampled_from(["yyyy-mm-dd", "yyyy/m/d", 'yyyy"年"m"月"d"日"', "yyyymmdd;@"]))
+def test_whole_dates_are_iso_and_rendered_as_declared(value: dt.date, code: str) -> None:
+    assert shown_date(value, code) == (value.isoformat(), None)
+    said = render_date(value, code) or ""
+    numbers = [int(n) for n in re.findall(r"\d+", said)]
+    assert numbers == ([int(f"{value:%Y%m%d}".lstrip("0"))] if "mmdd" in code else [value.year, value.month, value.day])
+
+
+def test_every_format_that_is_only_numbered_is_known_as_what_it_is() -> None:
+    said: Callable[[str], Any] = lambda code: shown_date(MARCH, code)[0]  # noqa: E731
+    assert {n for n, code in BUILT_IN.items() if said(code) == "2026年3月"} == {27, 36, 50, 52, 57}
+    assert {n for n, code in BUILT_IN.items() if said(code) == "2026-03-01"} == {14, 15, 22, 30, 31}
