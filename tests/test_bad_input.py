@@ -312,3 +312,33 @@ def test_f52_a_run_that_was_overtaken_between_check_and_publish_publishes_nothin
     release_run(conn, "ab.people", "quick")
     assert run_resource("ab.people", city).rows_new == 3
     assert len(serving(conn)) == 43
+
+
+def test_f36_a_row_that_arrives_late_does_not_undo_a_deletion(settings: Settings, exports: Path, conn: Any) -> None:
+    """A delete marker has a time, also where its key never served: what is older stays away, what is newer returns."""
+    body = files_source(exports) | {
+        "load": "incremental",
+        "tombstone": "person_name = '已注销'",
+        "tolerance": {"deleted": 1},
+    }
+    city = write_catalog(settings, body)
+    early, late, never = GOOD[0], GOOD[1], GOOD[2]
+
+    def at(row: Row, moment: str, name: str | None = None) -> Row:
+        return (row[0], name or row[1], row[2], moment)
+
+    def deliver(day: int, *rows: Row) -> tuple[int, int, int, int]:
+        write_csv(exports / f"people_202610{day:02d}.csv", list(rows))
+        r = run_resource("ab.people", city)
+        return r.rows_new, r.rows_changed, r.rows_superseded, r.rows_tombstone
+
+    assert deliver(1, at(early, "2026-10-01 08:00:00"), at(late, "2026-10-01 08:00:00")) == (2, 0, 0, 0)
+    gone = [at(row, "2026-10-05 08:00:00", "已注销") for row in (early, never)]
+    assert deliver(5, *gone) == (0, 0, 0, 2)
+    older = [at(row, "2026-10-03 08:00:00") for row in (early, late, never)]
+    assert deliver(3, *older) == (0, 1, 2, 0)
+    assert serving(conn) == {older[1]}
+    assert deliver(6, at(early, "2026-10-06 08:00:00"), at(never, "2026-10-06 09:00:00")) == (2, 0, 0, 0)
+    assert serving(conn) == {older[1], at(early, "2026-10-06 08:00:00"), at(never, "2026-10-06 09:00:00")}
+    assert deliver(2, at(early, "2026-10-02 08:00:00", "已注销")) == (0, 0, 1, 0)
+    assert len(serving(conn)) == 3

@@ -18,7 +18,7 @@ from staged_package import make_resource, make_settings, read_rows, stage_rows
 
 from guiji.catalog.models import Resource
 from guiji.errors import AccountingError
-from guiji.library.difference import Current, StaleCarry, cache_directory, compare
+from guiji.library.difference import GONE, Current, StaleCarry, cache_directory, compare
 from guiji.quality import check_batch
 from guiji.records import CheckedBatch, Difference
 from guiji.settings import Settings
@@ -36,6 +36,7 @@ class Table:
         self.resource = resource
         self.current = NOTHING
         self.rows: dict[Any, Any] = {}
+        self.gone: dict[Any, Any] = {}
         self.turns = 0
 
     def deliver(self, rows: Sequence[Mapping[str, Any]], *, carry: bool = True) -> tuple[CheckedBatch, Difference]:
@@ -49,8 +50,11 @@ class Table:
         for row in read_rows(difference.changes):
             assert row["_op"] == ("changed" if row["id"] in self.rows else "new"), row
             self.rows[row["id"]] = {k: v for k, v in row.items() if k in self.fields | {"_row_hash"}}
+            self.gone.pop(row["id"], None)
         for row in read_rows(difference.deleted):
             del self.rows[row["id"]]
+        for row in read_rows(difference.tombstones) if difference.tombstones else []:
+            self.gone[row["id"]] = row | {"_row_hash": 0}
         self.current = Current(difference.cache, len(self.rows), complete=difference.cache is not None)
         return checked, difference
 
@@ -62,15 +66,20 @@ class Table:
         return {k: v["value"] for k, v in self.rows.items()}
 
     def _look_up(self, checked: CheckedBatch) -> Current:
-        """As fetch_current does for an increment: the serving rows of the accepted keys."""
-        if not self.rows:
+        """As fetch_current does for an increment: the rows of the accepted keys, the deleted ones marked."""
+        if not self.rows and not self.gone:
             return Current(None, 0, complete=True)
         keys = {r["id"] for r in read_rows(checked.accepted)}
         schema = pq.read_schema(checked.accepted)
         columns = ["id", *self.resource.model.order, "_row_hash"]
         table = pa.Table.from_pylist(
-            [{c: row[c] for c in columns} for k, row in self.rows.items() if k in keys],
-            schema=pa.schema([schema.field(c) for c in columns]),
+            [
+                {c: row[c] for c in columns} | {GONE: rows is self.gone}
+                for rows in (self.rows, self.gone)
+                for k, row in rows.items()
+                if k in keys
+            ],
+            schema=pa.schema([*(schema.field(c) for c in columns), pa.field(GONE, pa.bool_())]),
         )
         path = Path(checked.directory) / "current.parquet"
         pq.write_table(table, path)
@@ -166,6 +175,7 @@ def test_increments_agree_with_a_plain_oracle(
     )
     table = Table(tmp_path_factory.mktemp("d"), resource)
     serving: dict[str, tuple[int, str]] = {}
+    deleted: dict[str, int] = {}
     for step in steps:
         checked, difference = table.deliver([{"id": k, "at": at, "value": v} for k, at, v in step])
         counts = {"superseded": 0, "tombstone": 0, "deleted": 0, "unchanged": 0, "new": 0, "changed": 0}
@@ -176,13 +186,15 @@ def test_increments_agree_with_a_plain_oracle(
             winners[key] = (at, value)
         for key, (at, value) in winners.items():
             old = serving.get(key)
-            if old and at < old[0]:
+            if at < (old[0] if old else deleted.get(key, -1)):
                 counts["superseded"] += 1
             elif value == "D":
                 counts["tombstone"] += 1
                 counts["deleted"] += old is not None
                 serving.pop(key, None)
+                deleted[key] = at
             else:
+                deleted.pop(key, None)
                 counts["new" if old is None else "unchanged" if old == (at, value) else "changed"] += 1
                 serving[key] = (at, value)
         assert {k: v["value"] for k, v in table.rows.items()} == {k: v for k, (_, v) in serving.items()}

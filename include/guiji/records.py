@@ -185,7 +185,8 @@ class QualityReport:
 @dataclass(frozen=True)
 class Difference:
     """What a batch changes in its source table. ``changes`` holds the accepted columns + ``_op`` (new|changed);
-    ``deleted`` the key columns of keys that disappeared."""
+    ``deleted`` the key columns of keys that disappeared; ``tombstones`` key and order columns of delete markers, where
+    deletions have a time."""
 
     changes: str
     deleted: str
@@ -199,6 +200,7 @@ class Difference:
     current_rows: int  # rows that served before
     held_reasons: tuple[str, ...] = ()  # mass-change guard
     notes: tuple[str, ...] = ()  # Chinese; for instance why deletions were not made
+    tombstones: str | None = None
 
 
 @dataclass(frozen=True)

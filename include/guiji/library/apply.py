@@ -103,6 +103,7 @@ def _load_first(
     )
     _set_defaults(conn, table, {"_batch_id": None, "_published_at": None})
     add_source_key(conn, resource)
+    _remember_tombstones(conn, resource, settings, staged, difference)
     ensure_mapping_indexes(conn, resource)
     looked_up = dict.fromkeys([*resource.model.key, *(k for m in resource.model.mappings for k in m.key)])
     conn.execute(
@@ -211,7 +212,44 @@ def _load_changes(
         ).format(who=who, table=table, match=match_sql(model.key, "s", "d")),
         {"batch": staged.batch_id, "now": now},
     ).rowcount
+    _remember_tombstones(conn, resource, settings, staged, difference)
     return applied
+
+
+def _remember_tombstones(
+    conn: Conn, resource: Resource, settings: Settings, staged: StagedBatch, difference: Difference
+) -> None:
+    """Gives every deleted key the order fields of its marker, also a key that never served: a row that arrives late
+    and is older stays away then, as it would have been replaced had it come in time (F-36)."""
+    if difference.tombstones is None:
+        return
+    model, table, who = resource.model, source_table(resource), sql.SQL(resource.id)
+    order = [o for o in model.order if o not in model.key]
+    columns = [*model.key, *order]
+    conn.execute(
+        sql.SQL(
+            "/* guiji {} temp */ CREATE TEMP TABLE guiji_tombstone ON COMMIT DROP AS SELECT {} FROM {} LIMIT 0"
+        ).format(who, columns_sql(columns), table)
+    )
+    target = sql.Identifier("guiji_tombstone")
+    copy_parquet(conn, target, difference.tombstones, columns, who=f"{resource.id} tombstones")
+    conn.execute("/* guiji tombstones */ ANALYZE guiji_tombstone")
+    match = match_sql(model.key, "s", "t")
+    if order:
+        taken = sql.SQL(", ").join(sql.SQL("{0} = t.{0}").format(sql.Identifier(o)) for o in order)
+        conn.execute(
+            sql.SQL(
+                "/* guiji {} tombstones */ UPDATE {} s SET {} FROM guiji_tombstone t WHERE {} AND s._deleted_at IS NOT NULL"
+            ).format(who, table, taken, match)
+        )
+    conn.execute(
+        sql.SQL(
+            "/* guiji {who} tombstones */ INSERT INTO {table} ({columns}, _batch_id, _row_hash, _published_at, _deleted_at)"
+            " SELECT {columns}, %(batch)s, 0, %(now)s, %(now)s FROM guiji_tombstone t"
+            " WHERE NOT EXISTS (SELECT FROM {table} s WHERE {match})"
+        ).format(who=who, table=table, columns=columns_sql(columns), match=match),
+        {"batch": staged.batch_id, "now": settings.now()},
+    )
 
 
 def _is_empty(conn: Conn, resource: Resource) -> bool:

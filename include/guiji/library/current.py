@@ -7,14 +7,14 @@ is the truth. An incremental batch looks up its own keys only, so that its cost 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
 from guiji import ledger
-from guiji.library.difference import Current
+from guiji.library.difference import GONE, Current, remembers
 from guiji.library.distribution import FEWEST, count_serving_values, list_guarded, list_there, value_column
 from guiji.library.load import count_rows, read_batches
 from guiji.library.tables import columns_sql, match_sql, source_table
@@ -58,8 +58,11 @@ def fetch_current(conn: Conn, resource: Resource, settings: Settings, checked: C
 
 
 def _serves_nothing(conn: Conn, resource: Resource) -> bool:
-    query = sql.SQL("/* guiji {} current */ SELECT 1 FROM {} WHERE _deleted_at IS NULL LIMIT 1").format(
-        sql.SQL(resource.id), source_table(resource)
+    """Whether there is nothing to compare with."""
+    query = sql.SQL("/* guiji {} current */ SELECT 1 FROM {}{} LIMIT 1").format(
+        sql.SQL(resource.id),
+        source_table(resource),
+        sql.SQL("" if remembers(resource.model) else " WHERE _deleted_at IS NULL"),
     )
     return conn.execute(query).fetchone() is None
 
@@ -73,6 +76,8 @@ def _keeps_values(cache: Path, resource: Resource) -> bool:
 
 def _rebuild(settings: Settings, resource: Resource, target: Path, guarded: Collection[str]) -> None:
     """``guarded``: the guarded fields that the table has; another one is null in every row that serves."""
+    import pyarrow as pa
+
     from guiji.warehouse import read_arrow
 
     names = list_guarded(resource.model)
@@ -81,7 +86,7 @@ def _rebuild(settings: Settings, resource: Resource, target: Path, guarded: Coll
         sql.SQL(resource.id), sql.SQL(", ").join([_selected(resource), *values]), source_table(resource)
     )
     with read_arrow(settings, query.as_string(None)) as reader:
-        _write(target, resource, reader, [value_column(n) for n in names])
+        _write(target, resource, reader, {value_column(n): pa.string() for n in names})
 
 
 def _look_up(settings: Settings, resource: Resource, checked: CheckedBatch, target: Path) -> None:
@@ -115,13 +120,20 @@ def _look_up(settings: Settings, resource: Resource, checked: CheckedBatch, targ
         cursor.execute("/* guiji look_up */ ANALYZE guiji_key")
         cursor.execute(
             sql.SQL(
-                "/* guiji {} look_up */ SELECT {} FROM (SELECT DISTINCT * FROM guiji_key) k JOIN {} s ON {}"
-                " WHERE s._deleted_at IS NULL"
+                "/* guiji {} look_up */ SELECT {}, s._deleted_at IS NOT NULL AS {gone}"
+                " FROM (SELECT DISTINCT * FROM guiji_key) k JOIN {} s ON {}{}"
             )
-            .format(sql.SQL(resource.id), _selected(resource), source_table(resource), match_sql(key, "k", "s"))
+            .format(
+                sql.SQL(resource.id),
+                _selected(resource),
+                source_table(resource),
+                match_sql(key, "k", "s"),
+                sql.SQL("" if remembers(resource.model) else " WHERE s._deleted_at IS NULL"),
+                gone=sql.Identifier(GONE),
+            )
             .as_string(None)
         )
-        _write(target, resource, cursor.fetch_record_batch())
+        _write(target, resource, cursor.fetch_record_batch(), {GONE: pa.bool_()})
 
 
 def _names(resource: Resource) -> list[str]:
@@ -141,8 +153,8 @@ def _selected(resource: Resource) -> sql.Composed:
     return sql.SQL(", ").join([*parts, sql.SQL("s._row_hash")])
 
 
-def _write(target: Path, resource: Resource, reader: pa.RecordBatchReader, texts: Sequence[str] = ()) -> None:
-    """Owner-only, by rename; columns typed as the catalog says, ``texts`` are further columns of text."""
+def _write(target: Path, resource: Resource, reader: pa.RecordBatchReader, more: Mapping[str, pa.DataType]) -> None:
+    """Owner-only, by rename; columns typed as the catalog says, and ``more`` of them at the end."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -150,7 +162,7 @@ def _write(target: Path, resource: Resource, reader: pa.RecordBatchReader, texts
         [
             *((f.name, _arrow_type(f)) for f in _specs(resource, _names(resource))),
             ("_row_hash", pa.int64()),
-            *((name, pa.string()) for name in texts),
+            *more.items(),
         ]
     )
     temporary = target.with_suffix(".tmp")

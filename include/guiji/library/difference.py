@@ -41,12 +41,21 @@ from guiji.library.distribution import (
 from guiji.records import CheckedBatch, Difference, StagedBatch
 from guiji.settings import Settings
 
-__all__ = ["Current", "StaleCarry", "cache_directory", "compare"]
+__all__ = ["GONE", "Current", "StaleCarry", "cache_directory", "compare", "remembers"]
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from guiji.catalog.models import Resource, ResourceModel
+
+
+#: marks a row that serves no more and is kept for its time: nothing older may bring it back
+GONE = "_gone"
+
+
+def remembers(model: ResourceModel) -> bool:
+    """Whether deletions have a time, so that a row which arrives late can be older than one (F-36)."""
+    return model.load == "incremental" and bool(model.order) and model.tombstone is not None
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,8 @@ class Current:
     None where nothing serves. ``complete``: True when it holds every serving row (snapshots), False when only the
     rows whose keys the batch has (incremental look-up). ``rows``: how many rows serve in the whole table.
     A snapshot cache written by ``compare`` may be given as it is; it has further columns. ``values``: how often each
-    value of the guarded fields serves, where ``path`` can't say it.
+    value of the guarded fields serves, where ``path`` can't say it. Of a resource that remembers its deletions
+    (``remembers``), ``path`` holds deleted rows too, marked by ``GONE``.
     """
 
     path: str | None
@@ -119,12 +129,14 @@ class _Comparison:
         gone, notes = self._write_deleted(ops)
         new, changed = ops.get("new", 0), ops.get("changed", 0)
         unchanged = ops.get("unchanged", 0) + self.checked.rows_carried
+        tombstones = self._write_tombstones(ops)
         deleted = self.directory / "deleted.parquet"
         cache = self._write_cache(deleted, new, changed, gone)
         reasons = (*self._guard(gone), *self._guard_values(cache))
         return Difference(
             changes=str(changes),
             deleted=str(deleted),
+            tombstones=tombstones,
             cache=cache,
             rows_new=new,
             rows_changed=changed,
@@ -146,18 +158,27 @@ class _Comparison:
                 f"coalesce({render_expression(self.model.tombstone, [f.name for f in self.model.fields])}, false)"
             )
         self.con.execute(f"CREATE TEMP VIEW accepted AS SELECT *, {tombstone} AS _tomb FROM {accepted}")
-        order = [quote_identifier(o) for o in self.model.order if o not in self.model.key]
-        columns = ", ".join([*self.keys, *order, ROW_HASH])
+        columns = ", ".join([*self.keys, *self._order(), ROW_HASH])
         if self.current.path is None:
-            self.con.execute(f"CREATE TEMP VIEW serving AS SELECT {columns} FROM {accepted} WHERE false")
+            self.con.execute(
+                f"CREATE TEMP VIEW serving AS SELECT {columns}, false AS {GONE} FROM {accepted} WHERE false"
+            )
         elif self.carries:
             assert self.checked.absent is not None
             self.con.execute(
-                f"CREATE TEMP VIEW serving AS SELECT {columns} FROM {scan_parquet(self.current.path, row_number=True)} "
+                f"CREATE TEMP VIEW serving AS SELECT {columns}, false AS {GONE} "
+                f"FROM {scan_parquet(self.current.path, row_number=True)} "
                 f"WHERE file_row_number IN (SELECT _cache_row FROM {scan_parquet(self.checked.absent)})"
             )
         else:
-            self.con.execute(f"CREATE TEMP VIEW serving AS SELECT {columns} FROM {scan_parquet(self.current.path)}")
+            gone = GONE if remembers(self.model) else f"false AS {GONE}"
+            self.con.execute(
+                f"CREATE TEMP VIEW serving AS SELECT {columns}, {gone} FROM {scan_parquet(self.current.path)}"
+            )
+
+    def _order(self) -> list[str]:
+        """The order fields beside the key, quoted."""
+        return [quote_identifier(o) for o in self.model.order if o not in self.model.key]
 
     def _decide(self) -> dict[str, int]:
         """What each accepted row is: new, changed, unchanged, superseded or tombstone; rows per kind.
@@ -170,10 +191,10 @@ class _Comparison:
         match = " AND ".join(f"a.{k} = s.{k}" for k in self.keys)
         self.con.execute(
             f"""/* guiji {self.resource.id} compare */ CREATE TEMP TABLE decided AS
-            SELECT a._row_no, s.{ROW_HASH} IS NOT NULL AS serves,
+            SELECT a._row_no, s.{ROW_HASH} IS NOT NULL AND NOT s.{GONE} AS serves,
               CASE WHEN s.{ROW_HASH} IS NOT NULL AND {older} THEN 'superseded'
                    WHEN a._tomb THEN 'tombstone'
-                   WHEN s.{ROW_HASH} IS NULL THEN 'new'
+                   WHEN s.{ROW_HASH} IS NULL OR s.{GONE} THEN 'new'
                    WHEN s.{ROW_HASH} = a.{ROW_HASH} THEN 'unchanged'
                    ELSE 'changed' END AS op
             FROM accepted a LEFT JOIN serving s ON {match}"""
@@ -234,6 +255,16 @@ class _Comparison:
             self.con, " UNION ALL ".join(parts) or nothing, path, comment=f"{self.resource.id} deleted"
         )
         return gone, notes
+
+    def _write_tombstones(self, ops: dict[str, int]) -> str | None:
+        """The keys that are deleted by a marker, with the marker's order fields; None where deletions have no time."""
+        if not ops.get("tombstone") or not remembers(self.model):
+            return None
+        path = self.directory / "tombstones.parquet"
+        columns = ", ".join([*self.keys, *self._order()])
+        marked = f"SELECT {columns} FROM accepted JOIN decided USING (_row_no) WHERE op = 'tombstone'"
+        copy_to_parquet(self.con, marked, path, comment=f"{self.resource.id} tombstones")
+        return str(path)
 
     def _deletes_what_is_missing(self) -> bool:
         return (
@@ -308,7 +339,7 @@ class _Comparison:
         path = directory / f"{self.checked.batch_id}.parquet"
         accepted = _columns_of(self.con, scan_parquet(self.checked.accepted))
         nulls = [c for c in accepted if c.startswith(NULLS_PREFIX)]
-        order = [quote_identifier(o) for o in self.model.order if o not in self.model.key]
+        order = self._order()
         values = list(kept_columns(self.model).values()) if self._keeps_values() else []
         columns = ", ".join([*self.keys, *order, ROW_HASH, *RAW_HASHES, *nulls, *values])
         fresh = ", ".join(["*", *keep_values(self.model)])
