@@ -43,11 +43,13 @@ _SYSTEMS = ("EPSG:4490", "EPSG:4326")
 
 @dataclass(frozen=True)
 class FoundColumn:
-    """A column as the source names it; ``declared`` and ``comment`` are a database's own words on it."""
+    """A column as the source names it; ``declared`` and ``comment`` are a database's own words on it, ``proposed`` the
+    type of ours that its type stands for."""
 
     name: str
     declared: str | None = None
     comment: str | None = None
+    proposed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -355,6 +357,6 @@ def discover_table(connection: str, table: str, settings: Settings) -> Found:
     source |= ({"schema": schema} if schema else {}) | {"table": name}
     found = Found(f"表 {table}", (), source, "数据库")
     description = describe_table(make_stand_in(found), settings)
-    columns = tuple(FoundColumn(c.name, c.type, c.comment) for c in description.columns)
+    columns = tuple(FoundColumn(c.name, c.type, c.comment, c.proposed) for c in description.columns)
     title = description.comment if description.comment and re.search("[\u4e00-\u9fff]", description.comment) else None
     return replace(found, columns=columns, title=title, key=description.key)

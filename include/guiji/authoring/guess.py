@@ -219,6 +219,10 @@ def _find_codes(title: str, facts: ColumnFacts, questions: list[str]) -> dict[st
 
 def _find_type(column: FoundColumn, title: str, facts: ColumnFacts, questions: list[str]) -> dict[str, Any]:
     declared = _declared_type(column.declared, facts)
+    if declared is None and column.proposed is not None:
+        declared = _fit_proposed(column.proposed, facts)
+        if declared == {"type": "timestamp"} and (column.declared or "").upper() == "DATE":
+            questions.append("数据库的 DATE 带时分秒，按日期时间登记；如只到日，写 type: date32")
     if declared is not None:
         return declared
     if not facts.given:
@@ -295,6 +299,28 @@ def _declared_type(declared: str | None, facts: ColumnFacts) -> dict[str, Any] |
     if re.match(r"(VAR|N|NVAR)?CHAR|TEXT|CLOB|STRING|UUID", word):
         return None if facts.has("wkt") else _text_of_database(facts)
     return None
+
+
+def _fit_proposed(proposed: str, facts: ColumnFacts) -> dict[str, Any] | None:
+    """What the database's type stands for, unless the values that came say otherwise."""
+    if proposed == "string":
+        return None if facts.has("wkt") else _text_of_database(facts)
+    if proposed == "geometry":
+        return None  # which encoding and system it has, the values tell
+    days = sum(facts.shapes.get(f, 0) for f in DATE_FORMATS)
+    zero = facts.shapes.get("zero_date", 0)
+    if proposed.startswith("decimal"):
+        scale = int(proposed.rstrip(")").split(",")[1])
+        fits = facts.has("decimal") and facts.scale <= scale
+    else:
+        fits = {
+            "int64": facts.has("integer") and facts.longest <= 19,
+            "float64": facts.has("exponent"),
+            "bool": facts.has("true_false") or (facts.has("integer") and facts.longest == 1),
+            "date32": days + zero == facts.given,
+            "timestamp": True,  # the dialect writes it in full, whatever its precision and zone
+        }[proposed]
+    return {"type": proposed} if fits or not facts.given else None
 
 
 def _text_of_database(facts: ColumnFacts) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ read with ``current_setting``: COPY takes no parameters, and no value is ever wr
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -36,10 +36,14 @@ _EXACT = {
     "boolean", "smallint", "integer", "bigint", "real", "double precision", "text", "character varying", "date",
     "timestamp without time zone", "timestamp with time zone", "bytea",
 }  # fmt: skip
+#: of databases that only speak its protocol a DATE may have a time of day: their own text says what it holds
+_EXACT_ELSEWHERE = _EXACT - {"date"}
 _LIBPQ = (
     "sslmode", "sslrootcert", "sslcert", "sslkey", "passfile", "target_session_attrs", "gssencmode",
     "channel_binding", "require_auth",
 )  # fmt: skip
+#: connection types of databases that only speak PostgreSQL's protocol
+KIN = ("kingbase", "opengauss", "gaussdb")
 _PORTS = {"kingbase": 54321, "gaussdb": 8000}
 _BATCH_BYTES = 8 << 20
 # 0001-01-01 and 9999-12-31 as days and microseconds since 1970: beyond lie BC dates and infinity
@@ -72,7 +76,7 @@ def read_postgres(reading: Reading, *, limit_zero: bool = False) -> tuple[tuple[
         f"-c TimeZone={reading.zone.key} -c DateStyle=ISO -c extra_float_digits=3 -c bytea_output=hex"
     )
     stack = contextlib.ExitStack()
-    with _translated(reading), stack:
+    with translated(reading), stack:
         conn = stack.enter_context(
             contextlib.closing(adbc.connect(make_url(reading.connection, f"guiji {reading.resource.id}", options)))
         )
@@ -81,7 +85,8 @@ def read_postgres(reading: Reading, *, limit_zero: bool = False) -> tuple[tuple[
         match = match_columns(reading, there)
         condition = _set_bounds(reading, cursor, there)
         names = tuple(c for c in reading.expected.columns if c in match)
-        select = ", ".join(_select(match[c], there[match[c]]) + f" AS {_quote(c)}" for c in names)
+        exact = _EXACT_ELSEWHERE if reading.connection.conn_type.lower() in KIN else _EXACT
+        select = ", ".join(_select(match[c], there[match[c]], exact) + f" AS {_quote(c)}" for c in names)
         query = _TableQuery(reading, cursor, there, select, condition)
         if limit_zero:
             batches = query.read_nothing()
@@ -145,7 +150,7 @@ class _TableQuery:
 
     def _read(self, conditions: Sequence[str], limit: str, position: int) -> Iterator[pa.RecordBatch]:
         text = f"{self.reading.comment} SELECT {self.select} FROM {_table(self.reading)}{_where(conditions)}{limit}"
-        with _translated(self.reading):
+        with translated(self.reading):
             self.cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
             self.cursor.execute(text)
             reader = self.cursor.fetch_record_batch()
@@ -153,7 +158,7 @@ class _TableQuery:
 
 
 @contextlib.contextmanager
-def _translated(reading: Reading) -> Iterator[None]:
+def translated(reading: Reading) -> Iterator[None]:
     import adbc_driver_manager
     import pyarrow as pa
 
@@ -175,8 +180,8 @@ def _table(reading: Reading) -> str:
     return f"{_quote(reading.source.schema_ or 'public')}.{_quote(reading.source.table)}"
 
 
-def _select(column: str, kind: str) -> str:
-    return _quote(column) if kind in _EXACT else f"{_quote(column)}::text"
+def _select(column: str, kind: str, exact: Set[str]) -> str:
+    return _quote(column) if kind in exact else f"{_quote(column)}::text"
 
 
 def _bound_type(kind: str) -> str:
@@ -259,7 +264,7 @@ def _stream(reading: Reading, reader: pa.RecordBatchReader, position: int) -> It
     schema = pa.schema([pa.field(f.name, f.type) for f in reader.schema] + system_fields())
     yield _empty(schema)  # nothing read is a result with the right types
     while True:
-        with _translated(reading):
+        with translated(reading):
             try:
                 batch = reader.read_next_batch()
             except StopIteration:

@@ -9,7 +9,7 @@ digits stays text (F-26). How databases differ is said in ``dialects``; MySQL's 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -26,6 +26,8 @@ from guiji.sources.session_zone import keep_instants
 if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import Engine
+
+    from guiji.catalog.models import DatabaseSource
 
 _DRIVERS = ("pymysql", "sqlite3", "oracledb", "pymssql", "dmPython")
 
@@ -169,11 +171,17 @@ def _find_table(session: RowSession) -> TableThere:
     found: dict[tuple[str, str], dict[str, str]] = {}
     for schema, name, column, kind in session.fetch(dialect.columns_query(reading)):
         found.setdefault((str(schema), str(name)), {})[str(column)] = str(kind)
-    exact = [place for place in found if place[1] == source.table and source.schema_ in (None, place[0])]
-    places = exact or list(found)
-    if len(places) != 1:
+    place = find_table(found, source)
+    if place is None:
         return TableThere(source.schema_, source.table, {})
-    return TableThere(source.schema_ and places[0][0], places[0][1], found[places[0]])
+    return TableThere(source.schema_ and place[0], place[1], found[place])
+
+
+def find_table(places: Iterable[tuple[str, str]], source: DatabaseSource) -> tuple[str, str] | None:
+    """(schema, table) in the declared spelling where it is there, else the only one that differs in letter case."""
+    exact = [place for place in places if place[1] == source.table and source.schema_ in (None, place[0])]
+    chosen = exact or list(places)
+    return chosen[0] if len(chosen) == 1 else None
 
 
 @dataclass

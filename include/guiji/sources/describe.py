@@ -11,12 +11,16 @@ from guiji.errors import DeliveryRefused, GuijiError
 from guiji.records import ReadReport
 from guiji.sources.columns import expected_columns
 from guiji.sources.database import Reading, is_postgres, translate_error
+from guiji.sources.dialects import dictionary, get_dialect
+from guiji.sources.dialects.types import propose_type
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from guiji.catalog.models import Resource
     from guiji.settings import Settings
+    from guiji.sources.database_rows import RowSession
+    from guiji.sources.dialects.base import Dialect
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class DescribedColumn:
     type: str  # the database's word, such as NUMERIC(12, 2)
     comment: str | None
     nullable: bool
+    proposed: str | None = None  # the type of ours that it stands for; None where only values can tell
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,13 @@ def describe_table(resource: Resource, settings: Settings) -> TableDescription:
     connection = get_connection(settings, source.connection)
     now: datetime = settings.now()
     reading = Reading(resource, source, connection, expected_columns(resource), ReadReport(), now, None, None)
+    if is_postgres(connection):
+        from guiji.sources.describe_postgres import describe_postgres
+
+        return describe_postgres(reading)
+    dialect = get_dialect(connection)
+    if dialect.has_dictionary:
+        return _describe_by_dictionary(dialect, reading)
     try:
         engine = _make_engine(reading)
         with contextlib.closing(_Disposing(engine)):
@@ -60,19 +72,56 @@ class _Disposing:
         self.close = engine.dispose
 
 
+def _describe_by_dictionary(dialect: Dialect, reading: Reading) -> TableDescription:
+    """By the statements of ``dialects/dictionary.py``, over the driver's own connection that also reads the table."""
+    from guiji.sources.database_rows import RowSession, _connect, translated
+
+    with translated(reading):
+        session = RowSession(dialect, reading, *_connect(dialect, reading))
+        try:
+            dialect.prepare_connection(session.connection, reading)
+            return describe_by_dictionary(session)
+        finally:
+            session.close()
+    raise AssertionError
+
+
+def describe_by_dictionary(session: RowSession) -> TableDescription:
+    """The table that the session's reading names, by Oracle's data dictionary. Raises DeliveryRefused."""
+    from guiji.sources.database_rows import find_table
+
+    reading = session.reading
+    places = {(str(row[0]), str(row[1])) for row in session.fetch(dictionary.list_columns(reading))}
+    place = find_table(places, reading.source)
+    if place is None:
+        raise refuse_missing(reading)
+    found = tuple(
+        _column(reading, str(name), dictionary.spell_type(str(kind), precision, scale), comment, str(nullable) != "N")
+        for name, kind, precision, scale, comment, nullable in session.fetch(
+            dictionary.describe_columns(reading, *place)
+        )
+    )
+    key = tuple(str(row[0]) for row in session.fetch(dictionary.describe_key(reading, *place)))
+    comments = session.fetch(dictionary.describe_comment(reading, *place))
+    return TableDescription(found, key, comments[0][0] if comments else None)
+
+
+def _column(reading: Reading, name: str, word: str, comment: str | None, nullable: bool) -> DescribedColumn:
+    return DescribedColumn(name, word, comment, nullable, propose_type(reading.connection.conn_type, word))
+
+
+def refuse_missing(reading: Reading) -> DeliveryRefused:
+    return DeliveryRefused(
+        f"{reading.what}：在前置库中找不到这张表，或无权查看。现有数据继续有效；请核对连接、模式和表名后重试。",
+        rule_id="delivery.missing_table",
+        connection=reading.connection.conn_id,
+    )
+
+
 def _make_engine(reading: Reading) -> Engine:
-    if not is_postgres(reading.connection):
-        from guiji.sources import database_rows
+    from guiji.sources import database_rows
 
-        return database_rows._make_engine(reading)
-    import psycopg
-    import sqlalchemy as sa
-
-    from guiji.sources.database_postgres import make_url
-
-    timeout = f"-c statement_timeout={reading.timeout_seconds * 1000} -c default_transaction_read_only=on"
-    url = make_url(reading.connection, f"guiji {reading.resource.id}", timeout)
-    return sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
+    return database_rows._make_engine(reading)
 
 
 def _describe(engine: Engine, reading: Reading) -> TableDescription:
@@ -86,11 +135,7 @@ def _describe(engine: Engine, reading: Reading) -> TableDescription:
     except NoSuchTableError:
         columns = []
     if not columns:
-        raise DeliveryRefused(
-            f"{reading.what}：在前置库中找不到这张表，或无权查看。现有数据继续有效；请核对连接、模式和表名后重试。",
-            rule_id="delivery.missing_table",
-            connection=reading.connection.conn_id,
-        )
+        raise refuse_missing(reading)
     key: tuple[str, ...] = ()
     comment = None
     with contextlib.suppress(NotImplementedError, NoSuchTableError):
@@ -98,7 +143,7 @@ def _describe(engine: Engine, reading: Reading) -> TableDescription:
     with contextlib.suppress(NotImplementedError, NoSuchTableError):
         comment = (inspector.get_table_comment(table, schema=schema) or {}).get("text")
     found = tuple(
-        DescribedColumn(str(c["name"]), _type_word(c["type"]), c.get("comment"), bool(c.get("nullable", True)))
+        _column(reading, str(c["name"]), _type_word(c["type"]), c.get("comment"), bool(c.get("nullable", True)))
         for c in columns
     )
     return TableDescription(found, key, comment)

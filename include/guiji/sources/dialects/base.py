@@ -86,6 +86,8 @@ class Dialect:
     begin: Callable[[Reading], list[Statement]] = field(default=lambda reading: [])
     #: query and values that list (schema, table, column, type) of a table in any letter case, in order; None: SQLAlchemy's
     columns_query: Callable[[Reading], Statement] | None = None
+    #: whether it has Oracle's data dictionary (``dictionary.py``), by which a table is described
+    has_dictionary: bool = False
     #: expression that gives a column of a type as exact text; takes the quoted column
     select: Callable[[str, str], str] = select_plain
     #: expression of a bound value that is compared with a column of a type

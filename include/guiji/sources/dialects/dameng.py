@@ -1,13 +1,12 @@
 """达梦 DM8 by dmPython alone (dmSQLAlchemy 2.0.17 can't be imported beside SQLAlchemy 2.1). Its dictionary and
 conversions are Oracle's, its DATE has no time of day."""
 
-# ruff: noqa: S608 - fixed text, values are bound
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from guiji.errors import UsageError
 from guiji.sources.dialects.base import MARK, Dialect, Statement, limit_offset
+from guiji.sources.dialects.dictionary import list_columns
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -21,11 +20,7 @@ _NUMBERS = {
 
 
 def _make_url(connection: Connection) -> URL:
-    raise UsageError(
-        f"A table of 达梦 DM8 (connection {connection.conn_id}) can't be described: there is no SQLAlchemy dialect for it "
-        "here. Nothing was written; write the resource file by hand.",
-        connection=connection.conn_id,
-    )
+    raise AssertionError("dmPython is used without SQLAlchemy")
 
 
 def _connect(reading: Reading) -> tuple[Any, str]:
@@ -48,15 +43,6 @@ def _connect(reading: Reading) -> tuple[Any, str]:
 def _prepare(reading: Reading) -> list[Statement]:
     offset = reading.now.astimezone(reading.zone).strftime("%z")
     return [(f"SET TIME ZONE '{offset[:3]}:{offset[3:]}'", ())]
-
-
-def _columns_query(reading: Reading) -> Statement:
-    return (
-        f"{reading.comment} SELECT owner, table_name, column_name, data_type FROM all_tab_columns "
-        "WHERE UPPER(owner) = UPPER(COALESCE(\x00, SYS_CONTEXT('USERENV', 'CURRENT_SCHEMA'))) "
-        "AND UPPER(table_name) = UPPER(\x00) ORDER BY owner, table_name, column_id",
-        (reading.source.schema_, reading.source.table),
-    )
 
 
 def select_text(column: str, kind: str) -> str:
@@ -94,7 +80,8 @@ DIALECT = Dialect(
     connect=_connect,
     prepare=_prepare,
     begin=lambda reading: [("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", ()), ("SET TRANSACTION READ ONLY", ())],
-    columns_query=_columns_query,
+    columns_query=list_columns,
+    has_dictionary=True,
     select=select_text,
     bind=_bind,
     timed=frozenset({"date", "datetime", "timestamp"}),

@@ -5,12 +5,12 @@ The server writes numbers, dates and intervals itself: a driver's floats and dat
 An empty text is NULL in Oracle, and can't be told from it here either.
 """
 
-# ruff: noqa: S608 - fixed text, values are bound
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from guiji.sources.dialects.base import MARK, Dialect, Statement, offset_fetch
+from guiji.sources.dialects.dictionary import list_columns
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -67,15 +67,6 @@ def _prepare(reading: Reading) -> list[Statement]:
     ]
 
 
-def _columns_query(reading: Reading) -> Statement:
-    return (
-        f"{reading.comment} SELECT owner, table_name, column_name, data_type FROM all_tab_columns "
-        "WHERE UPPER(owner) = UPPER(COALESCE(\x00, SYS_CONTEXT('USERENV', 'CURRENT_SCHEMA'))) "
-        "AND UPPER(table_name) = UPPER(\x00) ORDER BY owner, table_name, column_id",
-        (reading.source.schema_, reading.source.table),
-    )
-
-
 def select_text(column: str, kind: str) -> str:
     """Oracle's own exact text of a column. ``kind`` is ``DATA_TYPE`` of ALL_TAB_COLUMNS."""
     kind = kind.upper()
@@ -124,7 +115,8 @@ DIALECT = Dialect(
     prepare_connection=_prepare_connection,
     prepare=_prepare,
     begin=lambda reading: [("SET TRANSACTION READ ONLY", ())],
-    columns_query=_columns_query,
+    columns_query=list_columns,
+    has_dictionary=True,
     select=select_text,
     bind=_bind,
     timed=frozenset({"date", "timestamp"}),
