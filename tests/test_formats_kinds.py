@@ -336,6 +336,8 @@ _FIELDS: list[FieldSpec | None] = [
             {},
             {"type": "float64"},
             {"type": "int64"},
+            {"type": "decimal128(18,2)"},
+            {"type": "decimal128(30,16)"},
             {"type": "timestamp"},
             {"type": "date32"},
             {"codes": "x", "length": 3},

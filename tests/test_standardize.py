@@ -327,6 +327,33 @@ def test_f30_texts_of_a_key_that_look_alike_are_one_key(tmp_path: Path) -> None:
     assert mended == {"id.text": 3, "code.text": 4}
 
 
+def test_f19_a_bare_exponent_is_a_lost_number_only_where_long_numbers_are_declared(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    fields = [
+        ID,
+        {"name": "person", "identifier": "citizen_id"},
+        {"name": "account", "pattern": "[0-9]{16,19}"},
+        {"name": "card", "length": 18},
+        {"name": "room", "length": 10},
+        {"name": "either", "pattern": "[0-9E]+"},
+    ]
+    rows: list[dict[str, Any]] = [
+        {"id": "1", "person": "1E17"},
+        {"id": "2", "account": "6e18"},
+        {"id": "3", "card": "1E17"},
+        {"id": "4", "card": "1E16", "room": "3E12", "either": "1E17"},
+        {"id": "5", "account": "1E11"},
+    ]
+    checked = check_batch(make_resource(fields), settings, stage_rows(settings, make_resource(fields), rows))
+    assert read_rejected(checked) == {
+        1: ["person.precision_lost"],
+        2: ["account.precision_lost"],
+        3: ["card.precision_lost"],
+        5: ["account.pattern"],
+    }
+    assert read_accepted(checked, "id", "card", "room", "either") == [("4", "1E16", "3E12", "1E17")]
+
+
 def test_f19_texts_that_lost_their_digits_are_set_aside_before_duplicates_are_judged(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     resource = make_resource([ID, {"name": "person", "identifier": "citizen_id"}, {"name": "note", "nullable": False}])

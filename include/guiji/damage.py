@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 #: last part of the rule's id -> what ``judge_cell`` says of such a cell
 KINDS = {"precision_lost": 1, "cell_error": 2, "not_a_number": 3}
 
-#: a long number as programs shorten it (1.23457E+11, 1.1E17); 3E12 is no such form: a room may be called so
+#: a long number as programs shorten it (1.23457E+11, 1.1E17); 3E12 is no such form by itself: a room may be called so
 _SHORTENED = r"-?[0-9](\.[0-9]+[Ee]\+?|[Ee]\+)[0-9]{2,3}"
+#: it is one where the field holds nothing but long numbers
+_BARE = r"[1-9][Ee][0-9]{2}"
 _ERROR = r"#{3,}|#N/A|#(VALUE|REF|NUM|NULL|DIV/0|SPILL|CALC)!|#NAME\?"
 _NO_NUMBER = r"[+-]?(nan|inf)"
 
@@ -29,7 +31,7 @@ def look_for(edge: str) -> str:
 
     ``edge``: the class of blanks that may stand around a text.
     """
-    shortened = rf"{_SHORTENED}{edge}*(\x{{10FFFF}}|$)"
+    shortened = rf"({_SHORTENED}|{_BARE}){edge}*(\x{{10FFFF}}|$)"
     return rf"(^|\x{{10FFFF}}){edge}*(#[#NVRDSC]|{shortened})"
 
 
@@ -51,7 +53,21 @@ def judge_cell(text: str, spec: FieldSpec, floating: int) -> str:
         f"WHEN regexp_full_match({text}, {quote_text(patterns[kind])}) THEN {KINDS[kind]}"
         for kind in list_kinds(spec, floating)
     ]
+    if spec.type == "string" and (long := _demand_digits(text, spec)):
+        whens.append(f"WHEN regexp_full_match({text}, {quote_text(_BARE)}) AND {long} THEN {KINDS['precision_lost']}")
     return f"CASE WHEN {text} IS NULL THEN 0 {' '.join(whens)} ELSE 0 END"
+
+
+def _demand_digits(text: str, spec: FieldSpec) -> str:
+    """SQL: whether the declared form of the field knows a number like 1E17 written out only; "" where it says nothing
+    of it. An identifier is long, a pattern tells the two spellings apart, a length is met exactly."""
+    if spec.identifier:
+        return "true"
+    written_out = f"rpad(substr({text}, 1, 1), TRY_CAST(substr({text}, 3, 2) AS INTEGER) + 1, '0')"
+    if spec.pattern is not None:
+        pattern = quote_text(spec.pattern)
+        return f"regexp_full_match({written_out}, {pattern}) AND NOT regexp_full_match({text}, {pattern})"
+    return f"length({written_out}) = {spec.length}" if spec.length and not spec.codes else ""
 
 
 def say_damage(title: str, kind: str) -> tuple[str, str]:

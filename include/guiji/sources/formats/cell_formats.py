@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 #: rows from the top whose dates keep their formats too: a header may stand in them
 HEAD_ROWS = 80
+#: characters of a format; a longer one is no spreadsheet program's
+_LONGEST_CODE = 255
+_UNKNOWN = '"?"'
 
 
 @dataclass
@@ -59,30 +62,45 @@ class Styles:
 
     def telling(self) -> dict[int, int]:
         """Style -> index of ``codes``, of those that may show another text."""
-        return {n: n for n, code in enumerate(self.codes) if is_telling(code)}
+        found = {code for code in set(self.codes) if is_telling(code)}
+        return {n: n for n, code in enumerate(self.codes) if code in found}
 
     def dates(self) -> dict[int, int]:
         """The same of those that show dates."""
-        return {n: n for n, code in enumerate(self.codes) if is_date_format(code)}
+        found = {code for code in set(self.codes) if is_date_format(code)}
+        return {n: n for n, code in enumerate(self.codes) if code in found}
 
 
 def make_styles(numbers: Iterable[int], formats: Mapping[int, str]) -> Styles:
     """``numbers``: the format of every style; ``formats``: those that the file itself defines."""
-    return Styles(tuple(formats.get(n) or BUILT_IN.get(n, "General") for n in numbers))
+    sound = {n: code if len(code) <= _LONGEST_CODE else _UNKNOWN for n, code in formats.items()}
+    return Styles(tuple(sound.get(n) or BUILT_IN.get(n, "General") for n in numbers))
 
 
 def read_xlsx_styles(content: bytes) -> Styles:
     """The styles of xl/styles.xml. Raises what an XML parser raises."""
-    from defusedxml.ElementTree import fromstring
+    from xml.parsers import expat
 
     formats: dict[int, str] = {}
     numbers: list[int] = []
-    for part in fromstring(content):
-        tag = part.tag.rpartition("}")[2]
-        if tag == "numFmts":
-            formats = {int(f.get("numFmtId", "0")): f.get("formatCode", "") for f in part}
-        elif tag == "cellXfs":
-            numbers = [int(xf.get("numFmtId", "0")) for xf in part if xf.tag.rpartition("}")[2] == "xf"]
+    inside: list[str] = []
+
+    def refuse(*_: object) -> None:
+        raise ValueError("a document type in the styles")
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        tag = name.rpartition(":")[2]
+        if tag == "numFmt" and inside[1:] == ["numFmts"]:
+            formats[int(attributes.get("numFmtId", "0"))] = attributes.get("formatCode", "")
+        elif tag == "xf" and inside[1:] == ["cellXfs"]:
+            numbers.append(int(attributes.get("numFmtId", "0")))
+        inside.append(tag)
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = start
+    parser.EndElementHandler = lambda _: inside.pop()
+    parser.Parse(content, True)
     return make_styles(numbers, formats)
 
 
