@@ -191,6 +191,27 @@ def test_any_table_in_any_dialect_and_encoding_comes_back(
     assert all(row in kept for row in got)  # what is accepted is the table's, in its order
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16", "utf-16-be"])
+def test_f37_a_carriage_return_in_a_cell_stays_one_wherever_a_block_ends(tmp_path: Path, encoding: str) -> None:
+    table = [("张" * n, f"a\r{'b' * 40}\rc", "\r;") for n in range(40)]
+    lines = ["姓名,编号,地址", *(f'{a},"{b}","{c}"' for a, b, c in table)]
+    content = "".join(f"{line}\r\n" for line in lines).encode(encoding)
+    declared = encoding if encoding == "utf-16-be" else "auto"
+    expected = expect("姓名", "编号", "地址")
+    outcome = read_or_refuse(tmp_path, content, expected, 64, encoding=declared)
+    assert not isinstance(outcome, str)
+    assert (sound(outcome[0], expected), aside(outcome[0])) == (table, [])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    monkeypatch.setattr(encoding_module, "LONGEST_LINE", 1 << 10)
+    content = ("姓名,编号,地址\n张三,1," + "街" * 5000).encode(encoding)
+    assert read_or_refuse(tmp_path, content, expect("姓名", "编号", "地址"), 256) == "delivery.structure"
+
+
 # --- damage -------------------------------------------------------------------------------------------
 
 plain_cell = st.text(st.sampled_from("张三丰李四abc0123 ·-"), min_size=1, max_size=5)

@@ -104,6 +104,13 @@ def test_where_a_block_ends_changes_nothing(tmp_path: Path, monkeypatch: pytest.
         ('[{"a":1,"b":2},', "half_a_file"),
         ('{"d":[{"a":1,"b":"', "half_a_file"),
         ('[{"a":1,"b":2}]]', "structure"),
+        ('[{"a":1,"b":2},]', "structure"),
+        ('[{"a":1,"b":2,}]', "structure"),
+        ("[{'a':1,'b':2}]", "structure"),
+        ('[{"a":1,"b":"x\ny"}]', "structure"),
+        ('[{"a":1,"b":"C:\\dir"}]', "structure"),
+        ('[/* all */{"a":1,"b":2}]', "structure"),
+        ('[{"a":01,"b":2}]', "structure"),
         ('[{"a":1,"b":2} {"a":1,"b":2}]', "structure"),
         ("{a: 1}", "structure"),
         ("<html>502 Bad Gateway</html>" * 9, "structure"),
@@ -114,6 +121,15 @@ def test_what_is_no_json_or_half_of_it_is_refused(tmp_path: Path, text: str, rul
     with pytest.raises(DeliveryRefused) as refused:
         read(tmp_path, text)
     assert refused.value.rule_id == f"delivery.{rule}"
+
+
+def test_f33_json_that_breaks_off_anywhere_is_half_a_file(tmp_path: Path) -> None:
+    text = '[{"a": -12.5e-3, "b": ["x\\u4e2d\\n\\"\\\\", true, false, null, {}]}]'
+    assert len(read(tmp_path, text)[0]) == 1
+    for end in range(1, len(text)):
+        with pytest.raises(DeliveryRefused) as refused:
+            read(tmp_path, text[:end])
+        assert refused.value.rule_id == "delivery.half_a_file", text[:end]
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

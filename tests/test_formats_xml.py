@@ -150,6 +150,9 @@ def test_f37_the_declared_encoding_holds_unless_the_bytes_contradict_it(tmp_path
     with pytest.raises(DeliveryRefused) as refused:
         read(tmp_path, text.replace(said, "big5"), "gb18030")
     assert refused.value.rule_id == "delivery.encoding"
+    with pytest.raises(DeliveryRefused) as refused:  # two words are enough
+        read(tmp_path, f'<?xml version="1.0" encoding="{said}"?>\n<data><row><a>1</a><b>张三</b></row></data>')
+    assert refused.value.rule_id == "delivery.encoding"
     assert sound(read(tmp_path, text, encoding="utf-8-sig")[0], AB) == [("1", name)] * 3
     assert sound(read(tmp_path, text, "utf-16")[0], AB) == [("1", name)] * 3
 

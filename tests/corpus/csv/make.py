@@ -73,6 +73,17 @@ CASES: dict[str, Case] = {
         b"xm,bh,dz\n" + "".join(f"{i},{i},鄂尔多斯市东胜区\n" for i in range(9)).encode().decode("latin-1").encode(),
         {"_columns": ["xm", "bh", "dz"]}, refused("delivery.garbled"),
     ),
+    "f37_utf8_lines_in_gb18030.csv": (
+        LONG.encode("gb18030") + "赵六,000031,北街\r\n".encode("gb18030") + "钱七,000032,北街\r\n璐板安,000033,上海\n".encode(), {},
+        sound(*LONG_ROWS, ("赵六", "000031", "北街"), aside=((33, "encoding"), (34, "encoding"))),
+    ),
+    "f37_gb18030_that_is_utf8_by_accident.csv": (
+        LONG.encode("gb18030") + "璐板安,000031,x\n".encode("gb18030"), {}, sound(*LONG_ROWS, ("璐板安", "000031", "x")),
+    ),
+    "f37_big5.csv": (
+        b"name,id,address\n" + "".join(f"張三豐,{i:06d},臺灣省公共資料開放\n" for i in range(30)).encode("big5"),
+        {"_columns": ["name", "id", "address"]}, refused("delivery.encoding"),
+    ),
     "f37_lost_text.csv": (
         (HEAD + "锟斤拷,1,街\n李四,2,街\n王\ufffd,3,街\n").encode(), {},
         sound(("李四", "2", "街"), aside=((2, "garbled"), (4, "garbled"))),

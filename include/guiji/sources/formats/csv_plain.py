@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from guiji.sources.formats.csv_scan import LOST_BYTES, Scan
 from guiji.sources.formats.encoding import PRIVATE_LEAD
+from guiji.sources.formats.mojibake import holds_utf8_lines
 from guiji.sources.formats.tokenizer import Dialect
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def read_unquoted(
         return None
     quoted = bool(dialect.quote) and dialect.quote.encode() in raw
     if not is_gb18030 and (PRIVATE_LEAD in raw or any(mark in raw for mark in LOST_BYTES)):
+        return None
+    if is_gb18030 and holds_utf8_lines(raw):
         return None
     if dialect.comment and (raw.startswith(mark := dialect.comment.encode()) or b"\n" + mark in raw):
         return None

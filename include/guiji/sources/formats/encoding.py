@@ -8,6 +8,7 @@ decoding is safe: no byte of a multi-byte character of UTF-8 or GB18030 is 0x0A.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from guiji.errors import DeliveryRefused
+from guiji.sources.formats.mojibake import (
+    count_cjk,
+    holds_utf8_lines,
+    is_chinese_utf8,
+    is_gb2312,
+    refuse_mojibake,
+)
 
 BLOCK = 4 << 20
 LONGEST_LINE = 16 << 20
@@ -96,7 +104,7 @@ def detect_encoding(path: Path, declared: str, what: str, *, doubt_few_words: bo
         found = _judge_valid_utf8(head, declared, what, doubt_few_words)
     else:
         found = _judge_sample(sample, declared, what)
-    _refuse_mojibake(head, found, what)
+    refuse_mojibake(head, found, what)
     return found
 
 
@@ -115,10 +123,10 @@ def _judge_valid_utf8(head: bytes, declared: str, what: str, doubt_few_words: bo
     """The encoding of a file that is valid UTF-8 to its end. A few words in GB18030 may be that by accident (隆茂), but
     no Chinese comes of it; and what is Chinese in UTF-8 is not by accident."""
     text = head.decode("utf-8", "ignore")
-    chinese = _count_cjk(text)
+    chinese = count_cjk(text)
     if declared == "gb18030" and chinese:
         return _agree("utf-8", declared, what)
-    if doubt_few_words and declared == "auto" and not chinese and not head.isascii() and _is_gb2312(head):
+    if doubt_few_words and declared == "auto" and not chinese and not head.isascii() and is_gb2312(head):
         raise DeliveryRefused(
             f"{what}：文件中的文字太少，无法判断编码是 UTF-8 还是 GB18030。现有数据继续有效；"
             "请另存为带 BOM 的 UTF-8 后重新提供，或在资源目录中登记编码。",
@@ -139,42 +147,6 @@ def _judge_sample(sample: bytes, declared: str, what: str) -> str:
     if gb18030 >= 0.9:
         return "gb18030"
     raise _wrong_encoding(what, declared)
-
-
-def _is_gb2312(head: bytes) -> bool:
-    """True when every byte beyond ASCII belongs to a pair of the GB2312 Chinese characters."""
-    try:
-        text = head.decode("gb2312", "strict")
-    except UnicodeDecodeError:
-        return False
-    return all(c.isascii() or "\u4e00" <= c <= "\u9fff" for c in text)
-
-
-def _refuse_mojibake(head: bytes, encoding: str, what: str) -> None:
-    """Raises DeliveryRefused for text that was decoded wrongly before it was written: UTF-8 read as GB18030 or Latin-1.
-
-    Judged over the file, never over one cell: a short name can look like this by accident, half of all lines can't."""
-    suspicious = lines = 0
-    for line in head.split(b"\n")[:-1][:2000]:
-        if line.isascii():
-            continue
-        text = line.decode(encoding, "ignore")
-        lines += 1
-        foreign = "".join(c for c in text if not c.isascii())
-        suspicious += any(_looks_read_as(foreign, wrong) for wrong in ("gb18030", "cp1252", "latin-1"))
-    if suspicious > 2 and suspicious * 2 > lines:
-        raise DeliveryRefused(
-            f"{what}：文字是乱码（在导出或转换时已按错误的编码读过一次）。现有数据继续有效；"
-            "请从业务系统重新导出，保存为 UTF-8 或 GB18030 后重新提供。",
-            rule_id="delivery.garbled",
-        )
-
-
-def _looks_read_as(text: str, wrong: str) -> bool:
-    """True when ``text`` in the encoding ``wrong`` is nearly all Chinese in UTF-8."""
-    raw = text.encode(wrong, "ignore")
-    chinese = _count_cjk(raw.decode("utf-8", "ignore"))
-    return chinese >= 4 and chinese * 3 >= 0.8 * len(raw)
 
 
 def _agree(found: str, declared: str, what: str) -> str:
@@ -224,10 +196,6 @@ def _share_valid(sample: bytes, encoding: str) -> float:
         except UnicodeDecodeError:
             pass
     return good / seen if seen else 1.0
-
-
-def _count_cjk(text: str) -> int:
-    return sum(1 for c in text[:100_000] if "\u4e00" <= c <= "\u9fff")
 
 
 def read_blocks(path: Path, encoding: str, what: str, size: int | None = None) -> Generator[Block]:
@@ -292,27 +260,31 @@ def _read_raw(path: Path, encoding: str, what: str, size: int) -> Iterator[tuple
     with path.open("rb") as f:
         rest = f.read(3)
         rest = b"" if rest == codecs.BOM_UTF8 else rest
-        line_end = b"\n"
+        line_end = b""  # the first that comes decides: later a carriage return may be text
         while chunk := f.read(size):
             data = rest + chunk
-            if line_end == b"\n" and b"\n" not in data and b"\r" in data[:-1]:
-                line_end = b"\r"
-            end = data.rfind(line_end) + 1
+            if not line_end:
+                line_end = b"\n" if b"\n" in data else b"\r" if b"\r" in data[:-1] else b""
+            end = data.rfind(line_end) + 1 if line_end else 0
             # the carriage return at the end of a chunk may be half of a line end
             if line_end == b"\r" and end == len(data):
                 end = data.rfind(line_end, 0, -1) + 1
             if not end:
                 rest = data
                 if len(rest) > LONGEST_LINE:
-                    raise DeliveryRefused(
-                        f"{what}：一行超过 {LONGEST_LINE >> 20} MB，不是约定的文本表格。现有数据继续有效；请检查换行后重新提供。",
-                        rule_id="delivery.structure",
-                    )
+                    raise _endless_line(what)
                 continue
             yield data[:end], False, False
             rest = data[end:]
         rest = rest.removesuffix(_END_MARK)
         yield rest, True, bool(rest) and not rest.endswith(b"\n")
+
+
+def _endless_line(what: str) -> DeliveryRefused:
+    return DeliveryRefused(
+        f"{what}：一行超过 {LONGEST_LINE >> 20} MB，不是约定的文本表格。现有数据继续有效；请检查换行后重新提供。",
+        rule_id="delivery.structure",
+    )
 
 
 #: with which programs of the time of DOS end a text file
@@ -322,14 +294,16 @@ _END_MARK = b"\x1a"
 def _read_utf16(path: Path, encoding: str, what: str, size: int) -> Iterator[tuple[bytes, bool, bool]]:
     try:
         with path.open(encoding=encoding, errors="strict", newline="") as f:
-            rest = ""
+            rest = line_end = ""
             while chunk := f.read(size // 2):
                 text = rest + chunk
-                line_end = "\n" if "\n" in text else "\r"
-                whole, end, rest = text[:-1].rpartition(line_end)  # the last character may be half of a line end
-                rest += text[-1]
+                line_end = line_end or ("\n" if "\n" in text else "\r" if "\r" in text[:-1] else "")
+                end = text.rfind(line_end, 0, -1) + 1 if line_end else 0  # the last may be half of a line end
+                rest = text[end:]
                 if end:
-                    yield (whole + end).encode(), False, False
+                    yield text[:end].encode(), False, False
+                elif len(rest) > LONGEST_LINE:
+                    raise _endless_line(what)
             rest = rest.removesuffix(_END_MARK.decode())
             yield rest.encode(), True, bool(rest) and not rest.endswith("\n")
     except UnicodeError as exc:
@@ -341,8 +315,10 @@ def _transcode(raw: bytes, encoding: str, first: int) -> tuple[bytes, dict[int, 
     undecodable: dict[int, str] = {}
     if encoding == "gb18030":
         try:
-            data = raw.decode("gb18030").encode()
+            data = None if holds_utf8_lines(raw) else raw.decode("gb18030").encode()
         except UnicodeDecodeError:
+            data = None
+        if data is None:
             data = _set_aside(raw, "gb18030", undecodable, first)
     else:
         data = raw
@@ -358,10 +334,13 @@ def _transcode(raw: bytes, encoding: str, first: int) -> tuple[bytes, dict[int, 
 def _set_aside(raw: bytes, encoding: str, undecodable: dict[int, str], first: int) -> bytes:
     lines = []
     for line in raw.split(b"\n"):
-        try:
-            lines.append(line.decode(encoding).encode())
-        except UnicodeDecodeError:
-            number = first + len(undecodable)
-            lines.append(UNDECODABLE + b"%d" % number)
-            undecodable[number] = line.rstrip(b"\r").decode(encoding, "backslashreplace")
+        text: str | None = None
+        with contextlib.suppress(UnicodeDecodeError):
+            text = None if encoding == "gb18030" and is_chinese_utf8(line) else line.decode(encoding)
+        if text is not None:
+            lines.append(text.encode())
+            continue
+        number = first + len(undecodable)
+        lines.append(UNDECODABLE + b"%d" % number)
+        undecodable[number] = line.rstrip(b"\r").decode(encoding, "backslashreplace")
     return b"\n".join(lines)

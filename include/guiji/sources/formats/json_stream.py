@@ -15,6 +15,8 @@ from guiji.sources.formats.encoding import half_a_file, normalise_private_use
 BLOCK = 1 << 20
 LONGEST_VALUE = 16 << 20
 _BLANK = re.compile(r"[ \t\r\n]*+")
+#: what is left where a number ends within its fraction or exponent
+_HALF_NUMBER = re.compile(r"\.|[eE][+-]?")
 
 
 class Event(NamedTuple):
@@ -100,13 +102,25 @@ class _JsonText:
                 far = isinstance(exc, json.JSONDecodeError) and exc.pos < len(self.text) - 64
                 if far and not str(exc).startswith("Unterminated string"):
                     raise self.refuse("不是有效的 JSON") from None
+                broke_off = breaks_off(self.text, exc)
                 if not self.more():
-                    broke_off = not far or str(exc).startswith("Unterminated string")
                     raise (half_a_file(self.what) if broke_off else self.refuse("不是有效的 JSON")) from None
                 continue
             if end < len(self.text) or not self.more():  # a number may go on
                 length, self.at = end - self.at, end
                 return value, length
+
+
+def breaks_off(text: str, error: ValueError) -> bool:
+    """True when ``text`` is JSON up to its end, where something is missing; False when it is wrong before that."""
+    if not isinstance(error, json.JSONDecodeError) or error.msg.startswith("Unterminated string"):
+        return True
+    rest = text[error.pos :].rstrip()
+    if error.msg.startswith("Invalid \\"):  # half an escape: the text ends within it
+        return len(rest) < 6 and '"' not in rest
+    if _HALF_NUMBER.fullmatch(rest):
+        return True
+    return any(word.startswith(rest) for word in ("true", "false", "null", "NaN", "Infinity", "-Infinity"))
 
 
 def read_events(path: Path, encoding: str, decoder: json.JSONDecoder, where: str | None, what: str) -> Iterator[Event]:
