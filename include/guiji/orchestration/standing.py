@@ -14,6 +14,7 @@ from guiji.catalog import load_catalog
 from guiji.catalog.models import DepartmentModel, LibraryModel, Resource
 from guiji.orchestration import tasks
 from guiji.orchestration.build import RETRY_POLICY, build_broken, resource_asset
+from guiji.orchestration.descriptions import StandingDag, load_descriptions
 from guiji.orchestration.operators import CallOperator, ReconcileOperator
 from guiji.orchestration.shards import list_library_names, pool_name
 from guiji.reconciliation_due import hours_of, list_scheduled, reconciled_every
@@ -42,32 +43,54 @@ def build_standing(settings: Settings) -> Iterator[DAG]:
                 else build_library_at_task_start(wanted)
             )
         return
+    for description in load_descriptions(settings, lambda: describe_standing(settings)):
+        yield build_described(description)
+
+
+def describe_standing(settings: Settings) -> Iterator[StandingDag]:
+    """What the catalog says of its libraries and departments; reads all of it."""
     catalog = load_catalog(settings.catalog)
     for name in list_library_names(settings.catalog):
         if name in catalog.libraries:
-            yield build_library(catalog.libraries[name], catalog.feeding(name))
+            yield describe_library(catalog.libraries[name], catalog.feeding(name))
         else:
             problems = [str(p) for file, ps in catalog.broken.items() if Path(file).stem == name for p in ps]
-            yield build_broken(f"library.{name}", problems or [f"libraries/{name}.yml can't be used"])
+            yield StandingDag("broken", name, problems=tuple(problems) or (f"libraries/{name}.yml can't be used",))
     for department in catalog.departments.values():
         if scheduled := list_scheduled(catalog.resources.values(), department.id):
-            yield build_reconcile(department, scheduled)
+            yield describe_reconcile(department, scheduled)
 
 
-def build_library(library: LibraryModel, resources: list[Resource]) -> DAG:
+def build_described(described: StandingDag) -> DAG:
+    """The DAG of a description."""
+    if described.kind == "broken":
+        return build_broken(f"library.{described.name}", list(described.problems))
+    shown: dict[str, Any] = {
+        "dag_display_name": described.display_name,
+        "doc_md": described.doc_md,
+        "tags": list(described.tags),
+    }
+    if described.kind == "reconcile":
+        return _reconcile_dag(described.name, schedule=described.schedule, **shown)
+    hourly = CronTriggerTimetable("45 * * * *", timezone=TIME_ZONE.key)
+    assets = [resource_asset(resource_id) for resource_id in described.resources]
+    schedule = AssetOrTimeSchedule(timetable=hourly, assets=AssetAny(*assets)) if assets else hourly
+    return _library_dag(described.name, schedule=schedule, **shown)
+
+
+def describe_library(library: LibraryModel, resources: list[Resource]) -> StandingDag:
     """Resolves a library's dirty keys whenever one of its resources was published, and hourly.
 
     Hourly, because a publish from the command line updates no asset; a run without dirty keys takes milliseconds.
     """
-    assets = [resource_asset(resource.id) for resource in resources]
-    hourly = CronTriggerTimetable("45 * * * *", timezone=TIME_ZONE.key)
     lines = "\n".join(f"- {r.department.short_name} · {r.model.name}（`{r.id}`）" for r in resources)
-    return _library_dag(
+    return StandingDag(
+        "library",
         library.name,
-        dag_display_name=f"{'基础库' if library.kind == 'base' else '主题库'} · {library.title}",
+        display_name=f"{'基础库' if library.kind == 'base' else '主题库'} · {library.title}",
         doc_md=f"# {library.title}\n\n{library.summary}\n\n数据来自：\n\n{lines}\n\n任一资源发布后融合其变化的主键。\n",
-        schedule=AssetOrTimeSchedule(timetable=hourly, assets=AssetAny(*assets)) if assets else hourly,
-        tags=[library.name, "融合"],
+        resources=tuple(r.id for r in resources),
+        tags=(library.name, "融合"),
     )
 
 
@@ -88,7 +111,7 @@ def _library_dag(name: str, **kwargs: Any) -> DAG:
     return dag
 
 
-def build_reconcile(department: DepartmentModel, scheduled: list[Resource]) -> DAG:
+def describe_reconcile(department: DepartmentModel, scheduled: list[Resource]) -> StandingDag:
     """Every night within the department's hours, what is due of it is compared with its front-end: one task, one slot.
 
     One task for all of them, and not one for each (F-64, F-72): the front-end answers one comparison at a time, however
@@ -97,16 +120,17 @@ def build_reconcile(department: DepartmentModel, scheduled: list[Resource]) -> D
     begin, length = hours_of(department)
     minute = begin.hour * 60 + begin.minute + sum(map(ord, department.id)) % max(1, min(30, length.seconds // 120))
     lines = "\n".join(f"- {r.model.name}（`{r.id}`）{_EVERY[reconciled_every(r)]}" for r in scheduled)
-    return _reconcile_dag(
+    return StandingDag(
+        "reconcile",
         department.id,
-        dag_display_name=f"对账 · {department.short_name}",
+        display_name=f"对账 · {department.short_name}",
         doc_md=(
             f"# 对账\n\n在 {department.reconcile_hours} 之间逐个整表读取前置机，与来源层、各库核对行数、数值合计和分段主键；"
             "结果在 `ops.reconciliation`，不一致的通知部门。手工触发不受时段限制，只核对本周期尚未核对的资源。\n\n"
             f"{lines}\n"
         ),
         schedule=f"{minute % 60} {minute // 60 % 24} * * *",
-        tags=["对账", department.short_name],
+        tags=("对账", department.short_name),
     )
 
 
