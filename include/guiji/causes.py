@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 #: root cause -> (what happened, how to mend it)
 CAUSES: dict[str, tuple[str, str]] = {
     "delivery.empty": ("交付的数据为空，或少于约定的最少行数", "请确认导出条件，重新交付完整数据"),
@@ -46,6 +48,25 @@ CAUSES: dict[str, tuple[str, str]] = {
     "overdue": ("整改已逾期", "请尽快更正并交付"),
     "escalated": ("整改严重逾期，已报中心督办", "请立即更正并交付，或书面说明原因"),
 }
+
+#: why a line of a delivery is no row
+SKIPPED = {
+    "title": "标题行",
+    "metadata": "说明行",
+    "blank": "空行",
+    "comment": "注释行",
+    "footnote": "脚注行",
+    "total": "合计行",
+    "repeated_header": "重复表头",
+    "deleted": "已标记删除的记录",
+    "redelivered": "重复提供的文件",
+}
+
+
+def join_reasons(reasons: Iterable[str]) -> str:
+    """Several reasons as one sentence, whether or not each of them ends with a full stop."""
+    told = [r.rstrip("。；") for r in reasons]
+    return "；".join(told) + ("。" if told else "")
 
 
 def say_cause(cause: str) -> tuple[str, str]:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from guiji import ledger, tickets
+from guiji.causes import join_reasons
 from guiji.errors import UsageError
 from guiji.library import outcome, rows
+from guiji.library.apply import FILE_KINDS
 from guiji.library.publish import Approval, publish
 from guiji.library.transact import retry, translate_errors
 from guiji.records import BatchRecord, CheckedBatch, Difference, QualityReport, StagedBatch
@@ -44,7 +46,7 @@ def hold_batch(
             if former is not None and former.status in ("held", "published"):
                 return former
             ledger.check_lease(conn, resource.id, token)
-            reason = "；".join(reasons)
+            reason = join_reasons(reasons)
             rows.keep_rejected(conn, settings, resource, checked)
             rows.keep_findings(conn, resource, checked)
             record = outcome.write_batch(

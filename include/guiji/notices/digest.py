@@ -176,7 +176,8 @@ def _subject(name: str, blocks: Sequence[Block], due_at: datetime | None, overdu
         good = len({i.resource_id for b in blocks for i in b.items})
         return f"【整改办结】{name}：{good} 项数据资源已恢复正常"
     deadline = f"，请于{words.say_moment(due_at)}前办结" if due_at else ""
-    deadline += f"，{'其中' if not due_at else '另有'} {overdue} 项已逾期" if overdue else ""
+    # a resource may have several: what is overdue is counted in cases, not in resources
+    deadline += f"，{'另' if due_at else ''}有 {overdue} 个整改事项已逾期" if overdue else ""
     if kinds <= {"reminder", "recovered"}:
         return f"【整改催办】{name}：{count} 项数据资源尚未整改{deadline}"
     if kinds <= {"unavailable", "refused_us", "recovered"}:

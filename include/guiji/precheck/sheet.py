@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
+from guiji.causes import join_reasons
 from guiji.precheck.text import summarise
 from guiji.precheck.verdict import Verdict
 
@@ -89,7 +90,7 @@ def _write_summary(page: Any, verdict: Verdict, formats: dict[str, Any]) -> None
     last = len(RULES) - 1
     page.set_row(0, 28)
     _text(page, 0, 0, f"{verdict.resource}　报送前检查结果", formats["title"])
-    said = verdict.conclusion + ("" if not verdict.reasons else "原因：" + "；".join(verdict.reasons))
+    said = verdict.conclusion + ("" if not verdict.reasons else "原因：" + join_reasons(verdict.reasons))
     page.merge_range(1, 0, 1, last, "", formats["verdict"])
     _text(page, 1, 0, said, formats["verdict"])
     page.set_row(1, 24.0 * (1 + len(said) // 90))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from guiji.causes import join_reasons
 from guiji.precheck.verdict import Verdict
 
 #: how many findings are listed; the counts are of all
@@ -13,7 +14,7 @@ def print_verdict(verdict: Verdict) -> None:
     from guiji.render import render_table
 
     if verdict.outcome == "refused":
-        print(f"不能接收：{'；'.join(verdict.reasons)}")
+        print(f"不能接收：{join_reasons(verdict.reasons)}")
         _print_notes(verdict)
         return
     print(f"{verdict.department} · {verdict.resource}（{verdict.resource_id}）")
@@ -37,7 +38,7 @@ def print_verdict(verdict: Verdict) -> None:
         if len(verdict.findings) > LISTED:
             print(f"……另有 {len(verdict.findings) - LISTED:,} 处，用 --out 检查结果.xlsx 可全部列出")
     _print_notes(verdict)
-    why = f"原因：{'；'.join(verdict.reasons)}" if verdict.outcome == "held" else ""
+    why = f"原因：{join_reasons(verdict.reasons)}" if verdict.outcome == "held" else ""
     print(f"结论：{verdict.conclusion}{why}")
 
 

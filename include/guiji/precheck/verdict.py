@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guiji.causes import SKIPPED
 from guiji.errors import DeliveryRefused
 from guiji.masking import scrub
 from guiji.records import CheckedBatch, RuleResult, StagedBatch, Window
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
 #: findings that are kept in a verdict; the counts are of all
 KEPT = 100_000
 VERDICTS = {"rejected": "不合格", "suspicious": "存疑", "mended": "已自动更正", "unjudged": "无法判断"}
-_SKIPPED = {
-    "title": "标题行", "metadata": "说明行", "blank": "空行", "footnote": "脚注行", "total": "合计行",
-    "repeated_header": "重复表头", "redelivered": "重复提供的文件",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -226,7 +223,7 @@ def _complete(
         rules=checked.rules,
         findings=findings,
         more_findings=bool(checked.capped) or len(findings) >= KEPT,
-        skipped={_SKIPPED.get(reason, reason): n for reason, n in staged.skipped.items() if n},
+        skipped={SKIPPED.get(reason, reason): n for reason, n in staged.skipped.items() if n},
         notes=(*verdict.notes, *staged.notes),
     )
 

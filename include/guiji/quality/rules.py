@@ -285,6 +285,14 @@ def _describe_range(spec: FieldSpec) -> str:
     low, high = spec.minimum, spec.maximum
     if spec.type in ("date32", "timestamp"):
         low, high = low or EARLIEST, high or LATEST
+    low, high = _say_bound(low), _say_bound(high)
     if low is not None and high is not None:
         return f"（{low} 至 {high}）"
     return f"（不小于 {low}）" if low is not None else f"（不大于 {high}）"
+
+
+def _say_bound(bound: str | float | None) -> str | None:
+    """A bound as people write it: a whole number without a fraction, none with an exponent."""
+    if bound is None or isinstance(bound, str):
+        return bound
+    return str(int(bound)) if bound == int(bound) else f"{bound:.12f}".rstrip("0")

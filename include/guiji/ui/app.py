@@ -125,10 +125,12 @@ def show_resource(resource_id: str, user: Reader) -> HTMLResponse:
     settings = Settings.from_env()
     resource = _catalog(settings).resource(resource_id)
     with connect(settings, autocommit=True) as conn:
+        batches = queries.list_batches(conn, resource_id)
         return _page(
             "resource.html.j2",
             resource=resource,
-            batches=queries.list_batches(conn, resource_id),
+            batches=batches,
+            titles={r["rule_id"]: r["title"] for b in reversed(batches) for r in b["rules"]},
             windows=queries.list_windows(conn, resource_id),
             tickets=queries.list_tickets(conn, resource_id),
         )
@@ -151,6 +153,7 @@ def show_batch(batch_id: str, user: Reader, rule: str | None = None) -> HTMLResp
             batch=batch,
             resource=resource,
             parts=[(name, *words.COUNTS[name], batch[name]) for name in queries.EQUATION],
+            titles={r["rule_id"]: r["title"] for r in batch["rules"]},
             rules=sorted(batch["rules"], key=lambda r: (-r["failed"], r["rule_id"])),
             findings=queries.list_findings(conn, batch_id, rule),
             finding_total=sum(c["n"] for c in counts if rule in (None, c["rule_id"])),

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from guiji.causes import SKIPPED
 from guiji.ui import words
 
 
@@ -24,7 +25,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=words.format_number, moment=words.format_moment, day=words.format_day, status=words.describe_status
+        number=words.format_number,
+        moment=words.format_moment,
+        day=words.format_day,
+        status=words.describe_status,
+        window=words.format_window,
     )
-    environment.globals.update(words=words, share=words.format_share)
+    environment.globals.update(words=words, skipped=SKIPPED, share=words.format_share)
     return environment
