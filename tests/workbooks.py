@@ -152,6 +152,46 @@ def _make_xls(sheets: Sequence[Sheet], calculated: bool) -> bytes:
     return data
 
 
+def make_compound(streams: dict[str, bytes]) -> bytes:
+    """A compound file ([MS-CFB], version 3) of the given streams, each padded to where it needs no small sectors."""
+    size, end, free = 512, 0xFFFFFFFE, 0xFFFFFFFF
+    bodies = {name: data.ljust(4096, b"\0") for name, data in streams.items()}
+    counts = {name: -(-len(data) // size) for name, data in bodies.items()}
+    directory = 1 + len(streams) // 4
+    sectors = directory + sum(counts.values())
+    fats = -(-(sectors + 1 + sectors // 128) // 128)
+    fat = [0xFFFFFFFD] * fats + [*range(fats + 1, fats + directory), end]
+    starts = {}
+    for name, count in counts.items():
+        starts[name] = len(fat)
+        fat += [*range(len(fat) + 1, len(fat) + count), end]
+    fat += [free] * (fats * 128 - len(fat))
+
+    def entry(name: str, kind: int, first: int, length: int, child: int = free, right: int = free) -> bytes:
+        raw = name.encode("utf-16-le")
+        head = raw.ljust(64, b"\0") + struct.pack("<HBBIII", len(raw) + 2 if raw else 0, kind, 1, free, right, child)
+        return head + bytes(36) + struct.pack("<IQ", first, length)
+
+    names = sorted(bodies, key=lambda n: (len(n), n.upper()))
+    entries = entry("Root Entry", 5, end, 0, child=1)
+    for i, name in enumerate(names, 1):
+        entries += entry(name, 2, starts[name], len(bodies[name]), right=i + 1 if i < len(names) else free)
+    head = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(16)
+    head += struct.pack("<HHHHH6xIIIIIIIII", 0x3E, 3, 0xFFFE, 9, 6, 0, fats, fats, 0, 4096, end, 0, end, 0)
+    head += struct.pack("<109I", *range(fats), *[free] * (109 - fats))
+    body = b"".join(data.ljust(counts[name] * size, b"\0") for name, data in bodies.items())
+    return head + struct.pack(f"<{len(fat)}I", *fat) + entries.ljust(directory * size, b"\0") + body
+
+
+def make_summary(program: str) -> bytes:
+    """The summary of a file that names the program which saved it ([MS-OLEPS])."""
+    text = program.encode("gb18030") + b"\0"
+    properties = struct.pack("<IIIIII", 0, 2, 1, 24, 18, 32)
+    properties += struct.pack("<II", 2, 936) + struct.pack("<II", 30, len(text)) + text
+    properties = struct.pack("<I", len(properties)) + properties[4:]
+    return struct.pack("<HHI16sI16sI", 0xFFFE, 0, 0x20105, bytes(16), 1, bytes(16), 48) + properties
+
+
 # --- xlsb ------------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 HEAD_ROWS = 80
 #: characters of a format; a longer one is no spreadsheet program's
 _LONGEST_CODE = 255
+_MOST_STYLES = 65_536
 _UNKNOWN = '"?"'
 
 
@@ -72,7 +73,11 @@ class Styles:
 
 
 def make_styles(numbers: Iterable[int], formats: Mapping[int, str]) -> Styles:
-    """``numbers``: the format of every style; ``formats``: those that the file itself defines."""
+    """``numbers``: the format of every style; ``formats``: those that the file itself defines. Raises ValueError for more
+    styles than any program keeps."""
+    numbers = list(numbers)
+    if len(numbers) > _MOST_STYLES:
+        raise ValueError("too many styles")
     sound = {n: code if len(code) <= _LONGEST_CODE else _UNKNOWN for n, code in formats.items()}
     return Styles(tuple(sound.get(n) or BUILT_IN.get(n, "General") for n in numbers))
 
