@@ -255,6 +255,7 @@ def test_geometry_becomes_wkb_or_is_rejected(tmp_path: Path) -> None:
         ({"type": "float64"}, pa.decimal128(10, 2), [Decimal("1.25")], [1.25]),
         ({"type": "bool"}, pa.bool_(), [True, None], [True, None]),
         ({"codes": "sex"}, pa.int64(), [1, 2], ["1", "2"]),
+        ({"type": "string"}, pa.binary(), [b"\xe5\xbc\xa0", b"abc", b"", None], ["e5bca0", "616263", None, None]),
     ],
 )
 def test_typed_columns_of_a_database_keep_their_values(
@@ -382,6 +383,22 @@ def test_f19_texts_that_lost_their_digits_are_set_aside_before_duplicates_are_ju
         "person.precision_lost": (1, 1, "reject"),
         "note.precision_lost": (2, 7, "reject"),
     }
+
+
+def test_f37_text_that_was_decoded_wrongly_is_set_aside_whatever_way_it_comes(tmp_path: Path) -> None:
+    names = ["张三", "李昊", "鄂尔多斯市"]
+    latin = [name.encode(coded).decode("latin-1") for name in names for coded in ("gb18030", "utf-8")]
+    windows = [name.encode().decode("cp1252", "ignore") for name in ("测试", "上海市")]
+    garbled = [*latin, *windows, f"东街{latin[0]}号", "锟斤拷公司", "a\ufffdb"]
+    for n, field in enumerate(({}, {"severity": "warn"})):
+        checked = check_cells(tmp_path / str(n), field, garbled)
+        assert read_rejected(checked) == {i: ["value.garbled"] for i in range(1, len(garbled) + 1)}, field
+        (rule,) = [r for r in checked.rules if r.failed]
+        assert ("乱码" in rule.title, rule.severity) == (True, "reject")
+    words = ["Müller", "größe", "créée", "áéíóú", "ÄÖÜ", "naïve", "10²²·³", "118°30′", "“Café”—", "××××", "±°±°", "¼½¾"]
+    assert read_accepted(check_cells(tmp_path / "w", {}, words), "value") == [(w,) for w in words]
+    declared = check_cells(tmp_path / "d", {"code_map": {"fixable": {"ÕÅÈý": "张三"}}}, ["ÕÅÈý"])
+    assert read_accepted(declared, "value") == [("张三",)]
 
 
 def test_errors_of_a_spreadsheet_are_never_values_unless_declared(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Cells whose value was destroyed before they came: shortened by a spreadsheet, an error instead of a value.
+"""Cells whose value was destroyed before they came: shortened by a spreadsheet, an error instead of a value, text that
+was decoded wrongly.
 
 What is told here is beyond doubt from the cell alone. A damaged cell has no value and rejects its row, whatever the
 field's severity: the text that stands there is not what the department has. What the catalog itself declares (null
@@ -10,13 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guiji.engine import quote_text
-from guiji.structure import NOT_A_NUMBER, PRECISION_LOST, STRUCTURE
+from guiji.structure import GARBLED, NOT_A_NUMBER, PRECISION_LOST, STRUCTURE
 
 if TYPE_CHECKING:
     from guiji.catalog.models import FieldSpec
 
 #: last part of the rule's id -> what ``judge_cell`` says of such a cell
-KINDS = {"precision_lost": 1, "cell_error": 2, "not_a_number": 3}
+KINDS = {"precision_lost": 1, "cell_error": 2, "not_a_number": 3, "garbled": 4}
 
 #: a long number as programs shorten it (1.23457E+11, 1.1E17); 3E12 is no such form by itself: a room may be called so
 _SHORTENED = r"-?[0-9](\.[0-9]+[Ee]\+?|[Ee]\+)[0-9]{2,3}"
@@ -24,6 +25,16 @@ _SHORTENED = r"-?[0-9](\.[0-9]+[Ee]\+?|[Ee]\+)[0-9]{2,3}"
 _BARE = r"[1-9][Ee][0-9]{2}"
 _ERROR = r"#{3,}|#N/A|#(VALUE|REF|NUM|NULL|DIV/0|SPILL|CALC)!|#NAME\?"
 _NO_NUMBER = r"[+-]?(nan|inf)"
+#: what the second and third byte of a Chinese character in UTF-8 look like, read as Latin-1 or Windows-1252
+_TRAIL = (
+    r"[\x{80}-\x{BF}\x{152}\x{153}\x{160}\x{161}\x{178}\x{17D}\x{17E}\x{192}\x{2C6}\x{2DC}\x{2013}\x{2014}"
+    r"\x{2018}-\x{201A}\x{201C}-\x{201E}\x{2020}-\x{2022}\x{2026}\x{2030}\x{2039}\x{203A}\x{20AC}\x{2122}]"
+)
+_GB2312 = r"[\x{B0}-\x{F7}][\x{A1}-\x{FE}]"
+_COMMON = r"[\x{C0}-\x{D6}][\x{A1}-\x{FE}]"
+#: text decoded wrongly before it came (F-37): the marks of what is lost, two characters of UTF-8 or two of GB2312, one of
+#: them common, read as Latin-1 (æµ‹è¯•, ÖÐÎÄ). No language writes such letters in a row
+_GARBLED = rf"\x{{FFFD}}|锟斤拷|([ä-é]{_TRAIL}{{2}}){{2}}|{_COMMON}{_GB2312}|{_GB2312}{_COMMON}"
 
 
 def look_for(edge: str) -> str:
@@ -32,25 +43,28 @@ def look_for(edge: str) -> str:
     ``edge``: the class of blanks that may stand around a text.
     """
     shortened = rf"({_SHORTENED}|{_BARE}){edge}*(\x{{10FFFF}}|$)"
-    return rf"(^|\x{{10FFFF}}){edge}*(#[#NVRDSC]|{shortened})"
+    return rf"(^|\x{{10FFFF}}){edge}*(#[#NVRDSC]|{shortened})|{_GARBLED}"
 
 
 def list_kinds(spec: FieldSpec, floating: int) -> tuple[str, ...]:
     """How a text of this field can be damaged; ``floating``: digits of the floating type it comes from, 0 for none."""
     if spec.type != "string":
         return ("cell_error",)
-    return ("precision_lost", "cell_error", *(("not_a_number",) if floating else ()))
+    return ("garbled", "precision_lost", "cell_error", *(("not_a_number",) if floating else ()))
 
 
-def judge_cell(text: str, spec: FieldSpec, floating: int) -> str:
-    """SQL: which of ``KINDS`` the cleaned ``text`` is damaged by; 0 for none."""
+def judge_cell(text: str, raw: str, spec: FieldSpec, floating: int) -> str:
+    """SQL: which of ``KINDS`` the cleaned ``text`` is damaged by; 0 for none. ``raw``: the text before it was cleaned,
+    with the control characters that belong to what was decoded wrongly."""
     declared = [*spec.null_tokens, *spec.code_map.fixable, *spec.code_map.ignored]
     # whole numbers a float still holds are written without a fraction: one with both is beyond its digits
     shortened = _SHORTENED + (rf"|-?[0-9]{{{floating},}}\.[0-9]+" if floating else "")
     patterns = {"precision_lost": shortened, "cell_error": _ERROR, "not_a_number": _NO_NUMBER}
     whens = [f"WHEN {text} IN ({', '.join(map(quote_text, declared))}) THEN 0"] if declared else []
     whens += [
-        f"WHEN regexp_full_match({text}, {quote_text(patterns[kind])}) THEN {KINDS[kind]}"
+        f"WHEN regexp_matches({raw}, {quote_text(_GARBLED)}) THEN {KINDS[kind]}"
+        if kind == "garbled"
+        else f"WHEN regexp_full_match({text}, {quote_text(patterns[kind])}) THEN {KINDS[kind]}"
         for kind in list_kinds(spec, floating)
     ]
     if spec.type == "string" and (long := _demand_digits(text, spec)):
@@ -77,5 +91,6 @@ def say_damage(title: str, kind: str) -> tuple[str, str]:
             f"“{title}”：单元格不得为错误值（单元格错误，如 #N/A、########）",
             "请改正该单元格的公式；因列宽不足而显示为 ######## 的，请加宽该列后重新导出。",
         )
-    demand, mend = STRUCTURE[PRECISION_LOST if kind == "precision_lost" else NOT_A_NUMBER]
+    rules = {"precision_lost": PRECISION_LOST, "not_a_number": NOT_A_NUMBER, "garbled": GARBLED}
+    demand, mend = STRUCTURE[rules[kind]]
     return f"“{title}”：{demand}", mend

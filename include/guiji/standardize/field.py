@@ -53,6 +53,8 @@ def plan_field(
     source = _find_source(spec, column)
     if kind == "other":
         source, kind = f"{source}::VARCHAR", "string"
+    elif kind == "binary" and spec.type != "geometry":
+        source, kind = f"lower(hex({source}))", "string"  # bytes are hexadecimal digits, whatever way they come
     direct = cast_directly(spec, kind, arrow_type, f"_s{i}") if kind != "string" else None
     if direct is not None:
         layers = _Layers(source, None, None, None, None, direct, f"_c{i}", f"_s{i} IS NOT NULL", ())
@@ -106,7 +108,7 @@ def _cast_through_text(
     checks: list[Check] = []
     damaged: str | None = None
     if column is not None:
-        judged = damage.judge_cell(clean, spec, floating)
+        judged = damage.judge_cell(clean, f"_s{i}", spec, floating)
         damaged = judged if floating else f"CASE WHEN _od THEN {judged} ELSE 0 END"
         checks += [Check(k, "failed", f"_d{i} = {damage.KINDS[k]}") for k in damage.list_kinds(spec, floating)]
     text = normalise_text(f"_s{i}", clean, dirty, i if damaged else None, spec)
