@@ -35,7 +35,8 @@ def measure_area(shapes: Shapes, crs: str, projection: str) -> Numbers:
     import shapely
 
     target = _EQUAL_AREA if projection == ELLIPSOID else projection
-    area: Numbers = shapely.area(project(shapes, crs, target))
+    with np.errstate(invalid="ignore"):  # infinite where a shape can't be projected
+        area: Numbers = shapely.area(project(shapes, crs, target))
     return np.where(np.isfinite(area), area, np.nan)
 
 
@@ -45,7 +46,8 @@ def measure_length(shapes: Shapes, crs: str, projection: str) -> Numbers:
     import shapely
 
     if projection != ELLIPSOID:
-        length: Numbers = shapely.length(project(shapes, crs, projection))
+        with np.errstate(invalid="ignore"):
+            length: Numbers = shapely.length(project(shapes, crs, projection))
         return np.where(np.isfinite(length), length, np.nan)
     return _geodesic_length(project(shapes, crs, _DEGREES))
 

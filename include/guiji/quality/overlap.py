@@ -24,14 +24,20 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
     Numbers = npt.NDArray[np.float64]
 
-#: points of active shapes: 16 bytes each, and as much again for the engine's own
-POINTS_AT_ONCE = 4_000_000
-#: points that may be looked at in one delivery: each takes about a microsecond
-POINTS_TO_VISIT = 600_000_000
-#: pairs of boxes that are looked at together
-PAIRS_AT_ONCE = 1_000_000
 #: looking at a pair costs about as much as this many points, however small its shapes
 PAIR_COST = 50
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one delivery may take of memory and time."""
+
+    #: points of active shapes: 16 bytes each, and as much again for the engine's own
+    points_at_once: int = 4_000_000
+    #: points that may be looked at: each takes about a microsecond
+    points_to_visit: int = 600_000_000
+    #: pairs of boxes that are looked at together
+    pairs_at_once: int = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,15 @@ class Overlaps:
     unjudged: Ints
 
 
-def find_overlaps(batches: Iterable[pa.RecordBatch], crs: str, spec: Overlap) -> Overlaps:
+def find_overlaps(
+    batches: Iterable[pa.RecordBatch],
+    crs: str,
+    spec: Overlap,
+    limits: Limits = Limits(),
+) -> Overlaps:
     """The overlaps beyond what ``spec`` tolerates. ``batches``: ``_row_no``, ``key`` (rows of one key are versions
     and never compared) and ``shape`` (WKB of a surface), sorted by the shape's western edge."""
-    sweep = _Sweep(crs, spec)
+    sweep = _Sweep(crs, spec, limits)
     for batch in batches:
         sweep.add(batch)
     return sweep.finish()
@@ -76,12 +87,20 @@ class _Front:
         return _Front(*(np.concatenate([getattr(self, n), getattr(other, n)]) for n in names))
 
 
+def _no_boxes() -> Numbers:
+    import numpy as np
+
+    return np.zeros((0, 4))
+
+
 @dataclass
 class _Sweep:
     crs: str
     spec: Overlap
+    limits: Limits
     active: _Front | None = None
     visited: int = 0
+    blind: Numbers = field(default_factory=_no_boxes)  # of shapes that were left out
     found: list[tuple[Ints, Ints, Numbers, Numbers]] = field(default_factory=list)
     unjudged: list[Ints] = field(default_factory=list)
 
@@ -99,14 +118,16 @@ class _Sweep:
             shapely.get_num_coordinates(shapes).astype(np.int64),
             measure_area(shapes, self.crs, self.spec.projection),
         )
-        fresh = self._leave_out(fresh, np.isnan(fresh.area) | (fresh.points > POINTS_AT_ONCE // 2))
+        left_out = np.isnan(fresh.area) | (fresh.points > self.limits.points_at_once // 2)
+        before = None if self.active is None else self.active.take(self.active.box[:, 2] > fresh.box[:, 0].min())
+        if before is not None:
+            self._note_blind(before, fresh.box[left_out])
+        fresh = self._leave_out(fresh, left_out)
         if not len(fresh.row):
             return
-        if self.active is None:
-            whole, old = fresh, 0
-        else:
-            before = self.active.take(self.active.box[:, 2] > fresh.box[:, 0].min())
-            whole, old = before.join(fresh), len(before.row)
+        self.blind = self.blind[self.blind[:, 2] > fresh.box[:, 0].min()]
+        self._note_blind(fresh, self.blind)
+        whole, old = (fresh, 0) if before is None else (before.join(fresh), len(before.row))
         for a, b in self._list_pairs(whole, old):
             self._judge(whole, a, b)
         self.active = self._shrink(whole)
@@ -130,20 +151,31 @@ class _Sweep:
         return Overlaps(row, partner[chosen], area[chosen], share[chosen], np.setdiff1d(unjudged, row))
 
     def _leave_out(self, front: _Front, those: Any) -> _Front:
+        import numpy as np
+
         if those.any():
             self.unjudged.append(front.row[those])
+            self.blind = np.concatenate([self.blind, front.box[those]])
             return front.take(~those)
         return front
+
+    def _note_blind(self, front: _Front, boxes: Numbers) -> None:
+        """What meets a shape that was left out may lie upon it: nobody knows."""
+        import shapely
+
+        if len(boxes):
+            meeting = shapely.STRtree(shapely.box(*boxes.T)).query(shapely.box(*front.box.T))[0]
+            self.unjudged.append(front.row[meeting])
 
     def _shrink(self, front: _Front) -> _Front:
         """The front without its largest shapes, where it would hold too many points."""
         import numpy as np
 
-        if int(front.points.sum()) <= POINTS_AT_ONCE:
+        if int(front.points.sum()) <= self.limits.points_at_once:
             return front
         by_size = np.argsort(front.points, kind="stable")
         fits = np.zeros(len(front.row), np.bool_)
-        fits[by_size[np.cumsum(front.points[by_size]) <= POINTS_AT_ONCE]] = True
+        fits[by_size[np.cumsum(front.points[by_size]) <= self.limits.points_at_once]] = True
         return self._leave_out(front, ~fits)
 
     def _list_pairs(self, whole: _Front, old: int) -> Iterator[tuple[Ints, Ints]]:
@@ -152,12 +184,13 @@ class _Sweep:
         import shapely
 
         tree = shapely.STRtree(whole.shapes)
-        step = max(1, PAIRS_AT_ONCE // len(whole.row))
+        step = max(1, self.limits.pairs_at_once // len(whole.row))
         for start in range(old, len(whole.row), step):
             stop = min(start + step, len(whole.row))
-            if self.visited > POINTS_TO_VISIT:
-                self.unjudged.append(whole.row[start:stop])
-                continue
+            if self.visited > self.limits.points_to_visit:
+                # what is not looked for may lie upon anything that is there
+                self.unjudged.append(whole.row)
+                return
             of, other = tree.query(whole.shapes[start:stop])
             of = of + start
             self.visited += len(of)
@@ -172,24 +205,20 @@ class _Sweep:
         import numpy as np
         import shapely
 
-        cost = np.cumsum(np.minimum(whole.points[a], whole.points[b]) + PAIR_COST)
-        within = self.visited + cost <= POINTS_TO_VISIT
-        self.visited += int(cost[-1]) if len(cost) else 0
-        self._give_up(whole, a[~within], b[~within])
-        a, b = a[within], b[within]
-        # the larger one is prepared: a river is read once, not once for each of its neighbours
-        large, small = (np.where(whole.points[a] >= whole.points[b], x, y) for x, y in ((a, b), (b, a)))
-        shapely.prepare(whole.shapes[np.unique(large)])
-        share_inside = shapely.relate_pattern(whole.shapes[large], whole.shapes[small], "T********")
-        a, b = a[share_inside], b[share_inside]
-        points = whole.points[a] + whole.points[b]
-        group = np.cumsum(points) // (POINTS_AT_ONCE // 4)
-        for start, stop in _runs(group):
-            if self.visited > POINTS_TO_VISIT:
-                self._give_up(whole, a[start:stop], b[start:stop])
+        both = whole.points[a] + whole.points[b]
+        for start, stop in _runs(np.cumsum(both + PAIR_COST) // (self.limits.points_at_once // 4 + 1)):
+            x, y = a[start:stop], b[start:stop]
+            if self.visited > self.limits.points_to_visit:
+                self.unjudged += [whole.row[x], whole.row[y]]
                 continue
-            self.visited += int(points[start:stop].sum())
-            self._measure(whole, a[start:stop], b[start:stop])
+            # the larger one is prepared: a river is read once, not once for each of its neighbours
+            swapped = whole.points[x] < whole.points[y]
+            large, small = np.where(swapped, y, x), np.where(swapped, x, y)
+            self.visited += int((whole.points[small] + PAIR_COST).sum())
+            shapely.prepare(whole.shapes[np.unique(large)])
+            share_inside = shapely.relate_pattern(whole.shapes[large], whole.shapes[small], "T********")
+            self.visited += int(both[start:stop][share_inside].sum())
+            self._measure(whole, x[share_inside], y[share_inside])
 
     def _measure(self, whole: _Front, a: Ints, b: Ints) -> None:
         import numpy as np
@@ -204,17 +233,13 @@ class _Sweep:
                 try:
                     shared[i] = shapely.intersection(whole.shapes[x], whole.shapes[y])
                 except shapely.GEOSException:
-                    self._give_up(whole, a[i : i + 1], b[i : i + 1])
+                    self.unjudged += [whole.row[[x]], whole.row[[y]]]
         area = np.nan_to_num(measure_area(shared, self.crs, self.spec.projection))
         smaller = np.minimum(whole.area[a], whole.area[b])
         share = np.divide(area, smaller, out=np.zeros(len(a)), where=smaller > 0)
         too_much = (area > self.spec.area_m2) & (share > self.spec.share)
         if too_much.any():
             self.found.append((whole.row[a][too_much], whole.row[b][too_much], area[too_much], share[too_much]))
-
-    def _give_up(self, whole: _Front, a: Ints, b: Ints) -> None:
-        if len(a):
-            self.unjudged += [whole.row[a], whole.row[b]]
 
 
 def _runs(group: Ints) -> Iterator[tuple[int, int]]:

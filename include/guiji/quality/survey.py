@@ -7,6 +7,7 @@ number: ``_v_<kind>_<field>`` 1 failed, 2 suspicious, 3 unjudged, and ``_y_<kind
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 #: shapes may have thousands of points each
 ROWS_AT_ONCE = 2_048
 FAILED, SUSPICIOUS, UNJUDGED = 1, 2, 3
+#: in which an area is said beside its own unit
+SHOWN_UNITS = {u: SURFACE_UNITS[u] for u in ("平方米", "公顷", "亩")}
 _SURFACES = (3, 6)  # shapely's type ids of Polygon and MultiPolygon
 #: the city's boundary is in CGCS2000 longitude and latitude
 _BOUNDARY_CRS = "EPSG:4490"
@@ -321,11 +324,18 @@ def judge_by_shape(
             what = "面" if surface else "线"
             notes.append("图形超出投影范围，无法量算" if fits[i] else f"图形不是{what}，无法量算")
             continue
-        text = f"按图形量算为{said[i]:,.6g}{spec.unit}"
-        if surface and factor != 1:
-            text += f"，即{measured[i]:,.1f}平方米"
+        text = f"按图形量算为{_say_number(said[i])}{spec.unit}"
+        if surface:
+            shown = (f"{_say_number(measured[i] / f)}{u}" for u, f in SHOWN_UNITS.items() if u != spec.unit)
+            text += f"（合{'、'.join(shown)}）"
         notes.append(text + (f"，相差{away[i] / said[i]:.1%}" if said[i] else ""))
     return verdicts, notes
+
+
+def _say_number(value: float) -> str:
+    """Six digits that count, without an exponent."""
+    places = max(0, 5 - math.floor(math.log10(value))) if value > 0 else 0
+    return f"{value:,.{min(places, 6)}f}"
 
 
 def judge_place(shapes: Any, city: Any, with_margin: Any) -> tuple[npt.NDArray[np.int8], list[str]]:
