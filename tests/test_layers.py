@@ -14,7 +14,7 @@ PACKAGE = Path(guiji.__file__).parent
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if "__pycache__" not in p.parts)
 
 #: part of the package -> its layer; a part imports from layers below its own only, or from itself
-LAYERS: dict[str, int] = {
+LAYERS: dict[str, float] = {
     **dict.fromkeys(["masking"], -1),
     **dict.fromkeys(["errors", "install", "__init__"], 0),
     **dict.fromkeys(["settings"], 1),
@@ -27,7 +27,6 @@ LAYERS: dict[str, int] = {
             "calendar",
             "city",
             "codes",
-            "measures",
             "audit",
             "causes",
             "origins",
@@ -46,7 +45,7 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(["freshness", "local_time"], 6),
     **dict.fromkeys(["render"], 7),
     **dict.fromkeys(["sources", "staging", "standardize", "quality", "library", "notices", "report"], 7),
-    **dict.fromkeys(["pipeline", "authoring"], 8),
+    **dict.fromkeys(["pipeline", "authoring", "open_catalog"], 8),
     **dict.fromkeys(["doctor", "precheck", "reconciliation"], 9),
     **dict.fromkeys(["reconciliation_schedule"], 10),
     **dict.fromkeys(["orchestration"], 11),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from guiji.catalog.checks import Checker
+from guiji.catalog.fingerprint import list_code_tables
 from guiji.catalog.models import TYPE_PATTERN, FieldSpec, LibraryField, LibraryModel, ResourceModel
 from guiji.catalog.problems import Problem
 from guiji.catalog.strict_yaml import Node
@@ -32,6 +33,10 @@ def check_library(model: LibraryModel, tree: Node, departments: Collection[str])
             _check_library_field(c, (part, i), spec, part == "key", departments)
     _check_links(c, model)
     _check_units(c, model)
+    asked = [*model.demand, *dict.fromkeys(i.partition(".")[0] for i in model.demand)]
+    for name in model.demand_names:
+        if name not in asked:
+            c.add(("demand_names", name), f"{name!r} is not on the demand list", allowed=asked, word=name)
     return c.problems
 
 
@@ -116,6 +121,9 @@ def _check_library_field(
     for name in ("tolerance", "tolerance_share"):
         if getattr(spec, name) is not None and not number:
             c.add((*path, name), f"field {spec.name}: {name} is for numbers, not {spec.type}")
+    if spec.codes is not None and spec.codes not in list_code_tables():
+        what = f"field {spec.name}: there is no code table {spec.codes!r} in quality/codes"
+        c.add((*path, "codes"), what, allowed=list_code_tables(), word=spec.codes)
     if not is_key and spec.strategy == "authority" and not spec.authority and spec.unit_of is None:
         c.add(path, f"field {spec.name}: strategy authority needs authority, the departments in order")
 
@@ -166,6 +174,7 @@ def check_resource_links(
                 c.add(where, f"{target} always says the unit of {field.unit_of}, it is not mapped", mend=mend)
                 continue
             _check_measured(c, where, library, field, spec, model)
+            _check_coded(c, where, library, field, spec)
             if not _fits(spec.type, field.type):
                 c.add(where, f"{name} is {spec.type}, but {library.name}.{target} is {field.type}")
             if spec.sensitivity > field.sensitivity:
@@ -184,12 +193,25 @@ def check_resource_links(
             spec = model.field(name)
             if not _fits(spec.type, key.type):
                 c.add((*path, "key"), f"{name} is {spec.type}, but the key {library.name}.{key.name} is {key.type}")
+            _check_coded(c, (*path, "key"), library, key, spec)
             if spec.sensitivity > key.sensitivity:
                 c.add(
                     (*path, "key"),
                     f"{name} has sensitivity {spec.sensitivity}, but the key {library.name}.{key.name} only {key.sensitivity}",
                 )
     return c.problems
+
+
+def _check_coded(
+    c: Checker, where: tuple[str | int, ...], library: LibraryModel, field: LibraryField, spec: FieldSpec
+) -> None:
+    if field.codes is not None and spec.codes != field.codes:
+        what = f"{spec.name} is not judged by the code table of {library.name}.{field.name}"
+        c.add(
+            where,
+            what,
+            mend=f"Write codes: {field.codes} there, and code_map for what this department writes otherwise.",
+        )
 
 
 def _check_measured(

@@ -201,6 +201,11 @@ def load_libraries(path: Path | str) -> dict[str, LibraryModel]:
     return dict(sorted(libraries.items()))
 
 
+def find_library(path: Path | str, name: str) -> LibraryModel | None:
+    """One library from its own file; None where there is none that can be used."""
+    return _read_library(Path(path) / LIBRARIES / f"{name}.yml")[0]
+
+
 def check_catalog(path: Path | str) -> list[Problem]:
     """Every problem of every file, in file and line order; errors and warnings (``Problem.warning``).
 
@@ -361,7 +366,7 @@ def _kept_units(model: ResourceModel, directory: Path) -> dict[str, tuple[tuple[
     for mapping in model.mappings:
         if not measured & set(mapping.fields.values()):
             continue
-        library, _, _ = _read_library(directory / f"{mapping.library}.yml")
+        library = find_library(directory.parent, mapping.library)
         for spec in library.fields if library else ():
             name = mapping.fields.get(spec.name)
             if name in measured and spec.units:

@@ -34,6 +34,8 @@ class LibraryField(Model):
     units: list[str] = []
     """计量单位 in which this number is kept, one of each dimension (万元, 人, '%'), of quality/codes/unit.csv. What is
     delivered in another unit of the dimension is converted exactly; a row with any other unit is set aside"""
+    codes: str | None = None
+    """code table by which every field that feeds this one is judged, so that the same thing is always written alike"""
     unit_of: str | None = None
     """this text is the unit of that field's value: it always comes from whoever supplied the value, is never mapped"""
     crs: str | None = None
@@ -89,5 +91,7 @@ class LibraryModel(Model):
     """keep every published value instead of overwriting (economy)"""
     demand: list[str] = []
     """数据需求清单: resource ids that should feed it"""
+    demand_names: dict[str, str] = {}
+    """Chinese names of what the list asks for and the catalog does not hold: by resource id, and by department id"""
     summary: str = ""
     """grain, scope and which department is believed for what"""

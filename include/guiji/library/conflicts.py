@@ -55,7 +55,8 @@ def record_conflicts(
     conn.execute("/* guiji conflicts */ ANALYZE guiji_conflict")
     now = settings.now()
     open_ones = conn.execute(
-        "/* guiji conflicts */ SELECT 1 FROM ops.conflict WHERE library = %s AND settled_at IS NULL LIMIT 1",
+        "/* guiji conflicts */ SELECT 1 FROM ops.conflict WHERE library = %s AND settled_at IS NULL"
+        " AND scope = 'departments' LIMIT 1",
         (library.name,),
     ).fetchone()
     if open_ones:
@@ -66,7 +67,7 @@ def record_conflicts(
         conn.execute(
             sql.SQL(
                 "/* guiji conflicts */ UPDATE ops.conflict c SET settled_at = %(now)s WHERE c.library = %(library)s"
-                " AND c.settled_at IS NULL AND {} AND NOT EXISTS (SELECT FROM guiji_conflict n"
+                " AND c.settled_at IS NULL AND c.scope = 'departments' AND {} AND NOT EXISTS (SELECT FROM guiji_conflict n"
                 " WHERE n.key_hmac = c.key_hmac AND n.field = c.field AND n.loser = c.loser)"
             ).format(concerned),
             {"now": now, "library": library.name},
@@ -81,7 +82,7 @@ def record_conflicts(
             SELECT DISTINCT ON (key_hmac, field, loser) %(library)s, key_hmac, key_masked, field, winner, loser,
               split_part(winner, '.', 1), split_part(loser, '.', 1), winner_value, loser_value, strategy, tied,
               %(now)s::timestamptz, %(now)s::timestamptz FROM guiji_conflict ORDER BY key_hmac, field, loser, winner
-            ON CONFLICT (library, key_hmac, field, loser) DO UPDATE SET winner = excluded.winner,
+            ON CONFLICT (library, key_hmac, field, loser, scope) DO UPDATE SET winner = excluded.winner,
               winner_department = excluded.winner_department, loser_department = excluded.loser_department,
               winner_value = excluded.winner_value, loser_value = excluded.loser_value, strategy = excluded.strategy,
               tied = excluded.tied, last_seen = excluded.last_seen, settled_at = NULL,
@@ -104,7 +105,7 @@ def _tell_departments(conn: Conn, settings: Settings, library: LibraryModel) -> 
         """/* guiji conflicts tell */
         WITH fresh AS (SELECT winner, loser, bool_or(tied) AS tied FROM guiji_conflict n WHERE NOT EXISTS (
             SELECT FROM ops.conflict c WHERE c.library = %(library)s AND c.key_hmac = n.key_hmac AND c.field = n.field
-              AND c.loser = n.loser AND c.settled_at IS NULL) GROUP BY 1, 2)
+              AND c.loser = n.loser AND c.scope = 'departments' AND c.settled_at IS NULL) GROUP BY 1, 2)
         SELECT DISTINCT resource_id FROM (
           SELECT loser AS resource_id FROM fresh UNION ALL SELECT winner FROM fresh WHERE tied) x
         WHERE resource_id <> '' AND NOT EXISTS (SELECT FROM ops.outbox o WHERE o.resource_id = x.resource_id
@@ -151,7 +152,7 @@ def _conflict_batches(
         ),
     )
     hash_text = make_hasher(settings)
-    for rows in _chunks(conn, query):
+    for rows in read_chunks(conn, query):
         found: list[tuple[str, str, str, str, str, str, str, str, bool]] = []
         for row in rows:
             losers = {name: values for name, values in row["_losers"].items() if name in fields}
@@ -162,7 +163,7 @@ def _conflict_batches(
             ties = row["_ties"] or ()
             for name, values in losers.items():
                 field = fields[name]
-                winner, won = resources.get(row[f"_w_{name}"], ""), _mask_value(field, row[name])
+                winner, won = resources.get(row[f"_w_{name}"], ""), mask_value(field, row[name])
                 found += [
                     (
                         digest,
@@ -171,7 +172,7 @@ def _conflict_batches(
                         winner,
                         resources.get(int(o), o),
                         won,
-                        _mask_value(field, value),
+                        mask_value(field, value),
                         field.strategy,
                         f"{name}:{o}" in ties,
                     )
@@ -191,7 +192,7 @@ def _shown(library: LibraryModel, field: LibraryField) -> sql.Composable:
     return with_unit(column, sql.Identifier(unit.name) if unit else None)
 
 
-def _mask_value(field: LibraryField, value: object) -> str:
+def mask_value(field: LibraryField, value: object) -> str:
     if field.type == "geometry":
         return "图形"
     if field.sensitivity >= 3:
@@ -212,14 +213,14 @@ def _hash_dirty(conn: Conn, settings: Settings, library: LibraryModel) -> None:
         sql.SQL(", ").join(sql.SQL("{0}::text AS {0}").format(sql.Identifier(k.name)) for k in library.key)
     )
     hash_text = make_hasher(settings)
-    for rows in _chunks(conn, query):
+    for rows in read_chunks(conn, query):
         hashes = [hash_text(key_text(row[k.name] for k in library.key)) for row in rows]
         batch = pa.RecordBatch.from_arrays([pa.array(hashes, pa.string())], names=["key_hmac"])
         copy_batches(conn, sql.Identifier("guiji_dirty_hmac"), ("key_hmac",), iter([batch]), who="conflicts")
     conn.execute("/* guiji conflicts */ ANALYZE guiji_dirty_hmac")
 
 
-def _chunks(conn: Conn, query: sql.Composed, size: int = 20_000) -> Iterator[list[dict[str, Any]]]:
+def read_chunks(conn: Conn, query: sql.Composed, size: int = 20_000) -> Iterator[list[dict[str, Any]]]:
     """The rows of a query by a server-side cursor, in bounded memory; other statements may run between two chunks."""
     with conn.cursor(name="guiji_rows") as cursor:
         cursor.execute(query)

@@ -45,6 +45,10 @@ class Feed:
         """Whether it has the field, or the value whose unit the field says."""
         return (field.unit_of or field.name) in self.mapping.fields
 
+    def value(self, library: LibraryModel, field: LibraryField) -> sql.Composable:
+        """The field of a source row ``x`` as the library keeps it."""
+        return _value(library, self, field)
+
     def may_doubt(self, field: LibraryField) -> bool:
         """True when a check can leave this feed's value of the field accepted but in doubt."""
         return self.mapping.fields.get(field.name) in doubtful_fields(self.resource)
@@ -75,6 +79,13 @@ def doubtful_fields(resource: Resource) -> frozenset[str]:
     for rule in model.rules:
         if rule.severity == "warn":
             found.update(rule.fields or list_columns(rule.expr))
+    for f in model.fields:
+        if f.by_shape is not None and f.by_shape.severity == "warn":
+            found.update((f.name, f.by_shape.of))
+        # a shape that lies partly outside the city is accepted in doubt whatever its severity
+        crosses = f.type == "geometry" and f.bounds is None and resource.city_boundary is not None
+        if crosses or (f.overlap is not None and f.overlap.severity == "warn"):
+            found.add(f.name)
     return frozenset(found)
 
 

@@ -21,6 +21,7 @@ from guiji.library.apply import Applied, apply_difference
 from guiji.library.current import fetch_current
 from guiji.library.doubts import renew_doubts
 from guiji.library.load import list_parquet
+from guiji.library.rivals import record_rivals
 from guiji.library.transact import lock_table, retry, translate_errors, tune
 from guiji.records import BatchRecord, CheckedBatch, Difference, QualityReport, StagedBatch
 from guiji.settings import Settings, failpoint
@@ -133,7 +134,8 @@ def _publish(
     now = settings.now()
 
     applied = apply_difference(conn, resource, settings, staged, difference)
-    was_held = former["status"] == "held"
+    # a held batch whose rules changed since was judged again: its rejected rows are others
+    was_held = former["status"] == "held" and former["fingerprint"] == checked.fingerprint
     if not was_held:
         rows.keep_rejected(conn, settings, resource, checked)
         rows.keep_findings(conn, resource, checked)
@@ -160,13 +162,15 @@ def _publish(
         rows_deleted=applied.deleted,
         reason=_reason(applied, approval, former["reason"]),
         rules=checked.rules,
-        fingerprint=resource.fingerprint,
+        fingerprint=checked.fingerprint,
         notes=[*staged.notes, *difference.notes],
     )
     if not applied.late:
         _set_watermark(conn, resource, staged, difference)
         outcome.tell(conn, settings, resource, staged, checked, was_held=was_held)
     ledger.record_files(conn, resource.id, staged.batch_id, staged.files, now)
+    if not applied.late:
+        record_rivals(conn, settings, resource, staged, checked)
     detail: dict[str, Any] = {"resource": resource.id, "counts": outcome.counts(record)}
     if approval:
         detail |= {"why": approval.why, "former": outcome.counts(BatchRecord.from_row(former))}
