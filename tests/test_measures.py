@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from psycopg import sql
 
+from guiji.catalog import check_catalog
 from guiji.catalog.models import DepartmentModel, LibraryField, LibraryMapping, LibraryModel, Resource, ResourceModel
 from guiji.codes import load_code_table
 from guiji.library.feeds import Feed
@@ -252,3 +254,115 @@ def test_what_the_check_lets_through_the_warehouse_converts_without_a_loss(engin
 def unit_fit(resource: Resource) -> str:
     plan = FieldPlan(resource.model.field("amount"), 1, None, "", None, None, None, None, None, None, "", ())
     return next(c.condition for c in measure_number(plan, resource).checks if c.kind == "unit_fit")
+
+
+# --- catalog check ------------------------------------------------------------------------------------
+
+DEPARTMENT = """\
+id: tjj
+name: 统计局
+short_name: 统计
+credit_code: 11150602MB0000000X
+leader: 张三
+section: 综合科
+contacts:
+  - {name: 李四, email: li@example.com}
+"""
+RESOURCE = """\
+id: tjj.value
+code: 1/1
+name: 指标
+summary: 一指标一行
+category: {class: 基础信息资源, item: 经济}
+format: 数据库
+system: 统计系统
+sharing: {type: 无条件共享}
+update_cycle: 每月
+published: "2026-01-01"
+source: {kind: database, connection: fep_tjj, table: t}
+key: [code]
+fields:
+  - {name: code, title: 指标, nullable: false}
+  - {name: caliber, title: 口径, codes: caliber}
+  - {name: amount, title: 数值, type: int64, unit_field: said}
+  - {name: said, title: 计量单位, codes: unit, constant: 亿元}
+mappings:
+  - library: economy
+    key: [code]
+    fields: {value: amount, caliber: caliber}
+"""
+LIBRARY = """\
+name: economy
+table: indicator
+title: 经济库
+key:
+  - {name: code, title: 指标}
+fields:
+  - {name: value, title: 数值, type: "decimal128(24,6)", authority: [tjj], units: [万元, 人]}
+  - {name: unit, title: 计量单位, unit_of: value}
+  - {name: caliber, title: 口径, codes: caliber, authority: [tjj]}
+"""
+
+
+def check_edited(root: Path, name: str, old: str, new: str) -> list[str]:
+    """What ``catalog check`` says of the small catalog after one edit, without places and lists."""
+    texts = {"tjj/department.yml": DEPARTMENT, "tjj/value.yml": RESOURCE, "libraries/economy.yml": LIBRARY}
+    if name:
+        assert texts[name].count(old) == 1, old
+    for file, text in texts.items():
+        (root / file).parent.mkdir(exist_ok=True)
+        (root / file).write_text(text.replace(old, new) if file == name else text, encoding="utf-8")
+    return [f"{Path(p.file).name}:{p.line}: {p.message}" for p in check_catalog(root)]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("", "", "", []),
+        # a number goes only where its dimension is kept, and says it
+        ("tjj/value.yml", "constant: 亿元", "constant: 美元",
+         ["value.yml:21: amount is in 美元 (美元), which can't be turned into a unit of economy.value"]),
+        ("tjj/value.yml", "unit_field: said", "unit: 吨",
+         ["value.yml:21: amount is in 吨 (质量), which can't be turned into a unit of economy.value"]),
+        ("tjj/value.yml", ", unit_field: said", "",
+         ["value.yml:21: amount says no unit, but economy.value is kept in 万元, 人"]),
+        ("tjj/value.yml", "unit_field: said", "unit: 亿圆",
+         ["value.yml:16: field amount: unit is '亿圆', which is not in quality/codes/unit.csv"]),
+        ("tjj/value.yml", "unit_field: said", "unit_field: sad",
+         ["value.yml:16: field amount: unit_field is 'sad', which is no field"]),
+        ("tjj/value.yml", "unit_field: said", "unit: 元, unit_field: said",
+         ["value.yml:16: field amount: unit and unit_field exclude each other"]),
+        ("tjj/value.yml", "codes: unit, constant: 亿元", "length: 9",
+         ["value.yml:16: field amount: said is not judged by the table of units"]),
+        ("tjj/value.yml", "constant: 亿元", "constant: 亿圆",
+         ["value.yml:17: field said: constant is '亿圆', which is no unit of the table"]),
+        ("tjj/value.yml", "type: int64", "type: float64",
+         ["value.yml:16: field amount: a float64 can't be converted between units exactly"]),
+        ("tjj/value.yml", "caliber: caliber}", "caliber: caliber, unit: said}",
+         ["value.yml:21: unit always says the unit of value, it is not mapped"]),
+        ("tjj/value.yml", "title: 口径, codes: caliber", "title: 口径",
+         ["value.yml:21: caliber is not judged by the code table of economy.caliber"]),
+        # a library says of every number in which unit it is
+        ("libraries/economy.yml", "[万元, 人]", "[万元, 亿元, 人]",
+         ["economy.yml:7: field value: 万元 and 亿元 are of one dimension"]),
+        ("libraries/economy.yml", "[万元, 人]", "[万元, 斗]",
+         ["economy.yml:7: fields[0].units names '斗', which is no unit of quality/codes/unit.csv"]),
+        ("libraries/economy.yml", "unit_of: value", "strategy: newest_non_null",
+         ["economy.yml:7: field value has units of several dimensions, but no field says which a value has"]),
+        ("libraries/economy.yml", "unit_of: value", "unit_of: caliber",
+         ["economy.yml:7: field value has units of several dimensions, but no field says which a value has",
+          "economy.yml:8: field unit: unit_of is 'caliber', which is no field with units"]),
+        ("libraries/economy.yml", "units: [", "tolerance: 5, units: [",
+         ["economy.yml:7: field value: tolerance is in one unit, but units has several"]),
+        ("libraries/economy.yml", "authority: [tjj], units", "strategy: most_frequent, units",
+         ["economy.yml:7: field value: most_frequent would count numbers of different units together"]),
+        ("libraries/economy.yml", '"decimal128(24,6)"', "float64",
+         ["economy.yml:7: field value: a float64 can't keep converted numbers exactly"]),
+        ("libraries/economy.yml", "codes: caliber", "codes: calibre",
+         ["economy.yml:9: field caliber: there is no code table 'calibre' in quality/codes"]),
+    ],
+)  # fmt: skip
+def test_the_catalog_refuses_what_would_mix_units(
+    tmp_path: Path, file: str, old: str, new: str, said: list[str]
+) -> None:
+    assert check_edited(tmp_path, file, old, new) == said
