@@ -477,6 +477,18 @@ def test_library_mistakes_break_no_resource(root: Path) -> None:
     ]
 
 
+def test_a_name_for_what_the_demand_list_does_not_ask_for_is_a_mistake(root: Path) -> None:
+    with_names = (
+        "demand: [gaj.household, slj.water]\ndemand_names: {slj: 市水利局, slj.water: 取水许可, slj.watr: 用水}\n"
+    )
+    write(root, "libraries/population.yml", LIBRARY + with_names)
+    (problem,) = said(root)
+    assert "'slj.watr' is not on the demand list" in problem
+    assert problem.endswith("Allowed: gaj.household, slj.water, gaj, slj. Did you mean 'slj.water'?")
+    write(root, "libraries/population.yml", LIBRARY + with_names.replace(", slj.watr: 用水", ""))
+    assert said(root) == []
+
+
 def test_a_department_without_authority_cant_supply_the_field(root: Path) -> None:
     write(root, "wjw/department.yml", DEPARTMENT.replace("id: gaj", "id: wjw"))
     edit(root, "authority: [gaj]", "authority: [wjw]", "libraries/population.yml")

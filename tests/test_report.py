@@ -224,6 +224,20 @@ def test_a_snapshot_that_repeats_itself_counts_each_version_once(conn: Conn, led
     assert pairs(r["headline"])["qualified"] == (98, 100)
 
 
+def test_what_a_demand_list_names_is_shown_by_that_name(conn: Conn, october: Settings, tmp_path: Path) -> None:
+    names = {"jyj": "市教育局", "jyj.pupils": "中小学学籍"}
+    library = POPULATION.model_copy(update={"demand_names": names})
+    catalog = make_catalog([GAJ, WJW, TJJ], [DAILY, CHANGES, SILENT, FIGURES], [library])
+    r = freeze_month(conn, october, catalog, "2026-10", None, assess=False).figures
+    assert {d["id"]: d["name"] for d in r["departments"]} == {
+        "gaj": "市公安局",
+        "wjw": "市卫生健康委员会",
+        "tjj": "市统计局",
+        "jyj": "市教育局（未登记）",
+    }
+    assert [x["name"] for x in r["resources"] if x["id"] == "jyj.pupils"] == ["中小学学籍（需求清单所列，尚未编目）"]
+
+
 def test_undelivered_counts_and_nothing_to_divide_by_is_never_100_percent(
     conn: Conn, ledger: Ledger, october: Settings, tmp_path: Path
 ) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from guiji.causes import SKIPPED, join_reasons
 from guiji.quality.rules import _say_bound
+from guiji.records import Window
 from guiji.settings import TIME_ZONE
 from guiji.sources import formats
-from guiji.ui.words import format_window
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from guiji.ui.words import format_window
 )
 def test_a_window_is_told_as_people_name_it(start: str, end: str, told: str) -> None:
     begin, stop = (datetime.fromisoformat(t).replace(tzinfo=TIME_ZONE) for t in (start, end))
-    assert format_window({"window_start": begin, "window_end": stop}) == told
+    assert Window(begin, stop).name() == told
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +33,24 @@ class Window:
 
     def __str__(self) -> str:
         return f"{self.start.isoformat()}/{self.end.isoformat()}"
+
+    def name(self) -> str:
+        """As people name it: a year, a quarter, a month, a day, or from when to when (its last day included)."""
+        from guiji.settings import TIME_ZONE
+
+        begin, end = self.start.astimezone(TIME_ZONE), self.end.astimezone(TIME_ZONE)
+        if (begin.hour, begin.minute, end.hour, end.minute) != (0, 0, 0, 0):
+            return f"{begin:%Y-%m-%d %H:%M} 至 {end:%Y-%m-%d %H:%M}"
+        months = (end.year - begin.year) * 12 + end.month - begin.month
+        if begin.day == end.day == 1:
+            if months == 12 and begin.month == 1:
+                return f"{begin.year}年"
+            if months == 3 and begin.month % 3 == 1:
+                return f"{begin.year}年{begin.month // 3 + 1}季度"
+            if months == 1:
+                return f"{begin.year}年{begin.month}月"
+        last = end - timedelta(days=1)
+        return f"{begin:%Y-%m-%d}" if last.date() == begin.date() else f"{begin:%Y-%m-%d} 至 {last:%Y-%m-%d}"
 
     @classmethod
     def parse(cls, text: str) -> Window:

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 OUTCOMES = {"passed": "通过", "warning": "通过，有问题数据", "held": "暂停发布，待人工核定"}
 
 _STYLE = """
-body { font: 15px/1.6 "Noto Sans SC", "PingFang SC", sans-serif; margin: 2rem auto; max-width: 62rem; color: #1c2733 }
-h1 { font-size: 1.3rem } table { border-collapse: collapse; width: 100% } th, td { padding: .3rem .6rem; text-align: left;
-border-bottom: 1px solid #d8dee6 } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
-tr.no td { background: #fdecea } .held { color: #b3261e } .warning { color: #8a5a00 } .passed { color: #1b6e3c }
+body { font: 15px/1.6 "Noto Sans SC", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", sans-serif; margin: 2rem auto;
+max-width: 62rem; padding: 0 1rem; color: #1c2733 }
+h1 { font-size: 1.3rem } table { border-collapse: collapse; width: 100% } th, td { padding: .3rem .6rem; text-align: left; vertical-align: top;
+border-bottom: 1px solid #d8dee6 } td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
+td.s { white-space: nowrap } .scroll { overflow-x: auto } tr.no td { background: #fdecea } .held { color: #b3261e } .warning { color: #8a5a00 } .passed { color: #1b6e3c }
 """
 
 
@@ -58,18 +59,18 @@ def _render(
         rows.append(
             f"<tr{'' if j.met else ' class=no'}><td>{e(j.title)}<br><small>{e(j.name)}</small></td><td>{e(j.indicator)}</td>"
             f"<td class=n>{_number(j.failed)}</td><td class=n>{_number(j.rows)}</td>"
-            f"<td class=n>{e(j.observed)}</td><td class=n>{e(j.allowed)}</td><td>{state}</td></tr>"
+            f"<td class=n>{e(j.observed)}</td><td class=n>{e(j.allowed)}</td><td class=s>{state}</td></tr>"
         )
     listed = "".join(f"<li>{e(reason)}</li>" for reason in reasons)
     return (
-        f'<!doctype html><html lang="zh-CN"><head><meta charset="utf-8"><title>{e(resource.model.name)} 质量评判</title>'
+        f'<!doctype html><html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{e(resource.model.name)} 质量评判</title>'
         f"<style>{_STYLE}</style></head><body><h1>{e(resource.department.name)} · {e(resource.model.name)}</h1>"
-        f"<p>批次 {e(checked.batch_id)}，窗口 {e(str(staged.window))}，读取 {checked.rows_read} 行，被拒 "
-        f"{checked.rows_rejected} 行，重复 {checked.rows_duplicate} 行。</p>"
+        f"<p>批次 {e(checked.batch_id)}，数据周期 {e(staged.window.name())}，读取 {checked.rows_read:,} 行，拒收 "
+        f"{checked.rows_rejected:,} 行，重复 {checked.rows_duplicate:,} 行。</p>"
         f"<p class={e(outcome)}><strong>{e(OUTCOMES[outcome])}</strong></p><ul>{listed}</ul>"
-        "<table><thead><tr><th>要求</th><th>指标（GB/T 36344）</th><th class=n>不符合行</th><th class=n>评判行</th>"
+        "<div class=scroll><table><thead><tr><th>要求</th><th>指标（GB/T 36344）</th><th class=n>不符合行</th><th class=n>评判行</th>"
         "<th class=n>实际</th><th class=n>允许</th><th>结论</th></tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></body></html>"
+        f"<tbody>{''.join(rows)}</tbody></table></div></body></html>"
     )
 
 

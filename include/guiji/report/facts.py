@@ -181,7 +181,8 @@ def load_month(conn: Connection[dict[str, Any]], catalog: Catalog, period: Perio
             one.in_time += row["closed_at"] is not None and row["closed_at"] <= row["due_at"]
     names = {d.id: d.name for d in catalog.departments.values()}
     for one in facts.values():
-        names.setdefault(one.department_id, f"{one.department_id}（未登记的部门）")
+        asked = _find_asked(catalog, one.department_id)  # only a demand list knows of it
+        names.setdefault(one.department_id, f"{asked}（未登记）" if asked else f"{one.department_id}（未登记的部门）")
     return MonthFacts(
         period=period,
         resources=dict(sorted(facts.items())),
@@ -236,11 +237,16 @@ def _list_resources(catalog: Catalog) -> dict[str, ResourceFacts]:
             demanded=True,
         )
     for resource_id in sorted(demanded - set(facts)):
-        name = f"{resource_id}（需求清单所列，尚未编目）"
+        name = f"{_find_asked(catalog, resource_id) or resource_id}（需求清单所列，尚未编目）"
         facts[resource_id] = ResourceFacts(
             resource_id, name, resource_id.split(".")[0], "未挂接", tuple(sorted(feeds[resource_id])), demanded=True
         )
     return facts
+
+
+def _find_asked(catalog: Catalog, id: str) -> str | None:
+    """What a demand list calls a resource or department that the catalog does not hold; libraries in their order."""
+    return next((x.demand_names[id] for x in catalog.libraries.values() if id in x.demand_names), None)
 
 
 def _count_library(conn: Connection[dict[str, Any]], table: str) -> int | None:

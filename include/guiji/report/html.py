@@ -50,13 +50,7 @@ def render_report(frozen: Frozen) -> str:
 
 
 def _draw(r: dict[str, Any]) -> dict[str, str]:
-    departments = [
-        (d["name"], words.say_figure(d["figures"]["timely"]), share(d["figures"]["timely"])) for d in r["departments"]
-    ]
-    quality = [
-        (d["name"], words.say_figure(d["figures"]["qualified"]), share(d["figures"]["qualified"]))
-        for d in r["departments"]
-    ]
+    departments, quality = (_list_bars(r, key) for key in ("timely", "qualified"))
     timely = r["headline"]["timely"]
     late, missed = r["totals"]["late"], r["totals"]["missed"]
     return {
@@ -82,6 +76,12 @@ def _draw(r: dict[str, Any]) -> dict[str, str]:
             "交付周期履约",
         ),
     }
+
+
+def _list_bars(r: dict[str, Any], key: str) -> list[tuple[str, str, float | None]]:
+    """A bar per ranked department, by its name without the city's: there is room for ten characters."""
+    ranked = [(d["name"].removeprefix(r["city"]["name"]), d["figures"][key]) for d in r["departments"] if d["rank"]]
+    return [(name, words.say_figure(figure), share(figure)) for name, figure in ranked]
 
 
 def _cards(r: dict[str, Any]) -> list[dict[str, Any]]:

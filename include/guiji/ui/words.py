@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
+from guiji.records import Window
 from guiji.settings import TIME_ZONE
 
 STATUS = {
@@ -67,20 +68,7 @@ def format_day(value: datetime | None) -> str:
 
 
 def format_window(batch: dict[str, Any]) -> str:
-    """The window of a batch as people name it: a year, a quarter, a month, a day, or from when to when."""
-    begin, end = (batch[k].astimezone(TIME_ZONE) for k in ("window_start", "window_end"))
-    if (begin.hour, begin.minute, end.hour, end.minute) != (0, 0, 0, 0):
-        return f"{begin:%Y-%m-%d %H:%M} 至 {end:%Y-%m-%d %H:%M}"
-    months = (end.year - begin.year) * 12 + end.month - begin.month
-    if begin.day == end.day == 1:
-        if months == 12 and begin.month == 1:
-            return f"{begin.year}年"
-        if months == 3 and begin.month % 3 == 1:
-            return f"{begin.year}年{begin.month // 3 + 1}季度"
-        if months == 1:
-            return f"{begin.year}年{begin.month}月"
-    last = end - timedelta(days=1)
-    return f"{begin:%Y-%m-%d}" if last.date() == begin.date() else f"{begin:%Y-%m-%d} 至 {last:%Y-%m-%d}"
+    return Window(batch["window_start"], batch["window_end"]).name()
 
 
 def format_share(part: int, whole: int) -> str:
