@@ -144,7 +144,7 @@ def test_f19_decimals_lose_no_digit_that_they_keep(tmp_path: Path, kind: str) ->
 # --- dates in the header ---------------------------------------------------------------------------------
 
 WIDE = expect("地区", "月份", {"title": "数值", "type": "int64"})
-PIVOT = {"unpivot": {"keep": ["地区"], "columns": r"(\d{4}-\d{2})", "into": "月份", "value": "数值"}}
+PIVOT: dict[str, Any] = {"unpivot": {"keep": ["地区"], "columns": r"(\d{4}-\d{2})", "into": "月份", "value": "数值"}}
 
 
 @every_kind
@@ -161,6 +161,33 @@ def test_f23_a_date_cell_in_the_header_is_the_column_that_is_declared(
     named = expect("地区", {"title": "2026年1月", "type": "int64"}, {"title": "2026年2月", "type": "int64"})
     got, _ = read(tmp_path, kind, content, named)
     assert sound(got, named) == [("甲", "5", "6")]
+
+
+@every_kind
+def test_f23_date_cells_in_the_lower_row_of_a_header_and_in_a_header_that_stands_again(
+    tmp_path: Path, kind: str
+) -> None:
+    months = [dt.date(2026, m, 1) for m in (1, 2)]
+    rows = [("地区", "产值", ""), ("", *months), ("甲", 5, 6), ("地区", "产值", ""), ("", *months), ("乙", 7, 8)]
+    layout = {"header_rows": 2, "header_joiner": "", "unpivot": {**PIVOT["unpivot"], "columns": r"产值(\d{4}-\d{2}).*"}}
+    merged = [(0, 1, 0, 2), (3, 1, 3, 2)]
+    got, report = read(tmp_path, kind, make_book(kind, Sheet(rows, merged=merged)), WIDE, layout=layout)
+    assert [tuple(r[c] for c in WIDE.columns) for r in got if r["_broken"] is None] == [
+        ("甲", "2026-01", "5"),
+        ("甲", "2026-02", "6"),
+        ("乙", "2026-01", "7"),
+        ("乙", "2026-02", "8"),
+    ]
+    assert report.skipped == {"repeated_header": 2}
+    plain = [("地区", *months), ("甲", 5, 6), ("地区", *months), ("乙", 7, 8)]
+    got, report = read(tmp_path, kind, make_book(kind, Sheet(plain)), WIDE, layout=PIVOT)
+    assert sound(got, WIDE) == [
+        ("甲", "2026-01", "5"),
+        ("甲", "2026-02", "6"),
+        ("乙", "2026-01", "7"),
+        ("乙", "2026-02", "8"),
+    ]
+    assert report.skipped == {"repeated_header": 1}
 
 
 def test_f23_a_day_in_the_header_is_no_month(tmp_path: Path) -> None:

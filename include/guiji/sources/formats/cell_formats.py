@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from array import array
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -122,20 +122,23 @@ def find_plain(chunks: Iterable[bytes], styles: Styles, columns: Collection[int]
     for chunk in chunks:
         data = rest + chunk
         cut = max(data.rfind(b"<c "), 0)
-        last = _add_plain(found, pattern.findall(data, 0, cut), wanted)
+        last = _add_plain(found, pattern.finditer(data, 0, cut), wanted, columns is None)
         if columns is None and last >= HEAD_ROWS:
             return found
         rest = data[cut:]
-    _add_plain(found, pattern.findall(rest), wanted)
+    _add_plain(found, pattern.finditer(rest), wanted, columns is None)
     return found
 
 
-def _add_plain(found: CellFormats, cells: Sequence[tuple[bytes, bytes, bytes]], wanted: Mapping[int, int]) -> int:
+def _add_plain(found: CellFormats, cells: Iterable[re.Match[bytes]], wanted: Mapping[int, int], head: bool) -> int:
+    """The last row that was looked at."""
     row = -1
-    for place, number, style in cells:
-        row = int(number) - 1
-        if int(style) in wanted:
-            found.add(row, column_number(place.decode()) - 1, int(style))
+    for m in cells:
+        row, style = int(m[2]) - 1, int(m[3])
+        if head and row >= HEAD_ROWS:
+            break
+        if style in wanted:
+            found.add(row, column_number(m[1].decode()) - 1, style)
     return row
 
 

@@ -174,7 +174,10 @@ class TextFormats:
 def _spell_head(sheet: OpenSheet, expected: Expected, layout: Layout) -> list[list[str]]:
     """The texts of the first rows; a date that is the name of a column is spelled as the declared ones are."""
     titles = [[title_text(v) for v in row] for row in sheet.head]
-    dates = [(r, c, v) for r, row in enumerate(sheet.head) for c, v in enumerate(row) if isinstance(v, date)]
+    # a row of data has no column's name beside its dates
+    named = [r for r, row in enumerate(titles) if any(t and expected.source_name(t) is not None for t in row)]
+    near = sorted({r + k for r in named for k in range(layout.header_rows) if r + k < len(titles)})
+    dates = [(r, c, v) for r in near for c, v in enumerate(sheet.head[r]) if isinstance(v, date)]
     if dates:
         formats = sheet.facts.formats(None)
         wide = re.compile(layout.unpivot.columns) if layout.unpivot else None

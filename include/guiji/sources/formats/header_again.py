@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from guiji.errors import DeliveryRefused
 from guiji.sources.columns import header_columns, normalise_name
 from guiji.sources.formats.layout import Table, skip
 from guiji.sources.formats.line_notes import join_texts
+from guiji.sources.formats.number_format import spell_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,11 +83,11 @@ class HeaderWatch:
     @cached_property
     def _begins(self) -> re.Pattern[str]:
         begin = "".join(sorted(self._edges[0] - set("\r\n")))  # what stands behind a line break begins a line too
-        return re.compile(f"^[{re.escape(begin)}]", re.M)
+        return re.compile(f"\n[{re.escape(begin)}]")  # many times faster than ``^``
 
     def may_hold_names(self, cells: Sequence[Any]) -> bool:
         """False where certainly no cell is the name of a column."""
-        return self._begins.search(join_texts(cells)) is not None
+        return self._begins.search(f"\n{join_texts(cells)}") is not None
 
     def is_name(self, cell: object) -> bool:
         """True for the name of a column."""
@@ -167,6 +169,10 @@ class HeaderWatch:
             skip(report, "repeated_header", lines)
             begun = "起" if self.height > 1 else ""
             report.notes.append(f"{self.what}：第 {shown} 行{begun}又是表头（共 {lines} 行），已跳过")
+
+    def spell(self, value: date) -> str:
+        """A date cell as the column that it names, where it is one; else ISO 8601."""
+        return spell_header(value, "", lambda name: self._is_wide(name) or normalise_name(name) in self._spelled)
 
     def _is_wide(self, cell: str) -> bool:
         return bool(self._wide and self._wide.fullmatch(cell.strip()))

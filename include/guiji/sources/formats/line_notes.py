@@ -31,7 +31,9 @@ _SURE = {
     ),
 }
 #: how such a title begins
-_SUSPECT = re.compile(rf"(?m)^[ \t\u00a0\u3000]*(?:[合总小共]{_BLANKS}计|[备附注制填审说数资来单负复经联报])")
+_BEGINNING = rf"[合总小共]{_BLANKS}计|[备附注制填审说数资来单负复经联报]"
+_SUSPECT = re.compile(_BEGINNING)
+_SUSPECTS = re.compile(rf"\n[ \t\u00a0\u3000]*(?:{_BEGINNING})")
 
 
 @dataclass
@@ -106,7 +108,7 @@ def may_be_title(columns: Sequence[Sequence[Any]], end: int | None) -> list[int]
     """Indexes, before ``end``, of the rows whose first cell that is not blank may be such a title."""
     first = columns[0][:end]
     found = []
-    if _SUSPECT.search(join_texts(first)):
+    if _SUSPECTS.search(f"\n{join_texts(first)}"):
         found = [i for i, cell in enumerate(first) if isinstance(cell, str) and _SUSPECT.match(cell.strip())]
     if "" not in first:
         return found

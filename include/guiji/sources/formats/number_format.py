@@ -142,7 +142,7 @@ def spell_header(value: date, code: str, is_known: Callable[[str], bool]) -> str
         y, m = value.year, value.month
         spellings += [f"{y}-{m:02}", f"{y}年{m}月", f"{y}年{m:02}月", f"{y}{m:02}", f"{y}/{m:02}", f"{y}/{m}"]
         spellings += [f"{y}.{m:02}", f"{y}.{m}", f"{y}-{m}"]
-    return next(filter(is_known, spellings), shown or iso)
+    return next(filter(is_known, spellings), iso)
 
 
 # --- reading a format ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +87,15 @@ class SheetLines:
             for i, cell in enumerate(columns[p][:end])
             if is_name(cell)
         }
-        return {i for i in sorted(named) if self.headers.take(_titles(columns, i), number + i + 1)}
+        return {i for i in sorted(named) if self._take_header(columns, i, number)}
+
+    def _take_header(self, columns: Columns, i: int, number: int) -> bool:
+        """The row is the header cell by cell, or has its columns: dates may be spelled in another way than above."""
+        line = _trim(_titles(columns, i))
+        if len(line) > 1 and line == self.header[0]:
+            return self.headers.take_same(number + i + 1)
+        cells = [self.headers.spell(c) if isinstance(c := column[i], date) else title_text(c) for column in columns]
+        return self.headers.take(cells, number + i + 1)
 
     def _find_blocks(self, columns: Columns, number: int, end: int | None) -> set[int]:
         """The same for a header of several rows: all of its rows, one below the other."""
