@@ -128,6 +128,20 @@ def test_f37_encoding_is_declared_or_proven(tmp_path: Path) -> None:
         read_bytes(tmp_path, big5, expected, type="dbf")
 
 
+def test_f37_a_cell_in_utf_8_is_never_read_as_gb18030(tmp_path: Path) -> None:
+    columns = [("CODE", "C", 2, 0), ("NAME", "C", 10, 0)]
+    expected = expect("CODE", "NAME")
+    cut = "张三四五".encode()[:10]  # inside its last character: valid GB18030
+    assert cut.decode("gb18030") == "寮犱笁鍥涗"
+    rows, _ = read_bytes(tmp_path, make_dbf(columns, [(b"1", cut)]), expected, type="dbf")
+    assert (aside(rows), rows[0]["CODE"]) == ([(1, "encoding")], "1")
+    names = ["鄂尔多斯", "东胜区", "璐板安", "康巴什区", "乌审旗"]
+    table = [*((b"%d" % i, name.encode("gb18030")) for i, name in enumerate(names)), (b"9", "钱七".encode())]
+    rows, _ = read_bytes(tmp_path, make_dbf(columns, table), expected, type="dbf")
+    assert aside(rows) == [(6, "encoding")]
+    assert sound(rows, expected) == [(str(i), name) for i, name in enumerate(names)]
+
+
 def test_f46_a_cpg_says_the_encoding_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.dbf"
     path.write_bytes(make_dbf(CODE_NAME, [(b"1", "东胜".encode("gbk"))]))

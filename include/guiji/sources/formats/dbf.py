@@ -20,6 +20,7 @@ from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, match_header
 from guiji.sources.formats.encoding import half_a_file, normalise_private_use
 from guiji.sources.formats.layout import skip
+from guiji.sources.formats.mojibake import is_chinese_utf8
 from guiji.sources.formats.tokenizer import find_flaw
 from guiji.sources.frames import Rows, make_batch
 from guiji.structure import ENCODING, OUT_OF_RANGE, OVERFLOWED
@@ -244,7 +245,7 @@ def _find_encoding(table: DbfTable, declared: str, cpg: str | None) -> str:
     seen = utf8 = gb18030 = 0
     for cell in _beyond_ascii(table):
         seen += 1
-        utf8 += _is_valid(cell, "utf-8")
+        utf8 += _is_valid(cell, "utf-8") or _is_cut_utf8(cell)
         gb18030 += _is_valid(cell, "gb18030")
         if seen >= SAMPLE_CELLS:
             break
@@ -271,6 +272,11 @@ def _is_valid(cell: bytes, encoding: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _is_cut_utf8(cell: bytes) -> bool:
+    """True for Chinese in UTF-8 that a field cut inside its last character: often valid GB18030, but no text."""
+    return any(cell[-n] >= 0xC2 and is_chinese_utf8(cell[:-n]) for n in (1, 2) if n < len(cell))
 
 
 def _beyond_ascii(table: DbfTable) -> Iterator[bytes]:
@@ -357,6 +363,8 @@ def _read_text(cell: bytes, encoding: str, _: int) -> tuple[str | None, str | No
         return None, ENCODING
     if text.isascii():
         return (None, find_flaw([text])) if "\x00" in text else (text, None)
+    if encoding == "gb18030" and is_chinese_utf8(cell):  # written by another program than the rest
+        return None, ENCODING
     text = normalise_private_use(text)
     flaw = find_flaw([text])
     return (None, flaw) if flaw else (text, None)
