@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Conn = Connection[dict[str, Any]]
 
-_FILE_KINDS = ("sftp", "ftp", "files")
+FILE_KINDS = ("sftp", "ftp", "files")
 
 
 @dataclass
@@ -273,7 +273,7 @@ def _is_late_snapshot(conn: Conn, resource: Resource, staged: StagedBatch) -> bo
     A pull reads what the source holds now, whatever its window, and is never late.
     """
     model = resource.model
-    if model.load != "snapshot" or model.source.kind not in _FILE_KINDS:
+    if model.load != "snapshot" or model.source.kind not in FILE_KINDS:
         return False
     day = _business_date(staged)
     if day is not None:
@@ -290,24 +290,32 @@ def _is_late_snapshot(conn: Conn, resource: Resource, staged: StagedBatch) -> bo
 
 
 def _set_aside_older(conn: Conn, resource: Resource, staged: StagedBatch) -> tuple[int, int]:
-    """Takes rows out of changes and deletions whose key a later file of the series has set; returns how many (F-36).
+    """Takes rows out of changes and deletions whose key a later file of the series has set (F-36), or, where no file
+    has a date, a delivery that was fetched later, as for a held batch that waited; returns how many.
 
     Where the resource declares an order, the comparison has decided already.
     """
     model = resource.model
-    day = _business_date(staged)
-    if model.order or model.load != "incremental" or model.source.kind not in _FILE_KINDS or day is None:
+    if model.order or model.load != "incremental":
         return 0, 0
-    values = {"resource": resource.id, "day": day}
+    day = _business_date(staged) if model.source.kind in FILE_KINDS else None
+    values = {"resource": resource.id, "day": day, "batch": staged.batch_id}
+    later = (
+        "SELECT l.batch_id FROM ops.batch l JOIN ops.batch h ON h.batch_id = %(batch)s"
+        " WHERE l.resource_id = %(resource)s AND (l.staged_at, l.batch_no) > (h.staged_at, h.batch_no)"
+        if day is None
+        else "SELECT f.batch_id FROM ops.file f WHERE f.resource_id = %(resource)s GROUP BY 1"
+        " HAVING max(f.business_date) > %(day)s"
+    )
     removed = []
     for target in ("guiji_change", "guiji_deleted"):
         done = conn.execute(
-            sql.SQL(
-                "/* guiji {} older */ DELETE FROM {} c USING {} s WHERE {} AND s._batch_id IN"
-                " (SELECT f.batch_id FROM ops.file f WHERE f.resource_id = %(resource)s GROUP BY 1"
-                " HAVING max(f.business_date) > %(day)s)"
-            ).format(
-                sql.SQL(resource.id), sql.Identifier(target), source_table(resource), match_sql(model.key, "s", "c")
+            sql.SQL("/* guiji {} older */ DELETE FROM {} c USING {} s WHERE {} AND s._batch_id IN ({})").format(
+                sql.SQL(resource.id),
+                sql.Identifier(target),
+                source_table(resource),
+                match_sql(model.key, "s", "c"),
+                sql.SQL(later),
             ),
             values,
         )

@@ -61,7 +61,7 @@ def hold_batch(
                 rows_deleted=0,
                 reason=reason,
                 rules=checked.rules,
-                fingerprint=resource.fingerprint,
+                fingerprint=checked.fingerprint,
                 notes=[*staged.notes, *difference.notes],
             )
             # the file waits with its batch: a later run must not make a second held batch of it
@@ -126,10 +126,10 @@ def approve_held(
     record = _demand_held(conn, staged.batch_id, published_is_fine=True)
     if record.status == "published":
         return record
-    latest = ledger.latest_batch(conn, resource.id)
-    if resource.model.load == "snapshot" and latest is not None and _came_later(conn, latest, record):
+    newer = _find_newer(conn, resource, record) if resource.model.load == "snapshot" else None
+    if newer is not None:
         raise UsageError(
-            f"Batch {record.batch_id} holds an older state of {resource.id} than batch {latest.batch_id}, which serves "
+            f"Batch {record.batch_id} holds an older state of {resource.id} than batch {newer}, which serves "
             "since. Nothing was changed; reject it with `./guiji hold reject`."
         )
     return publish(conn, resource, settings, staged, checked, quality, difference, token, approval=Approval(who, why))
@@ -204,10 +204,13 @@ def _demand_why(why: str) -> None:
         raise UsageError("A decision on a held batch needs a reason. Nothing was changed; give one with --why.")
 
 
-def _came_later(conn: Conn, latest: BatchRecord, held: BatchRecord) -> bool:
+def _find_newer(conn: Conn, resource: Resource, held: BatchRecord) -> str | None:
+    """A published snapshot that was fetched later. Of files, one of an earlier window is a late delivery of the past; a
+    pull reads what the source holds now, whatever its window."""
     row = conn.execute(
-        "/* guiji approve_held */ SELECT l.batch_no > h.batch_no AND l.window_start >= h.window_start AS later"
-        " FROM ops.batch l, ops.batch h WHERE l.batch_id = %s AND h.batch_id = %s",
-        (latest.batch_id, held.batch_id),
+        "/* guiji approve_held */ SELECT l.batch_id FROM ops.batch l JOIN ops.batch h ON h.batch_id = %s"
+        " WHERE l.resource_id = h.resource_id AND l.status = 'published' AND (l.staged_at, l.batch_no) > (h.staged_at, h.batch_no)"
+        " AND (l.window_start >= h.window_start OR NOT %s) ORDER BY l.staged_at DESC, l.batch_no DESC LIMIT 1",
+        (held.batch_id, resource.model.source.kind in FILE_KINDS),
     ).fetchone()
-    return bool(row and row["later"])
+    return str(row["batch_id"]) if row else None

@@ -55,7 +55,11 @@ def make_change_tables(conn: Conn, resource: Resource) -> None:
 
 
 def keep_rejected(conn: Conn, settings: Settings, resource: Resource, checked: CheckedBatch) -> None:
-    """Writes every rejected row whole and encrypted, with a keyed hash of its key instead of the key."""
+    """Writes every rejected row whole and encrypted, with a keyed hash of its key instead of the key.
+
+    What an earlier verdict on the same batch kept is replaced: a held batch can be judged again under other rules, a
+    refused one can be delivered again.
+    """
     import pyarrow as pa
 
     from guiji.secrets import make_hasher, seal
@@ -78,6 +82,7 @@ def keep_rejected(conn: Conn, settings: Settings, resource: Resource, checked: C
                 }
             )
 
+    conn.execute("/* guiji rejected */ DELETE FROM ops.rejected_row WHERE batch_id = %s", (checked.batch_id,))
     names = ("batch_id", "row_no", "resource_id", "locator", "rules", "key_hmac", "sealed")
     kept = copy_batches(conn, sql.Identifier("ops", "rejected_row"), names, batches(), who=f"{resource.id} rejected")
     if kept != checked.rows_rejected:
@@ -89,7 +94,8 @@ def keep_rejected(conn: Conn, settings: Settings, resource: Resource, checked: C
 
 
 def keep_findings(conn: Conn, resource: Resource, checked: CheckedBatch) -> None:
-    """Writes one row per failed, suspicious or mended value, with its locator and masked value."""
+    """Writes one row per failed, suspicious or mended value, with its locator and masked value; replaces those of an
+    earlier verdict on the same batch."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -117,6 +123,7 @@ def keep_findings(conn: Conn, resource: Resource, checked: CheckedBatch) -> None
                 names=list(names),
             )
 
+    conn.execute("/* guiji findings */ DELETE FROM ops.finding WHERE batch_id = %s", (checked.batch_id,))
     names = ("batch_id", "resource_id", "locator", "row_no", "rule_id", "indicator", "verdict", "value_masked")
     copy_batches(conn, sql.Identifier("ops", "finding"), names, batches(), who=f"{resource.id} findings")
 

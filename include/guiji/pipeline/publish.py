@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from guiji import ledger
 from guiji.catalog import load_resource
 from guiji.errors import GuijiError, LeaseLost, UsageError
+from guiji.masking import scrub
 from guiji.pipeline.check import check_and_judge
 from guiji.pipeline.record import Say, record_failure, silent
 from guiji.records import BatchRecord, CheckedBatch, Difference, QualityReport, StagedBatch
@@ -136,6 +137,18 @@ def _archive_files(
         say(trouble)
     try:
         ledger.add_notes(conn, record.batch_id, troubles)
+        if troubles:  # the centre's matter, and once a day is enough
+            ledger.add_event(
+                conn,
+                settings,
+                resource.model.department_id,
+                "not_archived",
+                "not_archived",
+                resource_id=resource.id,
+                batch_id=record.batch_id,
+                dedupe=f"not_archived:{resource.id}:{settings.now():%Y-%m-%d}",
+                payload={"troubles": [scrub(t) for t in troubles]},
+            )
         conn.commit()
     except Exception:
         log.exception("the notes of batch %s could not be written", record.batch_id)
@@ -147,13 +160,16 @@ def _compare(
 ) -> tuple[CheckedBatch, QualityReport, Difference]:
     """The difference between a checked batch and what serves now.
 
-    Where another batch was published since the check, rows that were carried from what served then are checked again.
+    Where the catalog's rules changed since the check, every row is checked again; where another batch was published,
+    those that were carried from what served then.
     """
     from guiji.library.difference import StaleCarry, compare
     from guiji.library.publish import fetch_current
     from guiji.quality import load_checked, load_quality
 
     checked, quality = load_checked(settings, staged), load_quality(settings, staged)
+    if checked.fingerprint != resource.fingerprint:
+        checked, quality = check_and_judge(conn, resource, settings, staged)
     try:
         current = fetch_current(conn, resource, settings, checked)
         return checked, quality, compare(resource, settings, staged, checked, current)
