@@ -86,6 +86,7 @@ class ReadReport:
     notes: list[str] = field(default_factory=list)
     declared_rows: int | None = None  # what the source says it holds, where it says so
     delivered: list[tuple[str, str]] = field(default_factory=list)  # (column, type) as delivered; no type: empty text
+    missing: list[str] = field(default_factory=list)  # days before this file of a series for which none came (F-36)
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ class StagedBatch:
     notes: tuple[str, ...] = ()
     delivered_columns: tuple[str, ...] = ()  # as the delivery named and ordered them
     delivered_types: tuple[str, ...] = ()  # theirs, empty texts where the form of supply has none
+    missing: tuple[str, ...] = ()  # days of the series for which no file came
 
     @property
     def delivered(self) -> list[tuple[str, str]]:

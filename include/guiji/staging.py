@@ -128,6 +128,7 @@ def stage_batch(
             notes=tuple(map(scrub, delivery.report.notes)),
             delivered_columns=tuple(name for name, _ in delivery.report.delivered),
             delivered_types=tuple(kind for _, kind in delivery.report.delivered),
+            missing=tuple(delivery.report.missing),
         )
         _check_declared(resource, delivery, rows)
         failpoint(settings, "stage.before_manifest")

@@ -102,6 +102,8 @@ def tell(
         _event(conn, settings, resource, staged, "recovered", "rejected_rows", payload)
     if difference := ledger.get_difference(conn, staged.batch_id, drift_only=True):
         _event(conn, settings, resource, staged, "drift", "delivered_columns", {"difference": difference})
+    if staged.missing:
+        _event(conn, settings, resource, staged, "gap", "missing_files", {"missing": list(staged.missing)})
     _tell_back_again(conn, settings, resource, staged)
 
 

@@ -11,6 +11,7 @@ from guiji.city import City
 from guiji.masking import scrub
 from guiji.notices import words
 from guiji.notices.facts import Facts, load_facts, load_findings
+from guiji.notices.gaps import list_missing
 from guiji.notices.items import build_item
 from guiji.notices.model import Block, Digest, Event, Item, Sheet
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from guiji.catalog import Catalog
     from guiji.catalog.models import Contact
 
-CENTRE_KINDS = frozenset({"stale", "escalated", "bounced"})
+CENTRE_KINDS = frozenset({"stale", "escalated", "bounced", "not_archived"})
 DETAILED = frozenset({"held", "refused", "failed_rows"})
 PROBLEMS = frozenset({"held", "refused", "failed_rows", "unavailable", "refused_us", "missed"})
 
@@ -54,7 +55,7 @@ def build_digest(
 ) -> Digest:
     """The digest of these events; ``blocks`` is empty when every case has been closed meanwhile."""
     facts = load_facts(conn, events)
-    kept = [e for e in events if not _is_settled(e, facts)]
+    kept = [e for e in events if not _is_settled(catalog, e, facts)]
     told, folded = _fold(catalog, kept)
     blocks = _build_blocks(catalog, addressee, told, folded, facts)
     recipients = tuple(find_recipients(catalog, addressee, kept)) if addressee else ()
@@ -78,7 +79,9 @@ def build_digest(
     )
 
 
-def _is_settled(event: Event, facts: Facts) -> bool:
+def _is_settled(catalog: Catalog, event: Event, facts: Facts) -> bool:
+    if event.kind == "gap":
+        return not list_missing(catalog, event, facts.dates)
     if event.kind == "conflict":
         return (event.resource_id, event.payload.get("library")) not in facts.conflicts
     if event.kind not in ("reminder", "escalated"):
@@ -115,7 +118,7 @@ def _identity(catalog: Catalog, event: Event) -> tuple[object, ...]:
     resource = catalog.resources.get(event.resource_id or "")
     if event.kind in DETAILED and (resource is None or resource.model.load == "incremental"):
         return (event.kind, event.event_id)
-    if event.kind in ("reminder", "escalated", "missed", "bounced"):
+    if event.kind in ("reminder", "escalated", "missed", "bounced", "gap"):
         return (event.kind, event.event_id)
     if event.kind == "conflict":
         return (event.kind, event.resource_id, event.payload.get("library"))
@@ -186,6 +189,8 @@ def _subject(name: str, blocks: Sequence[Block], due_at: datetime | None, overdu
         return f"【逾期未交付】{name}：{count} 项数据资源没有收到数据"
     if kinds <= {"conflict", "recovered"}:
         return f"【多源比对】{name}：{count} 项数据资源与其他部门的数据不一致"
+    if kinds <= {"gap", "recovered"}:
+        return f"【补交文件】{name}：{count} 项数据资源的系列文件中间有缺"
     if kinds <= {"drift", "recovered"}:
         return f"【列有变化】{name}：{count} 项数据资源交付的列与上次不同"
     return f"【整改通知】{name}：{count} 项数据资源需要处理{deadline}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from guiji.masking import scrub
 from guiji.notices import words
 from guiji.notices.conflicts import Conflicts, load_conflicts
+from guiji.notices.gaps import load_dates
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -49,6 +50,7 @@ class Facts:
     windows: Mapping[str, Sequence[Mapping[str, Any]]]
     refused_mail: Mapping[str, Sequence[str]] = field(default_factory=dict)
     conflicts: Conflicts = field(default_factory=dict)
+    dates: Mapping[str, Collection[date]] = field(default_factory=dict)  # resource -> business dates of its files
 
     def say_serving(self, resource_id: str | None, batch_id: str | None) -> str:
         """What goes on serving meanwhile."""
@@ -93,6 +95,7 @@ def load_facts(conn: Connection[dict[str, Any]], events: Sequence[Event]) -> Fac
         windows=_load_windows(conn, resource_ids),
         refused_mail=_load_refused_mail(conn, [str(e.payload["mail_id"]) for e in events if "mail_id" in e.payload]),
         conflicts=load_conflicts(conn, events),
+        dates=load_dates(conn, events),
     )
 
 

@@ -14,6 +14,7 @@ from guiji.masking import scrub
 from guiji.notices import words
 from guiji.notices.conflicts import say_conflicts
 from guiji.notices.facts import Facts, Ticket
+from guiji.notices.gaps import list_missing, say_missing
 from guiji.notices.model import Event, Fault, Item, Sample
 from guiji.structure import STRUCTURE
 
@@ -51,6 +52,10 @@ def build_item(catalog: Catalog, event: Event, times: int, ended: Mapping[int, i
         changes = {"what": say_conflicts(catalog, library, facts.conflicts.get((item.resource_id, library), ()))}
     elif event.kind in ("drift", "differs"):
         changes = _tell_drift(event, facts)
+    elif event.kind == "gap":
+        changes = {"what": say_missing(list_missing(catalog, event, facts.dates))}
+    elif event.kind == "not_archived":
+        changes = {"what": "；".join(scrub(str(t)) for t in event.payload.get("troubles", ()))}
     elif event.kind == "recovered":
         changes = _tell_recovery(event, ended, facts)
     else:

@@ -24,7 +24,7 @@ from guiji.sources.manifest import md5_of
 from guiji.sources.remote_archive import put_away
 from guiji.sources.remote_candidates import Candidate, choose_files, find_candidates, is_register, wait_complete
 from guiji.sources.remote_folder import Folder, Listed, decode_name, fetch_whole
-from guiji.sources.series import name_gap
+from guiji.sources.series import find_gap, name_gap
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -154,8 +154,9 @@ def _note_gaps(
     known = {str(k.business_date) for k in known_files if k.business_date}
     there = known | {c.business_date.isoformat() for c in candidates if c.business_date}
     for c, delivery in zip(ready, deliveries, strict=True):
-        if c.business_date and (gap := name_gap(resource, there, c.business_date)):
-            delivery.report.notes.append(gap)
+        if c.business_date and (missing := find_gap(resource, there, c.business_date)):
+            delivery.report.notes.append(name_gap(missing, c.business_date))
+            delivery.report.missing += [d.isoformat() for d in missing]
 
 
 def _suffix(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
@@ -38,11 +38,8 @@ def _covers(window: DeliveryWindow, day: date) -> bool:
     return window.start.date() <= day < window.end.date()
 
 
-def name_gap(resource: Resource, there: Collection[str], day: date) -> str | None:
-    """A sentence that names what is missing; None where nothing is."""
-    missing = find_gap(resource, there, day)
-    if not missing:
-        return None
+def name_gap(missing: Sequence[date], day: date) -> str:
+    """A sentence that names the days ``missing`` before ``day``."""
     shown = "、".join(d.isoformat() for d in missing[:_SHOWN])
     more = f" 等 {len(missing)} 期" if len(missing) > _SHOWN else ""
     return f"{day.isoformat()} 之前缺少 {shown}{more} 的文件，请补报"

@@ -48,6 +48,8 @@ KINDS = {
     "recovered": "恢复正常",
     "drift": "列有变化",
     "missed": "未按时报送",
+    "gap": "系列有缺",
+    "not_archived": "未能归档",
     "reminder": "催办",
     "stale": "运行中断",
 }
