@@ -105,6 +105,12 @@ def _compare(
         front = r.FrontEnd(checked, watermark.cursor if watermark else None, staged.directory)
         conn.commit()
         found = r.compare_layer(conn, settings, resource, front, at)
+    elif (package := _take_last_package(settings, resource, before, scratch)) is not None:
+        say(f"comparing with the package of batch {package.batch_id}, the last delivery")
+        front = r.FrontEnd(check_batch(resource, settings, package), None, package.directory)
+        conn.commit()
+        found = r.compare_layer(conn, settings, resource, front, at)
+        found = replace(found, delivered_batch=package.batch_id)
     else:
         found = r.Reconciliation(resource.id, at, r.count_layer(conn, resource))
     conn.commit()
@@ -114,10 +120,33 @@ def _compare(
             f"A batch of {resource.id} was published while it was compared. Nothing was recorded; reconcile it again.",
             resource_id=resource.id,
         )
-    libraries = r.compare_libraries(conn, resource, catalog)
+    libraries = r.compare_libraries(conn, settings, resource, catalog)
     found = replace(found, libraries=libraries, latest_batch=after.batch_id if after else None)
     conn.commit()
     return found, staged
+
+
+def _take_last_package(
+    settings: Settings, resource: Resource, latest: BatchRecord | None, scratch: Path
+) -> StagedBatch | None:
+    """What was last delivered as a whole and published, in a folder of its own; None where it was swept since.
+
+    A file is not asked for twice: what stands for it is the package that was made of it, if that is still what its
+    manifest says.
+    """
+    from guiji.staging import find_staged, is_intact
+
+    if latest is None or resource.model.load != "snapshot":
+        return None
+    staged = find_staged(settings, resource.id, latest.batch_id)
+    if staged is None or not is_intact(staged):
+        return None
+    directory = scratch / "package"
+    directory.mkdir(mode=0o700)
+    for part in sorted(Path(staged.directory).glob("part-*.parquet")):
+        shutil.copyfile(part, directory / part.name)
+        (directory / part.name).chmod(0o600)
+    return replace(staged, directory=str(directory))
 
 
 def _unchunked(resource: Resource) -> object:
@@ -130,6 +159,9 @@ def _repair(
     settings: Settings, resource: Resource, found: r.Reconciliation, staged: StagedBatch | None, say: Say
 ) -> BatchRecord | None:
     """Brings what differs by the normal way; returns its batch, None where there is nothing that could be brought."""
+    if found.delivered_batch is not None:
+        say("a file is not read twice: have it delivered again, or restore the warehouse")
+        return None
     if resource.model.load == "snapshot" or staged is None:
         say("running the resource anew: a snapshot repairs itself")
         return run_resource(resource.id, settings, say=say)

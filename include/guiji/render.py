@@ -125,9 +125,10 @@ def render_resources(catalog: Catalog) -> str:
 def render_reconciliation(found: Reconciliation) -> str:
     """What comparing front-end, source layer and libraries found: counts, sums and the buckets that differ."""
     there = "not read again" if found.rows_front_end is None else f"{found.rows_front_end:,} rows"
+    side = "last delivery" if found.delivered_batch else "front-end"
     lines = [
         f"{found.resource_id}: {'agrees' if found.agrees else 'DIFFERS'}",
-        f"front-end {there} ({found.rows_rejected:,} rejected by its rules), source layer {found.rows_layer:,} rows",
+        f"{side} {there} ({found.rows_rejected:,} rejected by its rules), source layer {found.rows_layer:,} rows",
         f"keys: {found.count('missing'):,} missing here, {found.count('stale'):,} with other values, "
         f"{found.count('surplus'):,} only here, {found.count('pending'):,} that the next run reads anyway"
         + (
@@ -136,7 +137,7 @@ def render_reconciliation(found: Reconciliation) -> str:
     ]
     if found.sums:
         lines.append(
-            render_table(("sum of", "front-end", "source layer"), ((s.field, s.front_end, s.layer) for s in found.sums))
+            render_table(("sum of", side, "source layer"), ((s.field, s.front_end, s.layer) for s in found.sums))
         )
     if differing := [b for b in found.buckets if b.differs]:
         names = ("bucket", "front_end", "layer", "missing", "stale", "surplus", "pending")
@@ -144,6 +145,10 @@ def render_reconciliation(found: Reconciliation) -> str:
     for c in found.libraries:
         waits = "all keys wait to be resolved" if c.waiting < 0 else f"{c.waiting:,} keys wait to be resolved"
         lines.append(f"library {c.library}: {c.keys:,} keys, {c.missing:,} of them missing there; {waits}")
+        if c.sums:
+            header = ("sum of", "source layer", c.library, "")
+            marks = ((s.field, s.layer, s.library, "differs" if s.differs else "") for s in c.sums)
+            lines.append(render_table(header, marks))
     if found.repaired:
         lines.append(f"repaired by batch {found.repaired}")
     elif not found.agrees:

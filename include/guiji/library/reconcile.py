@@ -22,6 +22,7 @@ from guiji import ledger
 from guiji.engine import open_engine, quote_identifier, quote_text, scan_parquet
 from guiji.library.feeds import Feed, feed_sql
 from guiji.library.link import usable
+from guiji.library.reconcile_sums import TOTALS, LibrarySum, list_shapes, sum_library, total_front_end, total_layer
 from guiji.library.tables import library_table, source_table
 from guiji.records import CheckedBatch
 from guiji.settings import Settings
@@ -57,7 +58,8 @@ class Bucket:
 
 @dataclass(frozen=True)
 class FieldSum:
-    """A numeric field's sum on both sides, as exact text; None where there is no value."""
+    """A numeric field's sum on both sides, as exact text; None where there is no value. Of a geometry field there are
+    three: ``<field>.shapes``, ``<field>.area_m2`` and ``<field>.length_m``."""
 
     field: str
     front_end: str | None
@@ -73,10 +75,11 @@ class LibraryCount:
     keys: int
     missing: int
     waiting: int  # marked for resolving; -1: all of them are
+    sums: tuple[LibrarySum, ...] = ()
 
     @property
     def differs(self) -> bool:
-        return self.missing > 0 and self.waiting == 0
+        return self.waiting == 0 and (self.missing > 0 or any(s.differs for s in self.sums))
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class Reconciliation:
     row_numbers: str | None = field(default=None, repr=False)  # Parquet: rows of the package in buckets that differ
     latest_batch: str | None = None  # the newest published one when it was compared
     repaired: str | None = None
+    delivered_batch: str | None = None  # whose package stood for a front-end that can't be asked again (files)
 
     def count(self, what: str) -> int:
         return sum(getattr(b, what) for b in self.buckets)
@@ -137,6 +141,7 @@ def compare_layer(conn: Conn, settings: Settings, resource: Resource, front: Fro
         _load_layer(conn, con, settings, resource)
         comparison = _Comparison(con, resource, front)
         comparison.join()
+        shapes = comparison.shapes(settings) if _has_table(conn, "source", resource.model.table) else ()
         unreadable = front.checked.unreadable_keys
         buckets = comparison.buckets(surplus_counts=unreadable == 0)
         return Reconciliation(
@@ -147,7 +152,7 @@ def compare_layer(conn: Conn, settings: Settings, resource: Resource, front: Fro
             rows_rejected=front.checked.rows_rejected,
             keys_unsettled=_count(con, "SELECT count(*) FROM joined WHERE state = 'surplus'") if unreadable else 0,
             buckets=buckets,
-            sums=comparison.sums(),
+            sums=(*comparison.sums(), *shapes),
             row_numbers=comparison.write_rows([b.bucket for b in buckets if b.missing or b.stale]),
         )
 
@@ -244,6 +249,15 @@ class _Comparison:
             found.append(FieldSum(spec.name, row[0], row[1]))
         return tuple(found)
 
+    def shapes(self, settings: Settings) -> tuple[FieldSum, ...]:
+        """Number, area and length of the shapes on both sides."""
+        found: list[FieldSum] = []
+        for shape in list_shapes(self.resource):
+            there = total_front_end(self.con, self.resource, shape, "there").list_texts()
+            here = total_layer(settings, self.resource, shape).list_texts()
+            found += [FieldSum(f"{shape.name}.{what}", a, b) for what, a, b in zip(TOTALS, there, here, strict=True)]
+        return tuple(found)
+
     def write_rows(self, buckets: Sequence[int]) -> str | None:
         """The numbers of the package's accepted rows in these buckets, as Parquet; None where there are none."""
         if not buckets:
@@ -288,8 +302,9 @@ def _count(con: DuckDBPyConnection, text: str) -> int:
 # --- libraries ----------------------------------------------------------------------------------------
 
 
-def compare_libraries(conn: Conn, resource: Resource, catalog: Catalog) -> tuple[LibraryCount, ...]:
-    """For each mapping of the resource: the keys its serving rows have, and those that the library lacks."""
+def compare_libraries(conn: Conn, settings: Settings, resource: Resource, catalog: Catalog) -> tuple[LibraryCount, ...]:
+    """For each mapping of the resource: the keys its serving rows have, those that the library lacks, and the sums of
+    the numbers and shapes that it feeds."""
     if not _has_table(conn, "source", resource.model.table):
         return ()
     found = []
@@ -319,7 +334,12 @@ def compare_libraries(conn: Conn, resource: Resource, catalog: Catalog) -> tuple
         ).fetchone()
         assert row is not None
         assert waiting is not None
-        found.append(LibraryCount(library.name, number, int(row["keys"]), int(row["missing"]), int(waiting["n"])))
+        sums = (
+            sum_library(conn, settings, catalog, library, feeds[0])
+            if _has_table(conn, "library", library.table)
+            else ()
+        )
+        found.append(LibraryCount(library.name, number, int(row["keys"]), int(row["missing"]), int(waiting["n"]), sums))
     return tuple(found)
 
 
@@ -372,7 +392,8 @@ def record_reconciliation(conn: Conn, settings: Settings, resource: Resource, fo
         ).fetchone()
         assert row is not None
         number = int(row["reconciliation_id"])
-        if any(b.differs for b in found.buckets):
+        # what was delivered and is not here any more is no fault of the department
+        if any(b.differs for b in found.buckets) and found.delivered_batch is None:
             ledger.add_event(
                 conn,
                 settings,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from guiji import damage, local_time
 from guiji.identifier_reasons import STANDARDS, TITLES
+from guiji.projection import ELLIPSOID
 from guiji.standardize.survey import BY_SHAPE, OVERLAP, SURVEYED
 from guiji.structure import NUL, STRUCTURE
 
@@ -246,7 +247,8 @@ def _shape_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinit
     if spec.by_shape is not None and kind == BY_SHAPE:
         shape, severity = model.field(spec.by_shape.of), spec.by_shape.severity
         fields = (spec.name, shape.name)
-        how = f"投影为{spec.by_shape.projection}，允许相差{spec.by_shape.tolerance:.2%}"
+        plane = "椭球面" if spec.by_shape.projection == ELLIPSOID else f"投影 {spec.by_shape.projection}"
+        how = f"{plane}，允许相差{spec.by_shape.tolerance:.2%}"
         title, indicator = f"{t}应与按“{shape.title}”量算的结果一致（{how}）", "0402"
         mend = f"请核对{t}的数值和单位（{spec.by_shape.unit}）以及“{shape.title}”，更正有误的一项。"
     elif spec.overlap is not None and kind == OVERLAP:
