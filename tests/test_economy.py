@@ -6,6 +6,7 @@ Real files of 统计 and 财政 go the whole way through the shipped catalog int
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -191,6 +192,52 @@ def test_a_caliber_or_a_period_written_otherwise_is_no_further_key(city: Setting
     assert {f[1:] for f in findings(conn, "czj.fiscal_revenue")} == {
         ("period.pattern", "rejected", "2026年09月"),
         ("caliber.code", "rejected", "累计·可比价"),
+    }
+
+
+def test_a_caliber_in_two_columns_is_one_word_of_the_table(city: Settings, conn: Any, tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog"
+    shutil.copytree(city.catalog, catalog)
+    file = catalog / "czj" / "fiscal_revenue.yml"
+    head, _, rest = file.read_text(encoding="utf-8").partition("  - name: caliber\n")
+    _, _, rest = rest.partition("  - {name: value")
+    parts = """\
+  - {name: span, title: 时段, nullable: false}
+  - {name: prices, title: 价格}
+  - name: caliber
+    title: 口径
+    joined: [span, prices]
+    codes: caliber
+    code_map: {fixable: {当期现价: 当期, 累计现价: 累计, 累计可比价: 累计不变价}}
+    nullable: false
+"""
+    file.write_text(f"{head}{parts}  - {{name: value{rest}", encoding="utf-8")
+    header = ["地区", "项目", "所属期", "时段", "价格", "金额（万元）"]
+    said = [
+        ("当期", "现价"),
+        ("累计 ", " 现价"),
+        ("累计", "不变价"),
+        ("当期", ""),
+        ("累计", "比价"),
+        ("", "不变价"),
+        ("累计", "可比价"),
+    ]
+    rows = [[CITY, f"项目{n}", "2026年9月", *pair, f"{n}"] for n, pair in enumerate(said)]
+    rows += [[CITY, f"其他{n}", "2026年9月", "当期", "", "1"] for n in range(50)]
+    path = tmp_path / "exports" / "czj" / "财政收入月报_202610.xlsx"
+    path.write_bytes(make_book("xlsx", Sheet([["财政收入月报"], header, *rows])))
+    bring(replace(city, catalog=catalog), conn, "czj.fiscal_revenue")
+    assert {(f[0], f[2]) for f in figures(conn) if f[0].startswith("项目")} == {
+        ("项目0", "当期"),
+        ("项目1", "累计"),
+        ("项目2", "累计不变价"),
+        ("项目3", "当期"),
+        ("项目6", "累计不变价"),
+    }
+    assert {f[1:] for f in findings(conn, "czj.fiscal_revenue") if f[2] == "rejected"} == {
+        ("caliber.code", "rejected", "时段=累计，价格=比价"),
+        ("caliber.code", "rejected", "时段=（空），价格=不变价"),
+        ("span.required", "rejected", "（空）"),
     }
 
 

@@ -342,6 +342,12 @@ def check_edited(root: Path, name: str, old: str, new: str) -> list[str]:
          ["value.yml:21: unit always says the unit of value, it is not mapped"]),
         ("tjj/value.yml", "title: 口径, codes: caliber", "title: 口径",
          ["value.yml:21: caliber is not judged by the code table of economy.caliber"]),
+        # a joined text has at least two columns, and none of its own
+        ("tjj/value.yml", "title: 口径, codes: caliber", "title: 口径, codes: caliber, joined: [code]",
+         ["value.yml:15: field caliber: joined names one field; what is to be joined with it?"]),
+        ("tjj/value.yml", "title: 口径, codes: caliber", "title: 口径, codes: caliber, joined: [code, amount], column: 口",
+         ["value.yml:15: field caliber: a joined text has no column, no aliases and no constant",
+          "value.yml:15: fields[1].joined names 'amount', which is no text field of its own"]),
         # a library says of every number in which unit it is
         ("libraries/economy.yml", "[万元, 人]", "[万元, 亿元, 人]",
          ["economy.yml:7: field value: 万元 and 亿元 are of one dimension"]),

@@ -139,6 +139,7 @@ def check_resource(model: ResourceModel, tree: Node, file: Path, *, expressions:
     for i, spec in enumerate(model.fields):
         _check_field(c, i, spec, tables)
     _check_unit_fields(c, model)
+    _check_joined(c, model)
     for path, message, allowed, word in check_shapes(model.fields, known=expressions):
         c.add(path, message, allowed=allowed, word=word)
     c.check_names(("key",), model.key, names, "field")
@@ -204,7 +205,7 @@ def _check_spellings(c: Checker, fields: Sequence[FieldSpec]) -> None:
     """No column name or alias may stand for two fields; width, blanks and case make no difference in a header."""
     seen: dict[str, int] = {}
     for i, spec in enumerate(fields):
-        if spec.constant is not None:
+        if spec.is_made:
             continue
         for word in {spec.source_column: None, **dict.fromkeys(spec.aliases)}:
             plain = "".join(unicodedata.normalize("NFKC", word).lower().split())
@@ -294,6 +295,22 @@ def _check_unit_fields(c: Checker, model: ResourceModel) -> None:
             c.add(("fields", names.index(said.name), "constant"), what, allowed=load_units(), word=said.constant)
 
 
+def _check_joined(c: Checker, model: ResourceModel) -> None:
+    """A joined text is made of two or more columns of the delivery, and has none itself."""
+    texts = [f.name for f in model.fields if f.type == "string" and not f.joined]
+    for i, spec in enumerate(model.fields):
+        if not spec.joined:
+            continue
+        path = ("fields", i, "joined")
+        c.check_names(path, spec.joined, texts, "text field of its own")
+        if len(spec.joined) < 2:
+            c.add(path, f"field {spec.name}: joined names one field; what is to be joined with it?")
+        if spec.type != "string":
+            c.add(("fields", i, "type"), f"field {spec.name}: joined is for type string, not {spec.type}")
+        if spec.column is not None or spec.aliases or spec.constant is not None:
+            c.add(path, f"field {spec.name}: a joined text has no column, no aliases and no constant")
+
+
 def _check_bounds(c: Checker, path: tuple[str, int], spec: FieldSpec) -> None:
     bounds: list[float | datetime] = []
     for key in ("minimum", "maximum"):
@@ -354,7 +371,7 @@ def _check_rules(c: Checker, model: ResourceModel, names: Sequence[str]) -> None
 
 def _check_source(c: Checker, model: ResourceModel) -> None:
     source = model.source
-    columns = [f.source_column for f in model.fields if f.constant is None]
+    columns = [f.source_column for f in model.fields if not f.is_made]
     if isinstance(source, DatabaseSource):
         if source.filter is not None:
             c.check_expression(
@@ -406,7 +423,7 @@ def _check_form(c: Checker, model: ResourceModel, source: RemoteFilesSource | Fi
 
 
 def _check_cursor(c: Checker, model: ResourceModel, cursor: str | None) -> None:
-    columns = [f.source_column for f in model.fields if f.constant is None]
+    columns = [f.source_column for f in model.fields if not f.is_made]
     if cursor is None:
         if model.load == "incremental":
             c.add(
@@ -461,7 +478,7 @@ def _check_layout(
         produced |= {layout.unpivot.into: (*path, "unpivot", "into"), layout.unpivot.value: (*path, "unpivot", "value")}
         made = {*produced, *layout.unpivot.keep}
         for i, spec in enumerate(model.fields):
-            if spec.constant is None and spec.required and not made & {spec.source_column, *spec.aliases}:
+            if not spec.is_made and spec.required and not made & {spec.source_column, *spec.aliases}:
                 c.add(
                     ("fields", i),
                     f"field {spec.name}: column {spec.source_column!r} is not among those that unpivot makes or keeps",

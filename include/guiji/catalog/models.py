@@ -205,6 +205,8 @@ class FieldSpec(Model):
     """of a number: the shape of the same row that must say the same area or length"""
     constant: str | None = None
     """the value of every row, where the delivery has no such column"""
+    joined: list[str] = []
+    """text fields whose cells, one after another, are this text, which has no column of its own (累计 + 不变价)"""
     tolerance: Share | None = None
     """tolerated share of rows that fail this field's checks; the resource's where absent"""
     severity: Literal["reject", "warn"] = "reject"
@@ -215,6 +217,11 @@ class FieldSpec(Model):
     @property
     def source_column(self) -> str:
         return self.column or self.title
+
+    @property
+    def is_made(self) -> bool:
+        """True when the delivery has no column for it."""
+        return self.constant is not None or bool(self.joined)
 
     @model_validator(mode="after")
     def _type_is_known(self) -> FieldSpec:

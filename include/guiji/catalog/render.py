@@ -89,10 +89,12 @@ def describe_field(spec: FieldSpec, *, key: bool = False) -> str:
         if spec.minimum is not None or spec.maximum is not None
         else "",
         f"固定为 {spec.constant}" if spec.constant is not None else "",
+        f"由 {'、'.join(spec.joined)} 连接而成" if spec.joined else "",
+        f"单位 {spec.unit}" if spec.unit else f"单位见 {spec.unit_field}" if spec.unit_field else "",
         spec.crs or "",
         f"{spec.sensitivity}级（{_LEVELS[spec.sensitivity]}）" if spec.sensitivity > 1 else "",
     ]
-    column = "" if spec.constant is not None or spec.source_column == spec.title else f" ← {spec.source_column}"
+    column = "" if spec.is_made or spec.source_column == spec.title else f" ← {spec.source_column}"
     return f"{spec.name} {spec.title}{column}  {spec.type}  {'，'.join(d for d in demands if d)}".rstrip()
 
 

@@ -230,7 +230,7 @@ def _field_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinit
         raise AssertionError(kind)
     tolerance = spec.tolerance if spec.tolerance is not None else model.tolerance.rejected
     severity = "warn" if kind in ("text", local_time.FRACTION) else "reject" if kind in damage.KINDS else spec.severity
-    fields: tuple[str, ...] = (spec.name,)
+    fields: tuple[str, ...] = tuple(spec.joined) or (spec.name,)
     if kind in ("unit", "unit_fit") and spec.unit_field is not None:
         fields = (spec.name, spec.unit_field)
     if kind in ("unit", "unit_fit"):

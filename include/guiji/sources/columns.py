@@ -57,13 +57,13 @@ def normalise_name(name: str) -> str:
 
 
 def expected_columns(resource: Resource) -> Expected:
-    """The columns that a delivery of ``resource`` must have; fields with a constant need none."""
+    """The columns that a delivery of ``resource`` must have; fields that are made here need none."""
     columns: list[str] = []
     required: set[str] = set()
     spellings: dict[str, str] = {}
     fields: dict[str, FieldSpec] = {}
     for field in resource.model.fields:
-        if field.constant is not None:
+        if field.is_made:
             continue
         name = field.source_column
         if name not in fields:
@@ -74,7 +74,7 @@ def expected_columns(resource: Resource) -> Expected:
         for spelling in (name, *field.aliases):
             spellings.setdefault(normalise_name(spelling), name)
     model = resource.model
-    keys = frozenset(f.source_column for f in model.fields if f.name in model.key and f.constant is None)
+    keys = frozenset(f.source_column for f in model.fields if f.name in model.key and not f.is_made)
     return Expected(resource.id, model.contract, tuple(columns), frozenset(required), spellings, fields, keys)
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from guiji.errors import CatalogError, DeliveryRefused
 from guiji.standardize.companions import find_companions
-from guiji.standardize.field import EARLIEST, LATEST, place_geometry, plan_field, tell_time
+from guiji.standardize.field import EARLIEST, LATEST, find_column, join_cells, place_geometry, plan_field, tell_time
 from guiji.standardize.measure import measure_number
 from guiji.standardize.plan import FieldPlan
 from guiji.standardize.survey import plan_survey
@@ -51,13 +51,14 @@ def plan_fields(resource: Resource, staged: StagedBatch) -> tuple[FieldPlan, ...
     keys = {*model.key, *(name for mapping in model.mappings for name in mapping.key)}
     for i, spec in enumerate(model.fields):
         assert isinstance(spec, FieldSpec)
-        column = next((c for c in (spec.source_column, spec.title, *spec.aliases) if c in types), None)
-        if spec.constant is not None:
+        column = find_column(spec, types)
+        if spec.is_made:
             column = None
         elif column is None and spec.required:
             near = difflib.get_close_matches(spec.source_column, spare, n=1, cutoff=0.5)
             missing.append(f"“{spec.source_column}”" + (f"（是否写成了“{near[0]}”？）" if near else ""))
-        plan = plan_field(spec, i, column, types.get(column or "", "string"), companions, spec.name in keys)
+        made = join_cells([model.field(name) for name in spec.joined], types) if spec.joined else None
+        plan = plan_field(spec, i, column, types.get(column or "", "string"), companions, spec.name in keys, made)
         if spec.type == "geometry":
             plan = place_geometry(plan, resource.city_bounds)
         elif spec.type == "timestamp":

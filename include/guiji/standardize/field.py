@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -47,10 +48,12 @@ def plan_field(
     arrow_type: str,
     companions: dict[str, tuple[tuple[str, int, str], ...]],
     in_key: bool,
+    made: str | None = None,
 ) -> FieldPlan:
-    """The plan of one field, the ``i``th of its resource, from a staged column of this type (None: not there)."""
+    """The plan of one field, the ``i``th of its resource, from a staged column of this type (None: not there), or from
+    ``made``, a text over the staged columns."""
     kind = "string" if column is None else kind_of(arrow_type)
-    source = _find_source(spec, column)
+    source = made or _find_source(spec, column)
     if kind == "other":
         source, kind = f"{source}::VARCHAR", "string"
     elif kind == "binary" and spec.type != "geometry":
@@ -82,6 +85,20 @@ def plan_field(
         value=value,
         checks=(*layers.checks, *identifier_checks, *_check_value(spec, i, layers)),
     )
+
+
+def find_column(spec: FieldSpec, staged: Collection[str]) -> str | None:
+    """The staged column that the field reads; None where there is none."""
+    return next((c for c in (spec.source_column, spec.title, *spec.aliases) if c in staged), None)
+
+
+def join_cells(parts: Sequence[FieldSpec], staged: Collection[str]) -> str:
+    """The cells of some fields one after another, without blanks around them; null where all are empty."""
+    cells = []
+    for part in parts:
+        column = None if part.constant is not None else find_column(part, staged)
+        cells.append(f"trim(coalesce({_find_source(part, column)}::VARCHAR, ''), {quote_text(EDGES)})")
+    return f"nullif(concat({', '.join(cells)}), '')"
 
 
 def _find_source(spec: FieldSpec, column: str | None) -> str:
