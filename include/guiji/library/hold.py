@@ -9,6 +9,7 @@ from guiji import ledger, tickets
 from guiji.causes import join_reasons
 from guiji.errors import UsageError
 from guiji.library import outcome, rows
+from guiji.library.apply import FILE_KINDS
 from guiji.library.publish import Approval, publish
 from guiji.library.transact import retry, translate_errors
 from guiji.records import BatchRecord, CheckedBatch, Difference, QualityReport, StagedBatch
