@@ -30,7 +30,7 @@ BUILT_IN: dict[int, str] = {
 }  # fmt: skip
 
 _LITERAL = "\x01"
-_TOKEN = re.compile(r'"([^"]*)"?|\\(.?)|[_*](?:.|$)|\[([^\]]*)\]?|(G/通用格式|General)|(.)', re.S | re.I)
+_TOKEN = re.compile(r'"([^"]*)"?|\\(.?)|[_*](?:.|$)|\[([^\]]*)\]?|(G/通用格式|General|常规)|(.)', re.S | re.I)
 #: what stands around a number and takes nothing from it
 _HARMLESS = frozenset(" \u00a0\u3000()¥￥$€£+")
 _SPLIT = re.compile(r'((?:"[^"]*"?|\\.|[_*].|\[[^\]]*\]?|[^;])*)(?:;|$)', re.S)
@@ -95,7 +95,7 @@ def shown_date(value: date, code: str) -> tuple[str | None, str | None]:
 def note_shown(value: float | date, shown: str) -> str | None:
     """The mark of a cell whose shown text ``shown`` is another than its value's; None where it says no more."""
     shown = shown.strip()
-    if not shown:
+    if not shown.strip("#"):  # a column that is too narrow shows ###
         return None
     if isinstance(value, date):
         return AS_SHOWN + shown if not _parts_shown(value, shown) >= {"y", "m", "d"} else None
