@@ -1,7 +1,8 @@
 """What a shared view shows: the rows that serve, the fields of the catalog masked by level, the day of the batch.
 
 A view runs with its owner's rights, so that its reader needs none on the table behind it, and is a security barrier:
-no function of a reader's own ever sees a row or a value that the view does not show.
+no function of a reader's own ever sees a row or a value that the view does not show. Each query on it is noted before
+its first row (``share_reads``).
 """
 
 from __future__ import annotations
@@ -101,14 +102,16 @@ def build_view(
         )
     )
     columns.append((BATCH_DATE, "入库日期"))
-    query = sql.SQL("SELECT {} FROM {} s WHERE s._deleted_at IS NULL").format(
-        sql.SQL(", ").join(parts), sql.Identifier("source", model.table)
+    name = view_name(model.table, grant_id)
+    # uncorrelated, so evaluated once per query whatever it asks for, and not at all where nothing is read
+    query = sql.SQL("SELECT {} FROM {} s WHERE s._deleted_at IS NULL AND (SELECT ops.note_read({}))").format(
+        sql.SQL(", ").join(parts), sql.Identifier("source", model.table), sql.Literal(name)
     )
     comment = f"{resource.department.short_name} · {model.name}（{model.sharing.type}）"
     if grant_id is not None:
         comment += f"：第{grant_id}号授权"
     return SharedView(
-        name=view_name(model.table, grant_id),
+        name=name,
         resource_id=resource.id,
         grant_id=grant_id,
         query=query,

@@ -21,6 +21,7 @@ from guiji.audit import append_audit
 from guiji.catalog.models import SharingType
 from guiji.errors import GuijiError, UsageError, WarehouseUnavailable
 from guiji.library.grants import Grant, end_grant, find_lapse, list_grants, lock_sharing
+from guiji.library.share_reads import ensure_counters
 from guiji.library.share_roles import ensure_roles
 from guiji.library.share_views import SharedView, build_view, shown_in_clear
 from guiji.settings import Settings
@@ -91,6 +92,7 @@ def _sync_some(conn: Conn, settings: Settings, catalog: Catalog) -> tuple[Sync, 
     conn.execute("/* guiji share */ SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
     grants, ended = _end_lapsed(conn, settings, catalog)
     roles, made_roles = ensure_roles(conn, settings, catalog)
+    ensure_counters(conn, roles)
     views, kept = _plan_views(conn, catalog, grants, _list_departments(catalog, roles))
     made, dropped, left = _make_views(conn, settings, views, kept)
     views = {n: v for n, v in views.items() if n not in left}

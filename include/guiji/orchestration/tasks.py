@@ -290,13 +290,15 @@ def sweep_retention(settings: Settings) -> None:
 
 
 def sync_shares(settings: Settings) -> None:
-    """Makes the shared views and their readers what catalog and grants say today."""
+    """Makes the shared views and their readers what catalog and grants say today; puts who read what into the audit trail."""
     from guiji.catalog import load_catalog
+    from guiji.library.share_reads import audit_reads
     from guiji.library.sharing import render_sync, sync_sharing
     from guiji.warehouse import connect
 
     with connect(settings) as conn:
         say(render_sync(sync_sharing(conn, settings, load_catalog(settings.catalog))))
+        say(f"{audit_reads(conn, settings)} reads of shared views put into the audit trail")
 
 
 # --- held batches --------------------------------------------------------------------------------------
