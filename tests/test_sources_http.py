@@ -361,6 +361,32 @@ def test_f37_one_word_that_is_utf8_by_accident_is_what_the_server_says_it_is(
     assert rows_of(open_at(interface(source={"encoding": "gb18030"}), place, tmp_path)) == [("1", "猫")]
 
 
+def test_f37_utf8_that_the_server_calls_gbk_is_utf8(http_server: Any, place: Settings, tmp_path: Path) -> None:
+    expected = [{"id": "1", "name": "张三"}]
+    body = json.dumps({"code": "0", "data": {"records": expected, "total": 1}}, ensure_ascii=False).encode()
+    assert "寮犱笁" in body.decode("gb18030")
+    http_server.raw["/things"] = (200, {"Content-Type": "application/json; charset=GBK"}, body)
+    assert rows_of(open_at(interface(), place, tmp_path)) == as_rows(expected)
+    fails(http_server, place, tmp_path, DeliveryRefused, interface(source={"encoding": "gb18030"}))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"code": "0", "data": {"total": 1, "records": [{"id": "1", "name": "a"}], "records": []}}',
+        '{"code": "1", "code": "0", "data": {"total": 1, "records": [{"id": "1", "name": "a"}]}}',
+        '{"code": "0", "data": {"total": 2, "total": 1, "records": [{"id": "1", "name": "a"}]}}',
+        '{"code": "0", "data": {}, "data": {"total": 1, "records": [{"id": "1", "name": "a"}]}}',
+    ],
+)
+def test_f49_a_key_that_stands_twice_on_the_way_to_the_records_is_refused(
+    http_server: Any, place: Settings, tmp_path: Path, body: str
+) -> None:
+    http_server.raw["/things"] = (200, {}, body.encode())
+    error = fails(http_server, place, tmp_path, DeliveryRefused)
+    assert error.rule_id == "delivery.structure"  # type: ignore[attr-defined]
+
+
 def test_f37_utf8_with_a_damaged_character_costs_that_record_only(
     http_server: Any, place: Settings, tmp_path: Path
 ) -> None:

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 from guiji.errors import DeliveryRefused, GuijiError, SourceRefused, SourceUnavailable
 from guiji.masking import scrub
 from guiji.sources.formats.encoding import normalise_private_use
-from guiji.sources.formats.json import find_path, parse_json
+from guiji.sources.formats.json import Ambiguous, find_path, parse_json
+from guiji.sources.formats.mojibake import is_chinese_utf8
 from guiji.sources.http_signature import Unsigned, sign
 from guiji.sources.tls import find_certificate_error, make_tls_context, refuse_certificate
 
@@ -41,7 +42,6 @@ ATTEMPTS = 5  # extra.attempts
 LONGEST_WAIT = 120.0  # seconds; a server that asks for more is unavailable for this run
 _MB = 1 << 20
 _GB = re.compile(r"charset\s*=\s*\"?\s*gb", re.IGNORECASE)
-_CJK = re.compile("[\u4e00-\u9fff]")
 
 
 @dataclass(frozen=True)
@@ -147,9 +147,23 @@ class Interface:
         except (ValueError, RecursionError):
             # an HTML login page, an empty body or half an answer
             raise TryAgain("the body is not JSON") from None
+        self._demand_one_meaning(document)
         self._check_code(document)
         link = ", ".join(response.headers.get_list("Link"))
         return Answer(document, str(request.url), link, len(body))
+
+    def _demand_one_meaning(self, document: Any) -> None:
+        """Raises DeliveryRefused where a key stands twice on the way to what is read: either may be meant."""
+        source = self.source
+        for path in filter(None, (source.records, source.total, source.code, source.paging.next)):
+            parts = path.split(".")
+            for depth in range(len(parts)):
+                if isinstance(find_path(document, ".".join(parts[:depth])), Ambiguous):
+                    raise DeliveryRefused(
+                        f"{self.what}：返回内容中同一数据项出现了两次（在“{path}”的路径上），无法判断以哪一个为准。"
+                        "现有数据继续有效；请修复接口后重新提供。",
+                        rule_id="delivery.structure",
+                    )
 
     def _keep_pace(self) -> None:
         """Waits until the department's rate allows another request; retries count as well."""
@@ -267,8 +281,8 @@ class Interface:
         gb18030 = declared == "gb18030" or (declared == "auto" and bool(_GB.search(content_type)))
         text = body.decode("utf-8", "replace")
         damaged = text.count("\ufffd")
-        if not damaged and not (gb18030 and len(_CJK.findall(text)) < 16):
-            if declared == "gb18030":  # valid UTF-8 with that much Chinese in it is no accident
+        if not damaged and not (gb18030 and _is_rather_gb18030(body)):
+            if declared == "gb18030" and not body.isascii():  # valid UTF-8 with Chinese in it is no accident
                 raise self._wrong_encoding(declared)
             return text
         if not gb18030 and damaged and sum(not c.isascii() for c in text) > 4 * damaged:
@@ -369,3 +383,14 @@ def read_retry_after(value: str | None, date: str | None) -> float | None:
 
 def _aware(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _is_rather_gb18030(body: bytes) -> bool:
+    """True for a body said to be GB18030 that is UTF-8 as well, by accident of one rare word (猫)."""
+    if body.isascii() or is_chinese_utf8(body):
+        return False
+    try:
+        body.decode("gb18030")
+    except UnicodeDecodeError:
+        return False
+    return True
