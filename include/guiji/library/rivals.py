@@ -70,6 +70,9 @@ def record_rivals(
     if model.load != "incremental" or model.source.kind not in _FILE_KINDS or model.order or len(days) != 1:
         return 0
     day = date.fromisoformat(days.pop())
+    places = list(_places(conn, settings, resource, day))
+    if not places or not _remember(conn, resource, staged, checked, day):
+        return 0
     others = _list_files(conn, resource, staged, day)
     opened = conn.execute(
         "/* guiji rivals */ SELECT 1 FROM ops.conflict WHERE loser = %s AND settled_at IS NULL AND scope = 'files' LIMIT 1",
@@ -77,12 +80,44 @@ def record_rivals(
     ).fetchone()
     found = 0
     if others or opened:
-        _list_keys(conn, resource, checked, whole=opened is not None)
-        for place in _places(conn, settings, resource, day):
+        _list_keys(conn, resource, whole=opened is not None)
+        for place in places:
             found += _compare_files(place, staged)
         conn.execute("/* guiji rivals */ DROP TABLE guiji_rival_key")
-    conn.execute("/* guiji rivals */ DROP TABLE guiji_told")
+    conn.execute("/* guiji rivals */ DROP TABLE guiji_told, guiji_said")
     return found
+
+
+def _remember(conn: Conn, resource: Resource, staged: StagedBatch, checked: CheckedBatch, day: date) -> bool:
+    """Keeps which rows the batch said, also those that changed nothing: another file of the day may contradict them.
+    False for a day before the newest one. Leaves ``guiji_said``: keys and row hashes."""
+    newest = conn.execute(
+        "/* guiji rivals */ SELECT max(business_date) AS day FROM ops.file_said WHERE resource_id = %s", (resource.id,)
+    ).fetchone()
+    if newest and newest["day"] and newest["day"] > day:
+        return False
+    columns = [*resource.model.key, "_row_hash"]
+    conn.execute(
+        sql.SQL("/* guiji rivals */ CREATE TEMP TABLE guiji_said ON COMMIT DROP AS SELECT {} FROM {} LIMIT 0").format(
+            columns_sql(columns), source_table(resource)
+        )
+    )
+    target = sql.Identifier("guiji_said")
+    copy_batches(conn, target, columns, read_batches(checked.accepted, columns), who=f"{resource.id} rivals")
+    conn.execute(
+        "/* guiji rivals */ DELETE FROM ops.file_said WHERE resource_id = %s AND business_date < %s", (resource.id, day)
+    )
+    conn.execute(
+        sql.SQL(
+            "/* guiji rivals */ INSERT INTO ops.file_said (resource_id, business_date, batch_id, key_hash, row_hash)"
+            " SELECT {}, {}, {}, {}, _row_hash FROM guiji_said x ON CONFLICT DO NOTHING"
+        ).format(*map(sql.Literal, (resource.id, day, staged.batch_id)), _key_hash(resource))
+    )
+    return True
+
+
+def _key_hash(resource: Resource) -> sql.Composed:
+    return sql.SQL("hashtextextended(ROW({})::text, 0)").format(columns_sql(resource.model.key, "x"))
 
 
 def _list_files(conn: Conn, resource: Resource, staged: StagedBatch, day: date) -> bool:
@@ -108,18 +143,13 @@ def _list_files(conn: Conn, resource: Resource, staged: StagedBatch, day: date) 
     return bool(row and row["others"])
 
 
-def _list_keys(conn: Conn, resource: Resource, checked: CheckedBatch, *, whole: bool) -> None:
+def _list_keys(conn: Conn, resource: Resource, *, whole: bool) -> None:
     """``guiji_rival_key``: the keys to look at: what was changed, with ``whole`` everything that the batch brought."""
-    keys = resource.model.key
-    listed = columns_sql(keys)
     conn.execute(
         sql.SQL(
-            "/* guiji rivals */ CREATE TEMP TABLE guiji_rival_key ON COMMIT DROP AS SELECT {} FROM guiji_change{}"
-        ).format(listed, sql.SQL(" LIMIT 0" if whole else ""))
+            "/* guiji rivals */ CREATE TEMP TABLE guiji_rival_key ON COMMIT DROP AS SELECT DISTINCT {} FROM {}"
+        ).format(columns_sql(resource.model.key), sql.Identifier("guiji_said" if whole else "guiji_change"))
     )
-    if whole:
-        target = sql.Identifier("guiji_rival_key")
-        copy_batches(conn, target, keys, read_batches(checked.accepted, keys), who=f"{resource.id} rivals")
     conn.execute("/* guiji rivals */ ANALYZE guiji_rival_key")
 
 
@@ -153,7 +183,7 @@ def _compare_files(place: _Place, staged: StagedBatch) -> int:
     return n
 
 
-def _said(place: _Place, table: sql.Composable, served: sql.Composable) -> sql.Composed:
+def _said(place: _Place, table: sql.Composable, batch: sql.Composable, condition: sql.Composable) -> sql.Composed:
     """The library's view of source rows of the keys in question: source key, ``k<n>``, fields and units, origin."""
     resource, mapping = place.resource, place.feed.mapping
     columns: list[sql.Composable] = [columns_sql(resource.model.key, "x")]
@@ -171,17 +201,15 @@ def _said(place: _Place, table: sql.Composable, served: sql.Composable) -> sql.C
             columns.append(
                 sql.SQL("{} AS {}").format(place.feed.value(place.library, unit), sql.Identifier(f"f_{unit.name}"))
             )
-    condition: list[sql.Composable] = [served]
+    conditions = [condition]
     if mapping.where:
-        condition.append(sql.SQL("({})").format(compile_condition(resource, mapping.where)))
-    return sql.SQL("SELECT {}, x._batch_id, x._origin FROM {} x JOIN {} k ON {} WHERE {}").format(
+        conditions.append(sql.SQL("({})").format(compile_condition(resource, mapping.where)))
+    return sql.SQL("SELECT {}, {} AS _batch_id, x._origin FROM {} JOIN guiji_rival_key k ON {} WHERE {}").format(
         sql.SQL(", ").join(columns),
+        batch,
         table,
-        sql.SQL("(SELECT DISTINCT {} FROM guiji_rival_key)").format(
-            columns_sql(f for f in resource.model.key),
-        ),
         match_sql(resource.model.key, "x", "k"),
-        sql.SQL(" AND ").join(condition),
+        sql.SQL(" AND ").join(conditions),
     )
 
 
@@ -220,11 +248,20 @@ def _read_rivals(place: _Place) -> Iterator[pa.RecordBatch]:
     ).format(
         who=sql.SQL(place.resource.id),
         columns=sql.SQL(", ").join(columns),
-        now=_said(place, source_table(place.resource), sql.SQL("x._deleted_at IS NULL")),
+        now=_said(
+            place,
+            sql.SQL("{} x").format(source_table(place.resource)),
+            sql.SQL("x._batch_id"),
+            sql.SQL("x._deleted_at IS NULL"),
+        ),
         then=_said(
             place,
-            source_history(place.resource),
-            sql.SQL("x._batch_id IN (SELECT batch_id FROM guiji_told WHERE latest)"),
+            sql.SQL(
+                "{} x JOIN ops.file_said s ON s.row_hash = x._row_hash AND s.key_hash = {} AND s.batch_id IN"
+                " (SELECT batch_id FROM guiji_told WHERE latest)"
+            ).format(source_history(place.resource), _key_hash(place.resource)),
+            sql.SQL("s.batch_id"),
+            sql.SQL("true"),
         ),
         match=match_sql(place.resource.model.key, "n", "o"),
     )
@@ -258,7 +295,7 @@ def _read_brought(place: _Place) -> Iterator[pa.RecordBatch]:
 
     keys = [f"k{i}" for i in range(len(place.library.key))]
     hash_text = make_hasher(place.settings)
-    said = _said(place, source_table(place.resource), sql.SQL("true"))
+    said = _said(place, sql.SQL("{} x").format(source_table(place.resource)), sql.SQL("x._batch_id"), sql.SQL("true"))
     query = sql.SQL("/* guiji {} rivals */ SELECT {} FROM ({}) n").format(
         sql.SQL(place.resource.id), columns_sql(keys, "n"), said
     )
@@ -297,10 +334,10 @@ def _write_conflicts(place: _Place, paths: Sequence[str]) -> bool:
         """/* guiji rivals */
         INSERT INTO ops.conflict AS c (library, key_hmac, key_masked, field, winner, loser, winner_department,
           loser_department, winner_value, loser_value, strategy, tied, first_seen, last_seen, scope, business_date, files)
-        SELECT DISTINCT ON (key_hmac, field) %(library)s, key_hmac, key_masked, field, %(resource)s, %(resource)s,
-          %(department)s, %(department)s, winner_value, loser_value, 'last_delivered', true, %(now)s::timestamptz,
-          %(now)s::timestamptz, 'files', %(day)s, string_to_array(files, chr(31))
-        FROM guiji_rival ORDER BY key_hmac, field, loser_value
+        SELECT %(library)s, key_hmac, min(key_masked), field, %(resource)s, %(resource)s, %(department)s, %(department)s,
+          min(winner_value), min(loser_value), 'last_delivered', true, %(now)s::timestamptz, %(now)s::timestamptz, 'files',
+          %(day)s, string_to_array(string_agg(DISTINCT files, chr(31)), chr(31))
+        FROM guiji_rival GROUP BY key_hmac, field
         ON CONFLICT (library, key_hmac, field, loser, scope) DO UPDATE SET winner_value = excluded.winner_value,
           loser_value = excluded.loser_value, last_seen = excluded.last_seen, settled_at = NULL,
           business_date = excluded.business_date, files = excluded.files,
