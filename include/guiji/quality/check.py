@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHECKED = "checked.json"
+#: a shape may have thousands of points, and stands twice in a row that is reported
+SHAPES_AT_ONCE = 8_192
 
 
 def load_checked(settings: Settings, staged: StagedBatch) -> CheckedBatch:
@@ -256,7 +258,8 @@ class _Check:
 
         tally = self.tally
         reject = {m: sum(s.value for s in self.signals if s.mask == m and s.verdict == "rejected") for m in self.masks}
-        reader = self.con.sql(statement).to_arrow_reader(ROWS_AT_ONCE)
+        shapes = any(p.spec.type == "geometry" for p in self.plans)
+        reader = self.con.sql(statement).to_arrow_reader(SHAPES_AT_ONCE if shapes else ROWS_AT_ONCE)
         names = reader.schema.names
         at_masks = [names.index(m) for m in self.masks]
         at_broken, at_key = names.index("_broken"), names.index("_key_hash")
