@@ -203,3 +203,50 @@ def test_a_field_that_the_library_gained_is_empty_until_somebody_supplies_it(con
     deliver(conn, at_day(settings, 5), fuller, later, day=5)
     resolve(conn, at_day(settings, 5), "population", catalog_of(wider, fuller))
     assert [told(2), told(4), told(None)] == [["甲", None], ["乙", None], ["丙", "丁"]]
+
+
+ENTERPRISE = make_resource(
+    "scjg.enterprise",
+    fields={"code": "string", "reg_no": "string"},
+    mappings=[{"library": "legal_person", "key": ["code"], "fields": {}}],
+)
+TAX = make_resource(
+    "swj.tax",
+    fields={"tax_no": "string", "code": "string", "reg_no": "string", "grade": "string"},
+    mappings=[{"library": "legal_person", "key": ["code"], "by": {"reg": ["reg_no"]}, "fields": {"grade": "grade"}}],
+)
+COMPANY = make_library(
+    name="legal_person",
+    table="legal_person",
+    key=[{"name": "credit_code", "title": "信用代码"}],
+    fields=[{"name": "grade", "title": "等级", "authority": ["swj"]}],
+    links=[{"name": "reg", "title": "注册号", "through": "scjg.enterprise", "fields": ["reg_no"], "key": ["code"]}],
+)
+
+
+def test_a_card_of_the_past_follows_the_links_of_that_time(conn: Any, settings: Settings) -> None:
+    """The tax row had the code itself, then only the registration number, which another company took over later."""
+    catalog = SmallCatalog({r.id: r for r in (ENTERPRISE, TAX)}, {"legal_person": COMPANY})
+    days: dict[int, tuple[Resource, list[dict[str, object]]]] = {
+        1: (TAX, [{"tax_no": "n0", "grade": "丙"}, {"tax_no": "n1", "code": "A", "reg_no": None, "grade": "甲"}]),
+        2: (ENTERPRISE, [{"code": "A", "reg_no": "r1"}, {"code": "B", "reg_no": None}]),
+        3: (TAX, [{"tax_no": "n1", "code": None, "reg_no": "r1", "grade": "甲"}]),
+        5: (ENTERPRISE, [{"code": "A", "reg_no": None}, {"code": "B", "reg_no": "r1"}]),
+    }
+    for day, (resource, said) in days.items():
+        deliver(conn, at_day(settings, day), resource, said, day=day, batch=f"b{day}")
+        resolve(conn, at_day(settings, day), "legal_person", catalog)
+
+    def told(code: str, day: int) -> tuple[object, ...]:
+        grade = trace(conn, settings, COMPANY, code, date(2026, 10, day)).fields[0]
+        return grade.value, grade.batch_id, grade.locator
+
+    assert [told("A", day) for day in range(1, 7)] == [
+        ("甲", "b1", "public.t:2"),
+        ("甲", "b1", "public.t:2"),
+        ("甲", "b3", "public.t:1"),
+        ("甲", "b3", "public.t:1"),
+        (None, None, None),
+        (None, None, None),
+    ]
+    assert [told("B", day) for day in (2, 4, 5, 6)] == [(None, None, None)] * 2 + [("甲", "b3", "public.t:1")] * 2

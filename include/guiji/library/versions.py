@@ -179,7 +179,8 @@ def locate(
     served = (
         sql.SQL("COALESCE(s._gone > {}, true)").format(sql.Literal(moment)) if moment else sql.SQL("s._gone IS NULL")
     )
-    for keys in _ways_to_rows(library, source, values):
+    # to look for confirmed matches means to look through the whole source: only where nothing else leads to the row
+    for ways in (_ways_to_rows(library, source, values, moment), _ways_by_match(library, source, values)):
         parts = [
             sql.SQL(
                 "SELECT x._batch_id, x._published_at, x._origin, x._line, {}::timestamptz AS _gone, {} AS _at,"
@@ -192,52 +193,81 @@ def locate(
                 keys,
                 sql.SQL(" AND ").join(conditions),
             )
+            for keys in ways
             for t, gone in tables
         ]
-        row = conn.execute(
-            sql.SQL(
-                "/* guiji trace */ SELECT s.*, b.published_at AS _told_at FROM ({}) s LEFT JOIN ops.batch b"
-                " ON b.batch_id = s._batch_id ORDER BY {} DESC, s._at DESC, s._published_at DESC, s._key LIMIT 1"
-            ).format(sql.SQL(" UNION ALL ").join(parts), served)
-        ).fetchone()
+        row = (
+            parts
+            and conn.execute(
+                sql.SQL(
+                    "/* guiji trace */ SELECT s.*, b.published_at AS _told_at FROM ({}) s LEFT JOIN ops.batch b"
+                    " ON b.batch_id = s._batch_id ORDER BY {} DESC, s._at DESC, s._published_at DESC, s._key LIMIT 1"
+                ).format(sql.SQL(" UNION ALL ").join(parts), served)
+            ).fetchone()
+        )
         if row:
-            return SourceRow(
-                row["_batch_id"], row["_told_at"] or row["_published_at"], f"{row['_origin']}:{row['_line']}"
-            )
+            at = row["_told_at"] or row["_published_at"]
+            return SourceRow(row["_batch_id"], at, f"{row['_origin']}:{row['_line']}")
     batch = conn.execute(
         "/* guiji trace */ SELECT published_at FROM ops.batch WHERE batch_id = %s", (batch_id,)
     ).fetchone()
     return SourceRow(batch_id, batch["published_at"] if batch else None, None)
 
 
-def _ways_to_rows(library: LibraryModel, source: Mapping[str, Any], values: Sequence[str]) -> list[sql.Composable]:
-    """Conditions on ``x`` that find a key's rows: by the key itself, by a secondary key, by a confirmed match."""
+def _ways_to_rows(
+    library: LibraryModel, source: Mapping[str, Any], values: Sequence[str], moment: datetime | None
+) -> list[sql.Composable]:
+    """Conditions on ``x`` that find a key's rows: by the key itself, by a secondary key; of the moment, by what stood for
+    the secondary key then."""
     ways: list[sql.Composable] = []
+    keyless: sql.Composable = sql.SQL("true")
     if source["source_key"]:
         ways.append(_equal("x", source["source_key"], values))
+        keyless = sql.SQL("({})").format(
+            sql.SQL(" OR ").join(sql.SQL("x.{} IS NULL").format(sql.Identifier(k)) for k in source["source_key"])
+        )
     for link in library.links:
         fields = (source["by_link"] or {}).get(link.name)
-        if fields:
-            through = sql.Identifier("source", link.through.replace(".", "__"))
-            ways.append(
-                sql.SQL("({}) IN (SELECT {} FROM {} t WHERE {})").format(
-                    columns_sql(fields, "x"), columns_sql(link.fields, "t"), through, _equal("t", link.key, values)
-                )
+        if not fields:
+            continue
+        table = link.through.replace(".", "__")
+        stood: list[tuple[str, sql.Composable]] = [(table, sql.SQL("t._deleted_at IS NULL"))]
+        if moment:
+            until = sql.SQL("t._published_at <= {}").format(sql.Literal(moment))
+            since = sql.SQL("t._superseded_at > {}").format(sql.Literal(moment))
+            stood = [
+                (table, sql.SQL("t._deleted_at IS NULL AND {}").format(until)),
+                (f"{table}__history", sql.SQL("{} AND {}").format(until, since)),
+            ]
+        ways += [
+            sql.SQL("{} AND ({}) IN (SELECT {} FROM {} t WHERE {} AND {})").format(
+                keyless,
+                columns_sql(fields, "x"),
+                columns_sql(link.fields, "t"),
+                sql.Identifier("source", through),
+                _equal("t", link.key, values),
+                condition,
             )
-    if library.matching is not None:
-        ways.append(
-            sql.SQL(
-                "EXISTS (SELECT FROM ops.match_proposal c WHERE c.library = {} AND c.resource_id = {}"
-                " AND c.status = 'confirmed' AND c.key = {}::text[] AND c.row_key ="
-                " (SELECT array_agg(to_jsonb(x)->>u.k ORDER BY u.n) FROM unnest({}::text[]) WITH ORDINALITY u (k, n)))"
-            ).format(
-                sql.Literal(library.name),
-                sql.Literal(source["resource_id"]),
-                sql.Literal(list(values)),
-                sql.Literal(source["row_key"] or []),
-            )
-        )
+            for through, condition in stood
+        ]
     return ways
+
+
+def _ways_by_match(library: LibraryModel, source: Mapping[str, Any], values: Sequence[str]) -> list[sql.Composable]:
+    if library.matching is None:
+        return []
+    return [
+        sql.SQL(
+            "EXISTS (SELECT FROM ops.match_proposal c WHERE c.library = {} AND c.resource_id = {}"
+            " AND c.status = 'confirmed' AND c.key = {}::text[] AND c.row_key ="
+            " (SELECT array_agg(to_jsonb(x)->>u.k ORDER BY u.n) FROM unnest({}::text[]) WITH ORDINALITY u (k, n)))"
+        ).format(
+            sql.Literal(library.name),
+            sql.Literal(source["resource_id"]),
+            sql.Literal(list(values)),
+            sql.Literal(source["row_key"] or []),
+        )
+    ]
 
 
 def _equal(alias: str, columns: Sequence[str], values: Sequence[str]) -> sql.Composable:
