@@ -95,6 +95,17 @@ def test_f20_f21_f22_text_stays_text(tmp_path: Path) -> None:
     assert sound(rows, ABC) == [tuple(line.split(",")) for line in lines]
 
 
+def test_a_header_of_more_columns_than_any_table_has_is_refused(tmp_path: Path) -> None:
+    def read(columns: int) -> list[tuple[str | None, ...]]:
+        blanks = "," * (columns - 3)
+        return sound(read_bytes(tmp_path, f"姓名,编号,地址{blanks}\n张三,1,街{blanks}\n".encode(), ABC)[0], ABC)
+
+    assert read(16_384) == [("张三", "1", "街")]
+    with pytest.raises(DeliveryRefused, match="16385 列") as refused:
+        read(16_385)
+    assert refused.value.rule_id == "delivery.too_large"
+
+
 def test_f28_a_nul_byte_costs_its_row_only(tmp_path: Path) -> None:
     lines = [f"人{n},{n},街" for n in range(1000)]
     lines[499] = "人\x00,499,街"

@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from guiji.catalog.models import Format
     from guiji.records import ReadReport
 
+#: as many as a sheet of a workbook has; each costs memory in every block
+MOST_COLUMNS = 16_384
+
 
 def read_csv(path: Path, origin: str, expected: Expected, fmt: Format, report: ReadReport) -> Iterator[pa.RecordBatch]:
     """The rows of a CSV file. Raises DeliveryRefused when the file as a whole can't be accepted (encoding, header,
@@ -135,6 +138,11 @@ def _open_table(
     if found is None:
         raise refuse_headless(expected, fmt.layout, what)
     header = records[found]
+    if len(header) > MOST_COLUMNS:
+        raise DeliveryRefused(
+            f"{what}：表头有 {len(header)} 列，超过 {MOST_COLUMNS} 列，不是约定的表格。现有数据继续有效；请删去多余的分隔符后重新提供。",
+            rule_id="delivery.too_large",
+        )
     if fmt.trailing_delimiter and header[-1].strip():
         header = [*header, ""]  # the cell after the last delimiter has no name and must be empty
     skip(report, "comment", sum(comments[:found]))
