@@ -20,6 +20,8 @@ from workbooks import Sheet, make_book
 from guiji.catalog import load_catalog
 from guiji.library.resolve import resolve
 from guiji.library.trace import trace
+from guiji.notices.conflicts import load_conflicts, say_conflicts
+from guiji.notices.model import Event
 from guiji.pipeline import run_resource
 from guiji.settings import TIME_ZONE, Settings
 
@@ -270,8 +272,15 @@ def test_two_files_of_one_day_that_disagree_are_a_conflict_until_one_is_mended(
     bring(city, conn, annual)
     files = ("（分地区年度数据_乙_20261020.csv）", "（分地区年度数据_甲_20261020.csv）")
     assert file_conflicts(conn) == [("value", f"1950000 吨{files[0]}", f"1905000 吨{files[1]}", "2026-10-20", True)]
-    told = conn.execute("SELECT department_id, resource_id FROM ops.outbox WHERE kind = 'conflict'").fetchall()
-    assert [tuple(r.values()) for r in told] == [("tjj", annual)]
+    told = conn.execute("SELECT * FROM ops.outbox WHERE kind = 'conflict'").fetchall()
+    assert [(r["department_id"], r["resource_id"]) for r in told] == [("tjj", annual)]
+    found = load_conflicts(conn, [Event.from_row({**r, "responsible": None}) for r in told])
+    conn.rollback()
+    text = say_conflicts(load_catalog(city.catalog), "economy", found[annual, "economy"])
+    assert text.replace("\n", "") == (
+        "经济库：“数值”有 1 处在本部门同一天的不同文件中不一致，暂用后报的值（如 粮食产量|鄂尔多斯市|2025年|年度："
+        f"先报“1905000 吨{files[1]}”，后报“1950000 吨{files[0]}”）；请核实，并按原文件名重报有误的文件。"
+    )
     # both stay: what served first is the first vintage
     assert figures(conn) == {
         ("粮食产量", "2025年", "年度", 1, Decimal("1905000.000000"), "吨"),
