@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from delivering import aside, expect, read_bytes, sound
-from workbooks import KINDS, Formula, Sheet, make_book, make_compound, make_summary, record, zip_members
+from workbooks import KINDS, Formula, Sheet, Shown, make_book, make_compound, make_summary, record, zip_members
 
 from guiji.catalog.models import Format
 from guiji.errors import DeliveryRefused
@@ -122,6 +122,25 @@ def test_f44_a_summary_that_is_none_names_no_program(tmp_path: Path) -> None:
     said = {read_program({"\x05SummaryInformation": whole[:n]}) for n in range(len(whole))}
     assert all("Microsoft Excel".startswith(program) for program in said)
     assert read_program({}) == ""
+
+
+# --- times outside of all calendars ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "xls", "xlsb"])
+@pytest.mark.parametrize(
+    ("number", "form"), [(-2e11, "yyyy-mm-dd"), (110105199001010017.0, "[h]:mm"), (-1e300, "[h]:mm")]
+)
+def test_f23_a_row_with_a_time_that_no_reader_can_tell_is_set_aside(
+    tmp_path: Path, kind: str, number: float, form: str
+) -> None:
+    rows = [("张三", 1.0, "街"), ("李四", Shown(number, form), "街"), ("王五", 2.0, "街")]
+    for above in (0, 70):  # within the rows that are read in search of the header, and below
+        more = [("某", "1", "街")] * above
+        content = make_book(kind, Sheet([ABC.columns, *more, *rows]))
+        got, _ = read_bytes(tmp_path, content, ABC, f"a.{kind}", type=kind)
+        assert aside(got) == [(3 + above, "out_of_range")]
+        assert sound(got, ABC) == [*more, ("张三", "1", "街"), ("王五", "2", "街")]
 
 
 # --- cells that stand twice ------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from guiji.sources.formats.number_format import shown_date, shown_number
 from guiji.sources.formats.tokenizer import LOST_MARKS, find_flaw
-from guiji.structure import LEADING_ZERO_LOST, NUMBER_FOR_DATE, PRECISION_LOST, TURNED_INTO_DATE
+from guiji.structure import LEADING_ZERO_LOST, NOT_A_NUMBER, NUMBER_FOR_DATE, PRECISION_LOST, TURNED_INTO_DATE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,7 +95,7 @@ def format_text(
             pass
         elif isinstance(value, date):
             texts[i], rule = (None, rule) if rule else shown_date(value, code)
-        elif rule != PRECISION_LOST:
+        elif rule not in (PRECISION_LOST, NOT_A_NUMBER):
             said, rule = shown_number(value, _digits(value), code)
             short = said is not None and field.codes and field.length and len(said) < field.length
             texts[i], rule = (None, LEADING_ZERO_LOST) if short else (said, rule)
@@ -121,7 +121,7 @@ def _numbers(values: Sequence[int | float], field: FieldSpec | None) -> pa.Array
     import pyarrow.compute as pc
 
     if field is not None and field.type == "float64":
-        return pa.array(list(map(repr, values)), pa.string())
+        return pa.array(list(map(repr, values)), pa.string()) if all(map(math.isfinite, values)) else None
     if field is not None and field.codes and field.length:
         return None
     numbers = np.array(values, np.float64) + 0.0  # no negative zero
@@ -156,6 +156,8 @@ def _duration_text(value: timedelta) -> str:
 
 
 def _number_text(value: int | float, field: FieldSpec | None) -> tuple[str | None, str | None]:
+    if not math.isfinite(value):
+        return None, NOT_A_NUMBER
     if field is not None and field.type == "float64":
         return repr(value), None
     if abs(value) >= LOST_FROM:

@@ -17,6 +17,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guiji.masking import show_name
 from guiji.sources.columns import Expected
 from guiji.sources.formats import workbook as limits
 from guiji.sources.formats.cell_formats import CellFormats
@@ -38,7 +39,7 @@ from guiji.sources.formats.number_format import spell_header
 from guiji.sources.formats.sheet_lines import SheetLines, is_empty, trim_header
 from guiji.sources.formats.workbook import Cell, OpenSheet, Workbook, open_workbook, refuse_workbook
 from guiji.sources.frames import text_schema
-from guiji.structure import CELL_ERROR, MERGED_CELL, RAGGED, UNCALCULATED
+from guiji.structure import CELL_ERROR, MERGED_CELL, OUT_OF_RANGE, RAGGED, UNCALCULATED
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,7 +91,7 @@ def _choose_sheets(
     if layout.sheet is not None:
         wanted = [layout.sheet]
         if layout.sheet not in visible + hidden:
-            names = "、".join(visible + hidden)
+            names = "、".join(map(show_name, visible + hidden))
             refuse_workbook(what, f"没有工作表“{layout.sheet}”（有：{names}）", "请使用约定的工作表名")
         if layout.sheet in hidden:
             report.notes.append(f"{what}：工作表“{layout.sheet}”是隐藏的，按约定读取")
@@ -98,14 +99,14 @@ def _choose_sheets(
     elif layout.sheets is not None:
         wanted = [n for n in visible if re.fullmatch(layout.sheets, n.strip())]
         if not wanted:
-            names = "、".join(visible) or "没有可见的工作表"
+            names = "、".join(map(show_name, visible)) or "没有可见的工作表"
             refuse_workbook(what, f"没有名称符合“{layout.sheets}”的工作表（有：{names}）", "请使用约定的工作表名")
         if others := [n for n in visible if n not in wanted]:
-            report.notes.append(f"{what}：名称不符合约定的工作表未采集：{'、'.join(others)}")
+            report.notes.append(f"{what}：名称不符合约定的工作表未采集：{'、'.join(map(show_name, others))}")
     else:
         wanted = visible
     if hidden:
-        report.notes.append(f"{what}：隐藏的工作表未采集：{'、'.join(hidden)}")
+        report.notes.append(f"{what}：隐藏的工作表未采集：{'、'.join(map(show_name, hidden))}")
     found = []
     cells = 0
     for name in wanted:
@@ -116,19 +117,19 @@ def _choose_sheets(
             found.append((sheet, header))
             cells += sheet.facts.cells
         elif layout.sheets is not None:
-            raise refuse_headless(expected, layout, f"{what} 工作表“{name}”")
+            raise refuse_headless(expected, layout, f"{what} 工作表“{show_name(name)}”")
         if cells > limits.MAX_CELLS:
             refuse_workbook(what, f"各工作表合计超过 {limits.MAX_CELLS} 个单元格", "请拆分", "delivery.too_large")
     if not found:
         raise refuse_headless(expected, layout, what)
     if layout.sheets is None:
         if len(found) > 1:
-            both = "、".join(sheet.name for sheet, _ in found)
+            both = "、".join(show_name(sheet.name) for sheet, _ in found)
             refuse_workbook(
                 what, f"有多个工作表都含有约定的表头（{both}），无法判断以哪个为准", "请只保留一个，或约定工作表名"
             )
         if others := [n for n in wanted if n != found[0][0].name]:
-            report.notes.append(f"{what}：没有约定表头的工作表未采集：{'、'.join(others)}")
+            report.notes.append(f"{what}：没有约定表头的工作表未采集：{'、'.join(map(show_name, others))}")
     return found
 
 
@@ -195,7 +196,7 @@ def _open_table(
     sheet: OpenSheet, header: int, expected: Expected, fmt: Format, origin: str, file: str, report: ReadReport
 ) -> _Reading:
     layout = fmt.layout
-    what = f"{file} 工作表“{sheet.name}”"
+    what = f"{file} 工作表“{sheet.name if layout.sheet else show_name(sheet.name)}”"
     titles = [[title_text(v) for v in row] for row in sheet.head[: header + layout.header_rows]]
     above = [" ".join(t for t in row if t) for row in titles[:header]]
     spelled = _spell_head(sheet, expected, layout)[: header + layout.header_rows]
@@ -275,6 +276,9 @@ def _read_rows(reading: _Reading, report: ReadReport) -> Iterator[pa.RecordBatch
     number = reading.start
     sheet.head = []
     while columns := _take_columns(rows, reading.lines):
+        for lost in sheet.lost:
+            reading.flawed[lost] = dict.fromkeys(reading.positions, OUT_OF_RANGE)
+        sheet.lost.clear()
         lines, end = reading.lines.find(columns, number, report)
         if lines is None or lines:
             yield shape_batch(table, _make_batch(reading, columns, number, lines))

@@ -71,6 +71,7 @@ class OpenSheet:
     merged: tuple[tuple[Cell, Cell], ...]
     rows: Iterator[list[Any]]
     head: list[list[Any]] = field(default_factory=list)  # rows taken from ``rows`` in search of the header
+    lost: set[int] = field(default_factory=set)  # rows, blank in ``rows``, that hold a time which no reader can tell
 
 
 def judge_zeros(zeros: set[Cell], results: bool, calculated: bool) -> tuple[frozenset[Cell], frozenset[Cell]]:
@@ -161,10 +162,10 @@ def refuse_unreadable(exc: Exception, what: str) -> NoReturn:
     foreign = (
         zipfile.BadZipFile,
         struct.error,
-        IndexError,
         OSError,
         EOFError,
-        KeyError,
+        LookupError,
+        ArithmeticError,
         ValueError,
         RuntimeError,
         NotImplementedError,
@@ -323,20 +324,43 @@ def _parse_sheet(workbook: Any, name: str, facts: SheetFacts, what: str) -> Open
         refuse_workbook(what, f"工作表“{name}”已损坏，无法读取", "请重新导出完整的文件", "delivery.half_a_file")
     except BaseException as panic:
         _refuse_panic(panic, what)
-    return OpenSheet(name, facts, merged, _pad_left(sheet))
+    opened = OpenSheet(name, facts, merged, iter(()))
+    if sheet.start is not None:
+        rows = _give_rows(sheet, opened.lost)
+        # from the first column of the sheet on: calamine begins with the first one that has a value
+        left = [""] * sheet.start[1]
+        opened.rows = (left + row for row in rows) if left else rows
+    return opened
 
 
-def _pad_left(sheet: Any) -> Iterator[list[Any]]:
-    """The rows from the first column of the sheet on: calamine begins with the first one that has a value."""
-    if sheet.start is None:
-        return iter(())
-    left = [""] * sheet.start[1]
-    rows: Iterator[list[Any]] = sheet.iter_rows()
-    return (left + row for row in rows) if left else rows
+def _give_rows(sheet: Any, lost: set[int]) -> Iterator[list[Any]]:
+    """The rows of a sheet, from its first row on. One with a date or time outside of all calendars fails by itself
+    (a long number under the format of a time); it is given blank and added to ``lost``."""
+    rows = sheet.iter_rows()
+    number = 0
+    while True:
+        try:
+            for row in rows:
+                number += 1
+                yield row
+            return
+        except OverflowError:
+            pass
+        except BaseException as panic:
+            if not _is_panic(panic):
+                raise
+        lost.add(number)
+        number += 1
+        yield [""] * sheet.width
 
 
 def _refuse_panic(panic: BaseException, what: str) -> NoReturn:
-    """A panic of the Rust reader is no Exception; anything else of that kind is not ours to keep."""
-    if type(panic).__name__ != "PanicException":
+    """Anything else of that kind is not ours to keep."""
+    if not _is_panic(panic):
         raise panic
     refuse_damaged(what)
+
+
+def _is_panic(exc: BaseException) -> bool:
+    """True for a panic of the Rust reader, which is no Exception."""
+    return type(exc).__name__ == "PanicException"

@@ -100,7 +100,7 @@ def open_xls(path: Path, what: str, clock: Clock) -> _Xls:
         calculates = is_calculator(read_program(streams))
         del streams
         seen, calculated = _inspect(stream, what, clock)
-    except (Damaged, struct.error, IndexError):
+    except (ValueError, struct.error, IndexError):
         refuse_damaged(what)
     total = sum(s.rows * s.width for s in seen)
     if total > limits.MAX_CELLS:
@@ -177,9 +177,11 @@ def _inspect(stream: bytes, what: str, clock: Clock) -> tuple[list[_Seen], bool]
 
 def _read_format(content: bytes) -> str:
     """The text of a FORMAT record: characters in one byte or two (BIFF8), or in the code page of the time before."""
+    if len(content) < 3:
+        return ""
     (length,) = struct.unpack_from("<H", content)
     if len(content) == 3 + (length << (content[2] & 1)):
-        return content[3:].decode("utf-16-le" if content[2] & 1 else "latin-1")
+        return content[3:].decode("utf-16-le" if content[2] & 1 else "latin-1", "replace")
     return content[1 : 1 + content[0]].decode("gb18030", "replace")
 
 
