@@ -29,6 +29,7 @@ LAYERS: dict[str, float] = {
             "codes",
             "audit",
             "causes",
+            "cells",
             "origins",
         ],
         2,

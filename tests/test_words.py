@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 
 from guiji.causes import SKIPPED, join_reasons
+from guiji.cells import height_of
 from guiji.quality.rules import _say_bound
 from guiji.records import Window
 from guiji.settings import TIME_ZONE
@@ -68,3 +69,19 @@ def test_every_reason_to_skip_a_line_has_words() -> None:
     }
     assert written >= {"blank", "footnote", "title", "total", "metadata", "repeated_header"}
     assert written - set(SKIPPED) == set()
+
+
+@pytest.mark.parametrize(
+    ("cells", "lines"),
+    [
+        ([], 1),
+        ([("", 10)], 1),
+        ([("abcdefghi", 10)], 1),
+        ([("abcdefghij", 10)], 2),
+        ([("四个汉字呀", 10)], 2),  # ten columns wide, nine fit
+        ([("一\n二\n三", 40), ("x" * 79, 40)], 3),
+        ([("字" * 40_000, 10)], 409 / 16),
+    ],
+)
+def test_a_row_is_as_tall_as_its_longest_wrapped_text(cells: list[tuple[str, float]], lines: float) -> None:
+    assert height_of(cells) == pytest.approx(16 * lines)

@@ -65,7 +65,7 @@ def say_conflicts(catalog: Catalog, library_name: str, rows: Sequence[Mapping[st
         lines.append(f"{what}（如 {shown}）。")
     if len(rows) > MOST_LINES:
         lines.append(f"另有 {len(rows) - MOST_LINES} 类不一致，详见平台。")
-    return scrub(f"{library.title if library else library_name}：" + "".join(lines))
+    return scrub("\n".join([f"{library.title if library else library_name}：", *lines]))
 
 
 def _say_files(title: str, row: Mapping[str, Any]) -> str:

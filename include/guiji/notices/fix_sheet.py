@@ -9,6 +9,7 @@ import re
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from guiji.cells import clean_cell, height_of
 from guiji.settings import TIME_ZONE
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ COLUMNS = (
     ("整改人", 12),
     ("批次 / 规则编号", 34),
 )
+WIDTHS = tuple(float(width) for _, width in COLUMNS)
 _FORBIDDEN = re.compile(r"[\[\]:*?/\\\x00-\x1f']")
-_XML_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def name_sheets(titles: list[str]) -> list[str]:
@@ -43,11 +44,6 @@ def name_sheets(titles: list[str]) -> list[str]:
             name = f"{base[: 30 - len(str(n))]}_{n}"
         names.append(name)
     return names
-
-
-def clean_cell(text: str) -> str:
-    """``text`` without characters a workbook can't hold, within Excel's limit of a cell."""
-    return _XML_ILLEGAL.sub("\ufffd", text)[:32_767]
 
 
 def write_fix_sheet(digest: Digest, city: City) -> bytes:
@@ -110,6 +106,7 @@ def _write_sheet(page: Any, sheet: Sheet, formats: dict[str, Any], digest: Diges
     kinds = ("cell", "cell", "cell", "value", "cell", "cell", "cell", "cell", "answer", "answer", "grey")
     for number, row in enumerate(sheet.rows, 1):
         cells = (str(number), *row[:7], "", "", row[7])
+        page.set_row(2 + number, height_of(zip(cells[:-1], WIDTHS, strict=False)))
         page.write_number(2 + number, 0, number, formats["cell"])
         for position in range(1, len(cells)):
             _write_text(page, 2 + number, position, cells[position], formats[kinds[position]])

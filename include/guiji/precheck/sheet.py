@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
 from guiji.causes import join_reasons
+from guiji.cells import clean_cell, height_of
 from guiji.precheck.text import summarise
 from guiji.precheck.verdict import Verdict
 
-_XML_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TONES = {"passed": ("#ECFDF3", "#067647"), "warning": ("#FFFAEB", "#B54708")}
 _BAD = ("#FEF3F2", "#B42318")
 RULES = (
@@ -120,13 +119,16 @@ def _write_summary(page: Any, verdict: Verdict, formats: dict[str, Any]) -> None
     for n, rule in enumerate(verdict.failed, row + 1):
         rejects = rule.severity == "reject" and rule.failed > 0
         count = rule.failed or rule.suspicious
+        named, lines = "、".join(verdict.fields.get(f, f) for f in rule.fields), verdict.lines_of(rule.rule_id, 30)
+        told = (rule.title, named, "", "", "", "", lines, rule.standard or "", rule.mend)
+        page.set_row(n, height_of(zip(told, (float(width) for _, width in RULES), strict=True)))
         _text(page, n, 0, rule.title, formats["bold"])
-        _text(page, n, 1, "、".join(verdict.fields.get(f, f) for f in rule.fields), formats["text"])
+        _text(page, n, 1, named, formats["text"])
         _text(page, n, 2, "不合格" if rejects else "存疑", formats["rejected" if rejects else "suspicious"])
         page.write_number(n, 3, count, formats["number"])
         page.write_number(n, 4, count / rule.rows if rule.rows else 0, formats["share"])
         page.write_number(n, 5, rule.tolerance, formats["share"])
-        _text(page, n, 6, verdict.lines_of(rule.rule_id, 30), formats["text"])
+        _text(page, n, 6, lines, formats["text"])
         _text(page, n, 7, rule.standard or "", formats["text"])
         _text(page, n, 8, rule.mend, formats["text"])
     _print_setup(page, row)
@@ -147,7 +149,9 @@ def _write_findings(page: Any, verdict: Verdict, formats: dict[str, Any]) -> Non
     note = f"行号为文件中的行号（含表头）。共 {len(verdict.findings):,} 处{more}，值已脱敏，黄色列供填写更正情况。"
     _text(page, 1, title_column, note, formats["note"])
     _write_header(page, 2, FINDINGS, formats)
+    widths = [float(width) for _, width in FINDINGS]
     for n, finding in enumerate(verdict.findings, 3):
+        page.set_row(n, height_of(zip(("", "", "", finding.rule, finding.value, finding.mend), widths, strict=False)))
         _text(page, n, 0, finding.place, formats["text"])
         page.write_number(n, 1, finding.line, formats["line"])
         _text(page, n, 2, finding.word, formats[finding.verdict if finding.verdict in formats else "text"])
@@ -174,6 +178,6 @@ def _print_setup(page: Any, header: int) -> None:
 
 def _text(page: Any, row: int, column: int, text: str, form: Any) -> None:
     if text:
-        page.write_string(row, column, _XML_ILLEGAL.sub("\ufffd", text)[:32_767], form)
+        page.write_string(row, column, clean_cell(text), form)
     else:
         page.write_blank(row, column, None, form)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from guiji.cells import clean_cell, height_of
 from guiji.report import words
 
-_XML_ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 Column = tuple[str, int, str]  # title, width, kind: text | number | share | score
 
 
@@ -37,6 +36,8 @@ class Writer:
             page.set_column(i, i, width)
             page.write_string(1, i, title, self.header)
         for n, row in enumerate(rows, 2):
+            texts = [(str(v), float(w)) for v, (_, w, kind) in zip(row, columns, strict=True) if kind == "text" and v]
+            page.set_row(n, height_of(texts))
             for i, (value, (_, _, kind)) in enumerate(zip(row, columns, strict=True)):
                 self.write(page, n, i, value, kind)
         page.freeze_panes(2, 0)
@@ -59,4 +60,4 @@ class Writer:
             page.write_number(row, column, value, self.number)
         else:
             text = "—" if value is None else str(value)
-            page.write_string(row, column, _XML_ILLEGAL.sub("\ufffd", text)[:32_767], self.text)
+            page.write_string(row, column, clean_cell(text), self.text)
