@@ -229,6 +229,66 @@ def test_req36_three_ways_the_library_that_lost_rows_is_found_and_mended(
     assert reconcile_resource("ab.people", city).agrees
 
 
+def test_f05_what_the_front_end_marks_as_deleted_is_missing_nowhere_and_deleted_by_a_repair(
+    settings: Settings, fill: Fill, conn: Any
+) -> None:
+    fill("ALTER TABLE t ADD gone int DEFAULT 0")
+    gone = {"name": "gone", "title": "已删除", "column": "gone", "type": "int64"}
+    city = write_catalog(settings.at(NOW), {**INCREMENTAL, "fields": [*FIELDS, gone], "tombstone": "gone = 1"})
+    run_resource("ab.people", city)
+    fill("UPDATE t SET gone = 1, ts = timestamp '2026-10-01 12:00' WHERE id = 'k1'")
+    assert run_resource("ab.people", city).rows_deleted == 1
+    found = reconcile_resource("ab.people", city)  # the row still stands at the front-end, marked
+    assert (counts(found), found.agrees, found.rows_front_end, found.rows_layer) == ({}, True, 200, 199)
+    assert [(s.front_end, s.layer) for s in found.sums if s.field == "amount"] == [("20148.75", "20148.75")]
+    fill("UPDATE t SET gone = 1 WHERE id = 'k2'")  # without touching the cursor
+    found = reconcile_resource("ab.people", city, repair=True)
+    assert counts(found) == {"stale": 1}
+    assert ("k2",) not in rows(conn, "no")
+    assert reconcile_resource("ab.people", city).agrees
+
+
+def test_req36_rows_without_a_key_are_counted_so_that_source_layer_and_library_add_up(
+    settings: Settings, fill: Fill, conn: Any
+) -> None:
+    """40 rows have a key, of them 10 a newer row; 60 are linked by their number, 20 of 200 are left out, 80 find nothing."""
+    fill(
+        "ALTER TABLE t ADD code text",
+        "UPDATE t SET code = 'c' || (n % 30) FROM generate_series(0, 39) n WHERE id = 'k' || (n + 1)",
+        "CREATE TABLE register AS SELECT id, 'd' || id AS code FROM t WHERE code IS NULL ORDER BY ts LIMIT 60",
+    )
+    plain = {"nullable": False, "length": 9, "sensitivity": 3}
+    code = {"name": "code", "title": "代码", "column": "code", "sensitivity": 3}
+    register = {
+        "source": {**SOURCE, "table": "register"},
+        "fields": [{"name": "no", "title": "编号", "column": "id", **plain}, {**code, "nullable": False}],
+        "key": ["no"],
+        "order": [],
+    }
+    mapping = {
+        "library": "units", "key": ["code"], "by": {"old_no": ["no"]}, "fields": {"title": "title"}, "where": "amount < 180.5"
+    }  # fmt: skip
+    write_catalog(settings, register, "register")
+    city = write_catalog(settings.at(NOW), {**INCREMENTAL, "fields": [*FIELDS, code], "mappings": [mapping]})
+    link = {"name": "old_no", "title": "旧号", "through": "ab.register", "fields": ["no"], "key": ["code"]}
+    write_library(city, {**LIBRARY, "links": [link]})
+
+    def fed(resource_id: str = "ab.people") -> list[tuple[int, ...]]:
+        found = reconcile_resource(resource_id, city).libraries
+        return [(c.keys, *(getattr(c.rows, n) for n in ("rows", "excluded", "unlinked", "repeated"))) for c in found]
+
+    run_resource("ab.people", city)
+    assert fed() == [(30, 200, 20, 140, 10)]  # the register has not come
+    run_resource("ab.register", city)
+    assert run_command(city, "resolve", "units").returncode == 0
+    assert fed() == [(90, 200, 20, 80, 10)]
+    conn.rollback()
+    assert conn.execute("SELECT count(*) AS n FROM library.unit").fetchone()["n"] == 90
+    shown = run_command(city, "reconcile", "ab.people").stdout
+    assert "200 rows = 90 keys + 10 older rows of the same key + 80 for which no key is found + 20 that the" in shown
+    assert kept(conn)[-1]["libraries"][0]["rows"] == {"rows": 200, "excluded": 20, "unlinked": 80, "repeated": 10}
+
+
 def test_a_publish_meanwhile_makes_the_comparison_void(
     city: Settings, fill: Fill, conn: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,6 +145,11 @@ def render_reconciliation(found: Reconciliation) -> str:
     for c in found.libraries:
         waits = "all keys wait to be resolved" if c.waiting < 0 else f"{c.waiting:,} keys wait to be resolved"
         lines.append(f"library {c.library}: {c.keys:,} keys, {c.missing:,} of them missing there; {waits}")
+        if c.rows.rows != c.keys:
+            lines.append(
+                f"  {c.rows.rows:,} rows = {c.keys:,} keys + {c.rows.repeated:,} older rows of the same key"
+                f" + {c.rows.unlinked:,} for which no key is found + {c.rows.excluded:,} that the mapping leaves out"
+            )
         if c.sums:
             header = ("sum of", "source layer", c.library, "")
             marks = ((s.field, s.layer, s.library, "differs" if s.differs else "") for s in c.sums)

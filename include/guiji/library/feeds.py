@@ -99,11 +99,7 @@ def feed_sql(library: LibraryModel, feed: Feed, *, of: str | None = None) -> sql
     model, mapping = feed.resource.model, feed.mapping
     _demand_key(library, feed)
     linked = bool(mapping.by) or feed.is_matched(library)
-    keys: list[sql.Composable] = (
-        [sql.Identifier("x", f"_k_{k.name}") for k in library.key]
-        if linked
-        else [_cast(feed.resource, "x", name, spec.type) for name, spec in zip(mapping.key, library.key, strict=True)]
-    )
+    found, keys = feed_keys(library, feed, of)
     at = _age(feed.resource)
     columns: list[sql.Composable] = [
         *(sql.SQL("{} AS {}").format(e, sql.Identifier(f"k_{k.name}")) for e, k in zip(keys, library.key, strict=True)),
@@ -139,7 +135,7 @@ def feed_sql(library: LibraryModel, feed: Feed, *, of: str | None = None) -> sql
     )
     distinct: sql.Composable = sql.SQL("")
     order: sql.Composable = sql.SQL("")
-    table = sql.SQL("{} x").format(keyed_rows(library, feed, of) if linked else source_table(feed.resource))
+    table: sql.Composable = sql.SQL("{} x").format(found)
     if linked and of:
         order = sql.SQL(" ORDER BY {} LIMIT 1").format(newest_first)
     elif linked or not feed.is_unique:
@@ -151,6 +147,15 @@ def feed_sql(library: LibraryModel, feed: Feed, *, of: str | None = None) -> sql
     return sql.SQL("SELECT {}{} FROM {} WHERE {}{}").format(
         distinct, sql.SQL(", ").join(columns), table, sql.SQL(" AND ").join(conditions), order
     )
+
+
+def feed_keys(library: LibraryModel, feed: Feed, of: str | None = None) -> tuple[sql.Composable, list[sql.Composable]]:
+    """The feed's rows, to be called ``x``, and of each the library key it belongs to, null where there is none."""
+    mapping = feed.mapping
+    if mapping.by or feed.is_matched(library):
+        return keyed_rows(library, feed, of), [sql.Identifier("x", f"_k_{k.name}") for k in library.key]
+    keys = [_cast(feed.resource, "x", name, spec.type) for name, spec in zip(mapping.key, library.key, strict=True)]
+    return source_table(feed.resource), keys
 
 
 def join_feed(library: LibraryModel, feed: Feed) -> sql.Composable:
@@ -368,6 +373,7 @@ __all__ = [
     "age_sql",
     "compile_condition",
     "doubtful_fields",
+    "feed_keys",
     "feed_sql",
     "list_links",
     "row_key",

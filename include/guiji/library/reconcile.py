@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from guiji import ledger
-from guiji.engine import open_engine, quote_identifier, quote_text, scan_parquet
+from guiji.engine import open_engine, quote_identifier, quote_text, render_expression, scan_parquet
 from guiji.library.feeds import Feed, feed_sql
 from guiji.library.link import usable
+from guiji.library.reconcile_rows import NO_ROWS, FedRows, count_fed_rows, count_unfed_rows
 from guiji.library.reconcile_sums import TOTALS, LibrarySum, list_shapes, sum_library, total_front_end, total_layer
 from guiji.library.tables import library_table, source_table
 from guiji.records import CheckedBatch
@@ -76,6 +77,7 @@ class LibraryCount:
     missing: int
     waiting: int  # marked for resolving; -1: all of them are
     sums: tuple[LibrarySum, ...] = ()
+    rows: FedRows = NO_ROWS  # the serving rows that these keys are of
 
     @property
     def differs(self) -> bool:
@@ -189,7 +191,10 @@ class _Comparison:
 
     def join(self) -> None:
         keys = self.using
-        self.con.execute(f"CREATE VIEW there AS SELECT * FROM {scan_parquet(self.front.checked.accepted)}")
+        self.con.execute(
+            f"CREATE VIEW sent AS SELECT *, {self._tombstone()} AS _tomb FROM {scan_parquet(self.front.checked.accepted)}"
+        )
+        self.con.execute("CREATE VIEW there AS SELECT * EXCLUDE (_tomb) FROM sent WHERE NOT _tomb")
         self.con.execute(
             f"CREATE TABLE refused AS SELECT DISTINCT {keys} FROM {scan_parquet(self.front.checked.present_keys)}"
         )
@@ -197,16 +202,25 @@ class _Comparison:
         self.con.execute(
             f"""CREATE TABLE joined AS SELECT
               (('0x' || left(md5(concat_ws(chr(31), {text})), 6))::INTEGER % {BUCKETS}) AS bucket,
-              t._row_no IS NOT NULL AS is_there, h._is_here IS NOT NULL AS is_here, t._row_no,
-              CASE WHEN h._is_here IS NULL THEN CASE WHEN t._pending THEN 'pending' ELSE 'missing' END
+              t._row_no IS NOT NULL AND NOT t._tomb AS is_there, h._is_here IS NOT NULL AS is_here, t._row_no,
+              CASE WHEN h._is_here IS NULL AND t._tomb THEN 'same'
+                   WHEN h._is_here IS NULL THEN CASE WHEN t._pending THEN 'pending' ELSE 'missing' END
+                   WHEN t._tomb THEN CASE WHEN t._pending THEN 'pending' ELSE 'stale' END
                    WHEN t._row_no IS NOT NULL AND t._row_hash IS NOT DISTINCT FROM h._row_hash THEN 'same'
                    WHEN r._refused THEN 'refused'
                    WHEN t._row_no IS NULL THEN 'surplus'
                    WHEN t._pending THEN 'pending' ELSE 'stale' END AS state
-            FROM (SELECT {keys}, _row_no, _row_hash, {self._pending()} AS _pending FROM there) t
+            FROM (SELECT {keys}, _row_no, _row_hash, _tomb, {self._pending()} AS _pending FROM sent) t
             FULL JOIN (SELECT {keys}, _row_hash, true AS _is_here FROM here) h USING ({keys})
             LEFT JOIN (SELECT {keys}, true AS _refused FROM refused) r USING ({keys})"""
         )
+
+    def _tombstone(self) -> str:
+        """True of a row that marks its key as deleted: it must not serve here, and is missing nowhere."""
+        model = self.resource.model
+        if not model.tombstone:
+            return "false"
+        return f"coalesce({render_expression(model.tombstone, [f.name for f in model.fields])}, false)"
 
     def _pending(self) -> str:
         """True of a row that the next incremental run reads anyway."""
@@ -265,7 +279,7 @@ class _Comparison:
         target = f"{self.front.directory}/rows_to_repair.parquet"
         chosen = ", ".join(str(int(b)) for b in buckets)
         self.con.execute(
-            f"COPY (SELECT _row_no FROM joined WHERE is_there AND bucket IN ({chosen}) ORDER BY _row_no)"
+            f"COPY (SELECT _row_no FROM joined WHERE _row_no IS NOT NULL AND bucket IN ({chosen}) ORDER BY _row_no)"
             f" TO {quote_text(target)} (FORMAT parquet)"
         )
         return target
@@ -303,15 +317,19 @@ def _count(con: DuckDBPyConnection, text: str) -> int:
 
 
 def compare_libraries(conn: Conn, settings: Settings, resource: Resource, catalog: Catalog) -> tuple[LibraryCount, ...]:
-    """For each mapping of the resource: the keys its serving rows have, those that the library lacks, and the sums of
-    the numbers and shapes that it feeds."""
+    """For each mapping of the resource: the keys its serving rows have, the rows that give none, the keys that the library
+    lacks, and the sums of the numbers and shapes that it feeds."""
     if not _has_table(conn, "source", resource.model.table):
         return ()
     found = []
     for number, mapping in enumerate(resource.model.mappings):
         library = next((m for m in catalog.libraries.values() if m.name == mapping.library), None)
         feeds = usable(conn, library, [Feed(number + 1, resource, mapping)]) if library else []
-        if library is None or not feeds:
+        if library is None:
+            continue
+        if not feeds:
+            unfed = count_unfed_rows(conn, resource, mapping)
+            found.append(LibraryCount(library.name, number, 0, 0, 0, rows=unfed))
             continue
         keys = [k.name for k in library.key]
         lacks: sql.Composable = sql.SQL("true")
@@ -339,7 +357,10 @@ def compare_libraries(conn: Conn, settings: Settings, resource: Resource, catalo
             if _has_table(conn, "library", library.table)
             else ()
         )
-        found.append(LibraryCount(library.name, number, int(row["keys"]), int(row["missing"]), int(waiting["n"]), sums))
+        fed = count_fed_rows(conn, library, feeds[0], int(row["keys"]))
+        found.append(
+            LibraryCount(library.name, number, int(row["keys"]), int(row["missing"]), int(waiting["n"]), sums, fed)
+        )
     return tuple(found)
 
 
