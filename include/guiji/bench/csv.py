@@ -13,17 +13,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from guiji.bench import Result, compare_at_most
+from guiji.bench.stage import stage_file
 from guiji.errors import GuijiError
 from guiji.settings import ROOT, Settings
-
-if TYPE_CHECKING:
-    from guiji.catalog.models import Resource
 
 READ_ROWS = 1_000_000
 ROUNDS = 5
@@ -117,53 +113,11 @@ def read_peak_mb() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def stage_file(file: Path) -> tuple[float, int]:
-    """(seconds, rows) of one delivery: fetched, hashed, read and staged below the file's folder, then removed."""
-    from datetime import timedelta
-
-    import pyarrow.csv
-    import pyarrow.parquet  # noqa: F401  imported here so that it isn't measured
-
-    from guiji.records import Window
-    from guiji.sources import open_delivery
-    from guiji.staging import stage_batch
-
-    with tempfile.TemporaryDirectory(dir=file.parent) as home:
-        settings = Settings.from_env({"GUIJI_HOME": home, "GUIJI_STAGING": f"{home}/staging"})
-        scratch = Path(home) / "scratch"
-        scratch.mkdir()
-        now = settings.now()
-        window = Window(now - timedelta(days=1), now + timedelta(days=1))
-        resource = _make_resource(file)
-        start = time.perf_counter()
-        delivery = open_delivery(resource, settings, window, watermark=None, known_files=(), scratch=scratch)
-        staged = stage_batch(resource, settings, window, delivery, "0" * 16)
-        return time.perf_counter() - start, staged.rows
-
-
-def _make_resource(file: Path) -> Resource:
+def stage_people(file: Path) -> tuple[float, int]:
+    """(seconds, rows) of one delivery of the people's file."""
     from guiji.bench.people import COLUMNS
-    from guiji.catalog.models import DepartmentModel, Resource, ResourceModel
 
-    model = ResourceModel.model_validate(
-        {
-            "id": "bench.csv",
-            "code": "1/1",
-            "name": "CSV",
-            "summary": "bench",
-            "category": {"class": "基础信息资源", "item": "测试"},
-            "format": "CSV",
-            "system": "bench",
-            "sharing": {"type": "无条件共享"},
-            "update_cycle": "不定期",
-            "published": "2026-01-01",
-            "source": {"kind": "files", "directory": str(file.parent), "pattern": file.name.replace(".", r"\.")},
-            "fields": [{"name": c, "title": c} for c in COLUMNS],
-            "key": [COLUMNS[0]],
-        }
-    )
-    department = DepartmentModel(id="bench", name="bench", short_name="bench", credit_code="-", leader="-", section="-")
-    return Resource(model=model, department=department, path="-", fingerprint="-")
+    return stage_file(file, [{"name": c, "title": c} for c in COLUMNS])
 
 
 def write_people(file: Path, rows: int, *, quoted: bool) -> None:
@@ -190,9 +144,9 @@ def warm_up(file: Path) -> None:
     with tempfile.TemporaryDirectory(dir=file.parent) as name, file.open("rb") as f:
         few = Path(name) / file.name
         few.write_bytes(f.readline() + f.readline())
-        stage_file(few)
+        stage_people(few)
 
 
 if __name__ == "__main__":
     warm_up(Path(sys.argv[1]))
-    print(json.dumps([*stage_file(Path(sys.argv[1])), read_peak_mb()]))
+    print(json.dumps([*stage_people(Path(sys.argv[1])), read_peak_mb()]))

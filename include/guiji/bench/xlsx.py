@@ -11,14 +11,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from guiji.bench import Result, compare_at_most
+from guiji.bench.stage import stage_file
 from guiji.errors import GuijiError
 from guiji.settings import Settings
-
-if TYPE_CHECKING:
-    from guiji.catalog.models import Resource
 
 ROWS = 100_000
 ROUNDS = 7
@@ -45,7 +42,7 @@ def measure(settings: Settings, rows: int) -> Iterator[Result]:
         write_sheet(file, n)
         for _ in range(ROUNDS):
             alone = min(alone, read_alone(file, n))
-            ours = min(ours, stage_file(file, n))
+            ours = min(ours, stage_sheet(file, n))
     yield Result("xlsx.calamine", alone, "s", "", None, "", None)
     yield compare_at_most(f"xlsx.staged {n:,} rows", ours, "s", "python-calamine alone", alone, BAR)
 
@@ -83,55 +80,9 @@ def read_alone(file: Path, rows: int) -> float:
     return seconds
 
 
-def stage_file(file: Path, rows: int) -> float:
-    """Seconds of one delivery, staged below the file's folder and removed. Raises GuijiError when a row is missing."""
-    from datetime import timedelta
-
-    from guiji.records import Window
-    from guiji.sources import open_delivery
-    from guiji.staging import stage_batch
-
-    with tempfile.TemporaryDirectory(dir=file.parent) as home:
-        settings = Settings.from_env({"GUIJI_HOME": home, "GUIJI_STAGING": f"{home}/staging"})
-        scratch = Path(home) / "scratch"
-        scratch.mkdir()
-        now = settings.now()
-        window = Window(now - timedelta(days=1), now + timedelta(days=1))
-        resource = _make_resource(file)
-        start = time.perf_counter()
-        delivery = open_delivery(resource, settings, window, watermark=None, known_files=(), scratch=scratch)
-        staged = stage_batch(resource, settings, window, delivery, "0" * 16)
-        seconds = time.perf_counter() - start
-    if staged.rows != rows:
-        raise GuijiError(f"{staged.rows:,} of {rows:,} rows were staged")
+def stage_sheet(file: Path, rows: int) -> float:
+    """Seconds of one delivery of the sheet. Raises GuijiError when a row is missing."""
+    seconds, staged = stage_file(file, FIELDS, {"type": "xlsx"})
+    if staged != rows:
+        raise GuijiError(f"{staged:,} of {rows:,} rows were staged")
     return seconds
-
-
-def _make_resource(file: Path) -> Resource:
-    from guiji.catalog.models import DepartmentModel, Resource, ResourceModel
-
-    source = {
-        "kind": "files",
-        "directory": str(file.parent),
-        "pattern": file.name.replace(".", r"\."),
-        "format": {"type": "xlsx"},
-    }
-    model = ResourceModel.model_validate(
-        {
-            "id": "bench.xlsx",
-            "code": "1/1",
-            "name": "xlsx",
-            "summary": "bench",
-            "category": {"class": "基础信息资源", "item": "测试"},
-            "format": "xlsx",
-            "system": "bench",
-            "sharing": {"type": "无条件共享"},
-            "update_cycle": "不定期",
-            "published": "2026-01-01",
-            "source": source,
-            "fields": FIELDS,
-            "key": ["bh"],
-        }
-    )
-    department = DepartmentModel(id="bench", name="bench", short_name="bench", credit_code="-", leader="-", section="-")
-    return Resource(model=model, department=department, path="-", fingerprint="-")
