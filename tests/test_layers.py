@@ -54,7 +54,7 @@ LAYERS: dict[str, float] = {
     **dict.fromkeys(["demo"], 13),
     **dict.fromkeys(["bench"], 14),
     **dict.fromkeys(["cli_catalog"], 15),
-    **dict.fromkeys(["cli_share", "cli_archive"], 16),
+    **dict.fromkeys(["cli_share", "cli_archive", "cli_decide"], 16),
     **dict.fromkeys(["cli"], 17),
     **dict.fromkeys(["__main__"], 18),
 }
