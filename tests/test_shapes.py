@@ -242,6 +242,20 @@ def test_shapes_that_are_broken_or_dead_are_not_compared(tmp_path: Path) -> None
     assert read_findings(check(tmp_path, resource, rows)) == {(2, "shape.geometry", "rejected")}
 
 
+def test_dead_rows_are_left_out_where_the_key_is_an_identifier_too(tmp_path: Path) -> None:
+    shape = {**SHAPE, "overlap": {"projection": "EPSG:4525"}}
+    fields = [{"name": "id", "identifier": "division"}, {"name": "note"}, shape]
+    resource = make_resource(fields, tombstone="note = '注销'")
+    rows = [
+        {"id": "150602", "shape": square(109, 39, 109.01, 39.01)},
+        {"id": "150603", "note": "注销", "shape": square(109.005, 39, 109.01, 39.01)},
+        {"id": "150621", "shape": square(109.02, 39, 109.03, 39.01)},
+    ]
+    assert read_findings(check(tmp_path, resource, rows)) == set()
+    rows[1]["note"] = None
+    assert {n for n, *_ in read_findings(check(tmp_path / "alive", resource, rows))} == {1, 2}
+
+
 def test_an_unchanged_row_is_told_when_a_neighbour_moves_onto_it(tmp_path: Path) -> None:
     """What serves may be carried over without being judged again; not where rows are compared with each other."""
     resource, own = parcels(), make_settings(tmp_path)
@@ -425,7 +439,11 @@ def test_the_boundary_is_for_fields_without_a_box_of_their_own_in_any_system(tmp
 def test_a_boundary_that_is_none_stops_the_check_and_says_what_to_do(tmp_path: Path) -> None:
     line = {"type": "LineString", "coordinates": [[109, 39], [110, 40]]}
     bow_tie = {"type": "Polygon", "coordinates": [[[109, 39], [110, 40], [110, 39], [109, 40], [109, 39]]]}
-    for n, wrong in enumerate((line, bow_tie, "nothing", {"type": "FeatureCollection", "features": []})):
+    metres = {"type": "Polygon", "coordinates": [[[5e5, 4e6], [6e5, 4e6], [6e5, 5e6], [5e5, 4e6]]]}
+    exchanged = {"type": "Polygon", "coordinates": [[[39, 109], [40, 109], [40, 110], [39, 109]]]}
+    for n, wrong in enumerate(
+        (line, bow_tie, metres, exchanged, "nothing", {"type": "FeatureCollection", "features": []})
+    ):
         with pytest.raises(CatalogError, match=r"take `boundary` out of city\.yml"):
             outside(tmp_path / str(n), bounded(tmp_path, wrong))
 
@@ -481,6 +499,7 @@ def test_a_loaded_resource_knows_the_boundary_and_is_judged_again_when_the_file_
         ("{name: size, title: 面积, type: int64, by_shape: {of: place, unit: 亩, projection: EPSG:4490}}", "which is not projected"),
         ("{name: size, title: 面积, type: int64, by_shape: {of: place, unit: 英亩, projection: ellipsoid}}", "英亩"),
         ("{name: size, title: 面积, type: int64, overlap: {projection: ellipsoid}}", "overlap is for type geometry"),
+        ("{name: p2, title: 面, type: geometry, crs: 'LOCAL:1', overlap: {projection: ellipsoid}}", "that system is not known"),
         ("{name: p2, title: 面, type: geometry, crs: EPSG:4490, overlap: {projection: EPSG:9999999}}", "no known system"),
     ],
 )  # fmt: skip

@@ -84,6 +84,18 @@ def check_projection(projection: str) -> str | None:
     return None
 
 
+def is_known(crs: str) -> bool:
+    """Whether shapes in this reference system can be brought into another."""
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        CRS.from_user_input(crs)
+    except CRSError:
+        return False
+    return True
+
+
 @lru_cache(maxsize=32)
 def _find_transformer(crs: str, target: str) -> Any:
     from pyproj import Transformer

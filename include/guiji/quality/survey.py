@@ -157,10 +157,10 @@ class _Survey:
             needed |= {p.index: p for p in keys}
             text = ", ".join(f"({p.identified.subject if p.identified else p.value})::VARCHAR" for p in keys)
             shown.append(f"hash({text}) AS _key")
-        plain = [p for p in self.plans if p.identified is None]
-        if model.tombstone and len(plain) == len(self.plans):
+        if model.tombstone:
+            # an identifier is read as it stands: what became of it is not known yet
             needed = {p.index: p for p in self.plans}
-            shown += [f"{p.value} AS {p.name}" for p in self.plans]
+            shown += [f"{p.identified.subject if p.identified else p.value} AS {p.name}" for p in self.plans]
             dead = render_expression(model.tombstone, [f.name for f in model.fields])
             alive = f" WHERE NOT coalesce({dead}, false)"
         layers = build_layers([p for p in self.plans if p.index in needed], self.source)
@@ -181,7 +181,9 @@ class _Survey:
             city = shapely.union_all(shapely.get_parts(shapely.from_geojson(path.read_bytes())))
         except (OSError, ValueError, shapely.GEOSException):
             city = None
-        if city is None or shapely.get_type_id(city) not in _SURFACES or not shapely.is_valid(city):
+        sound = city is not None and shapely.get_type_id(city) in _SURFACES and shapely.is_valid(city)
+        west, south, east, north = shapely.bounds(city) if sound else (0, 0, 0, 0)
+        if not sound or west < -180 or south < -90 or east > 180 or north > 90:
             raise CatalogError(
                 f"{path}: the city's boundary must be a valid GeoJSON polygon in longitude and latitude. "
                 "Nothing was judged; mend the file, or take `boundary` out of city.yml.",
