@@ -151,7 +151,7 @@ def finish_batch(
     if any(scrub(name) != name for name, _ in delivered):
         delivered = ()  # a row of data stands where the header should: what it holds is neither kept nor told
     with transaction(conn):
-        if delivered and (said := describe_change(conn, resource.id, delivered)[1]):
+        if delivered and (said := describe_change(conn, resource, delivered)[1]):
             reason = f"{reason}{scrub(said)}"
         row = conn.execute(
             """/* guiji ledger finish_batch */

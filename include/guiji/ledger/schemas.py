@@ -9,12 +9,12 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from guiji.masking import scrub
+from guiji.masking import scrub, show_name
 from guiji.settings import TIME_ZONE
 
 if TYPE_CHECKING:
@@ -64,32 +64,38 @@ def compare_columns(before: Columns, now: Columns) -> Drift:
     return Drift(tuple(added), tuple(dropped), tuple(renamed), tuple(retyped), kept != [c for c in new if c in old])
 
 
-def describe_drift(drift: Drift) -> str:
-    """The difference in Chinese; an empty text where there is none."""
+def describe_drift(drift: Drift, declared: Collection[str] = ()) -> str:
+    """The difference in Chinese; an empty text where there is none. A column that is not among the ``declared`` may be
+    called by a person's name: it is masked then."""
     said = []
+
+    def show(column: str) -> str:
+        return column if column in declared else show_name(column)
+
     if drift.added:
-        said.append("多了列" + "、".join(f"“{c}”" for c in drift.added))
+        said.append("多了列" + "、".join(f"“{show(c)}”" for c in drift.added))
     if drift.dropped:
-        said.append("少了列" + "、".join(f"“{c}”" for c in drift.dropped))
-    said += [f"“{before}”可能已改名为“{now}”" for before, now in drift.renamed]
-    said += [f"列“{c}”的类型由 {before} 变为 {now}" for c, before, now in drift.retyped]
+        said.append("少了列" + "、".join(f"“{show(c)}”" for c in drift.dropped))
+    said += [f"“{show(before)}”可能已改名为“{show(now)}”" for before, now in drift.renamed]
+    said += [f"列“{show(c)}”的类型由 {before} 变为 {now}" for c, before, now in drift.retyped]
     if drift.reordered:
         said.append("列的顺序有变（按列名读取，不影响采集）")
     return "，".join(said)
 
 
-def describe_change(conn: Conn, resource_id: str, columns: Columns) -> tuple[str | None, str, Drift]:
+def describe_change(conn: Conn, resource: Resource, columns: Columns) -> tuple[str | None, str, Drift]:
     """(batch that was published last, the difference of ``columns`` from its columns in words, the difference)."""
     row = conn.execute(
         "/* guiji ledger schema */ SELECT s.batch_id, s.columns, b.published_at FROM ops.batch_schema s"
         " JOIN ops.batch b USING (batch_id) WHERE s.resource_id = %s AND b.status = 'published'"
         " ORDER BY b.published_at DESC, b.batch_no DESC LIMIT 1",
-        (resource_id,),
+        (resource.id,),
     ).fetchone()
     if row is None or not columns:
         return None, "", Drift()
     drift = compare_columns([(name, kind) for name, kind in row["columns"]], columns)
-    said = describe_drift(drift)
+    declared = {c for f in resource.model.fields for c in (f.source_column, f.title, *f.aliases)}
+    said = describe_drift(drift, declared)
     if not said:
         return row["batch_id"], "", drift
     at = row["published_at"].astimezone(TIME_ZONE)
@@ -102,7 +108,7 @@ def record_schema(conn: Conn, resource: Resource, batch_id: str, columns: Column
 
     if not columns:
         return
-    before, said, drift = describe_change(conn, resource.id, columns)
+    before, said, drift = describe_change(conn, resource, columns)
     conn.execute(
         """/* guiji ledger schema */
         INSERT INTO ops.batch_schema

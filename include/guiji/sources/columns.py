@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guiji.errors import DeliveryRefused
+from guiji.masking import show_name
 
 if TYPE_CHECKING:
     from guiji.catalog.models import FieldSpec, Layout, Resource
@@ -166,7 +167,7 @@ def _match_header(
             said = found.group(1) if pattern.groups else found.group()
             if said in pivoted.values():
                 raise DeliveryRefused(
-                    f"{what}：列“{name.strip()}”出现了两次，无法判断以哪一列为准。现有数据继续有效；请只保留一列后重新提供。",
+                    f"{what}：列“{show_name(name.strip())}”出现了两次，无法判断以哪一列为准。现有数据继续有效；请只保留一列后重新提供。",
                     rule_id="delivery.duplicate_column",
                 )
             pivoted[position] = said
@@ -212,7 +213,9 @@ def check_undeclared(
         said = []
         for name in undeclared:
             near = difflib.get_close_matches(name, declared, n=1, cutoff=0.5)
-            said.append(f"“{name}”" + (f"（是否应为“{near[0]}”？）" if near else ""))
+            # what is nearly called like a declared column is that column; else it may be a person (a matrix of names)
+            shown = name if near else show_name(name)
+            said.append(f"“{shown}”" + (f"（是否应为“{near[0]}”？）" if near else ""))
         raise DeliveryRefused(
             f"{what}：出现了目录中未登记的列 {'、'.join(said)}。现有数据继续有效；"
             "请删去或改正这些列后重新提供，确需新增的请先在资源目录中登记。",
@@ -220,7 +223,7 @@ def check_undeclared(
             columns=list(undeclared),
         )
     verb = "已忽略" if expected.contract == "discard" else "未登记，暂未采集，请在资源目录中登记"
-    report.notes.append(f"{what}：新增列 {'、'.join(undeclared)}，{verb}")
+    report.notes.append(f"{what}：新增列 {'、'.join(map(show_name, undeclared))}，{verb}")
 
 
 def refuse_garbled(names: Sequence[str], what: str) -> None:
