@@ -9,6 +9,7 @@ from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from guiji.catalog.checks_units import check_joined, check_unit, check_unit_fields
 from guiji.catalog.expressions import check_expression
 from guiji.catalog.fingerprint import CODES, list_code_tables
 from guiji.catalog.geometry_checks import check_shapes
@@ -25,7 +26,6 @@ from guiji.catalog.problems import Problem, find_nearest
 from guiji.catalog.strict_yaml import Node
 from guiji.catalog.validate import list_keys, locate
 from guiji.errors import CatalogError
-from guiji.measures import UNIT_TABLE, is_exact, load_units
 
 _EMAIL = re.compile(r"[^@\s<>,;\"]+@[^@\s<>,;\"]+")
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
@@ -138,8 +138,8 @@ def check_resource(model: ResourceModel, tree: Node, file: Path, *, expressions:
     tables = list_code_tables()
     for i, spec in enumerate(model.fields):
         _check_field(c, i, spec, tables)
-    _check_unit_fields(c, model)
-    _check_joined(c, model)
+    check_unit_fields(c, model)
+    check_joined(c, model)
     for path, message, allowed, word in check_shapes(model.fields, known=expressions):
         c.add(path, message, allowed=allowed, word=word)
     c.check_names(("key",), model.key, names, "field")
@@ -244,7 +244,7 @@ def _check_field(c: Checker, i: int, spec: FieldSpec, tables: Sequence[str]) -> 
         c.check_regex((*path, "pattern"), spec.pattern)
     if spec.crs is not None and spec.type != "geometry":
         c.add((*path, "crs"), f"field {spec.name}: crs is for type geometry, not {spec.type}")
-    _check_unit(c, path, spec)
+    check_unit(c, path, spec)
     if spec.bounds is not None:
         if spec.type != "geometry":
             c.add((*path, "bounds"), f"field {spec.name}: bounds is for type geometry, not {spec.type}")
@@ -259,56 +259,6 @@ def _check_field(c: Checker, i: int, spec: FieldSpec, tables: Sequence[str]) -> 
                 f"field {spec.name}: {spec.type} must have 1 to 38 digits and no more decimals than digits",
             )
     _check_bounds(c, path, spec)
-
-
-def _check_unit(c: Checker, path: tuple[str, int], spec: FieldSpec) -> None:
-    if spec.unit is None and spec.unit_field is None:
-        return
-    if spec.unit is not None and spec.unit_field is not None:
-        mend = "Keep unit where all rows have the same one, unit_field where each row says its own."
-        c.add((*path, "unit"), f"field {spec.name}: unit and unit_field exclude each other", mend=mend)
-    if not is_exact(spec.type):
-        mend = "Use decimal128(p,s) or int64."
-        c.add((*path, "type"), f"field {spec.name}: a {spec.type} can't be converted between units exactly", mend=mend)
-    if spec.unit is not None and spec.unit not in load_units():
-        what = f"field {spec.name}: unit is {spec.unit!r}, which is not in {CODES.parent.name}/{CODES.name}/unit.csv"
-        c.add((*path, "unit"), what, allowed=load_units(), word=spec.unit)
-
-
-def _check_unit_fields(c: Checker, model: ResourceModel) -> None:
-    """The field that says a number's unit is there, is judged by the table of units, and constants are in it."""
-    names = [f.name for f in model.fields]
-    for i, spec in enumerate(model.fields):
-        if spec.unit_field is None:
-            continue
-        path = ("fields", i, "unit_field")
-        if spec.unit_field not in names:
-            what = f"field {spec.name}: unit_field is {spec.unit_field!r}, which is no field"
-            c.add(path, what, allowed=names, word=spec.unit_field)
-            continue
-        said = model.field(spec.unit_field)
-        if said.codes != UNIT_TABLE:
-            mend = f"Write codes: {UNIT_TABLE} there, so that an unknown unit is told."
-            c.add(path, f"field {spec.name}: {spec.unit_field} is not judged by the table of units", mend=mend)
-        if said.constant is not None and said.constant not in load_units():
-            what = f"field {spec.unit_field}: constant is {said.constant!r}, which is no unit of the table"
-            c.add(("fields", names.index(said.name), "constant"), what, allowed=load_units(), word=said.constant)
-
-
-def _check_joined(c: Checker, model: ResourceModel) -> None:
-    """A joined text is made of two or more columns of the delivery, and has none itself."""
-    texts = [f.name for f in model.fields if f.type == "string" and not f.joined]
-    for i, spec in enumerate(model.fields):
-        if not spec.joined:
-            continue
-        path = ("fields", i, "joined")
-        c.check_names(path, spec.joined, texts, "text field of its own")
-        if len(spec.joined) < 2:
-            c.add(path, f"field {spec.name}: joined names one field; what is to be joined with it?")
-        if spec.type != "string":
-            c.add(("fields", i, "type"), f"field {spec.name}: joined is for type string, not {spec.type}")
-        if spec.column is not None or spec.aliases or spec.constant is not None:
-            c.add(path, f"field {spec.name}: a joined text has no column, no aliases and no constant")
 
 
 def _check_bounds(c: Checker, path: tuple[str, int], spec: FieldSpec) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from guiji.catalog.checks import Checker
+from guiji.catalog.checks_units import check_library_units, check_measured
 from guiji.catalog.fingerprint import list_code_tables
 from guiji.catalog.models import TYPE_PATTERN, FieldSpec, LibraryField, LibraryModel, ResourceModel
 from guiji.catalog.problems import Problem
 from guiji.catalog.strict_yaml import Node
-from guiji.measures import is_exact, kept_unit, load_units
 
 #: columns of every library's history; ``library.tables`` refuses them too
 RESERVED = frozenset({"valid_from", "valid_to"})
@@ -32,57 +32,12 @@ def check_library(model: LibraryModel, tree: Node, departments: Collection[str])
                 c.add((part, i, "name"), f"the field name {spec.name!r} is taken by the library's history", mend=mend)
             _check_library_field(c, (part, i), spec, part == "key", departments)
     _check_links(c, model)
-    _check_units(c, model)
+    check_library_units(c, model)
     asked = [*model.demand, *dict.fromkeys(i.partition(".")[0] for i in model.demand)]
     for name in model.demand_names:
         if name not in asked:
             c.add(("demand_names", name), f"{name!r} is not on the demand list", allowed=asked, word=name)
     return c.problems
-
-
-def _check_units(c: Checker, model: LibraryModel) -> None:
-    """Numbers that are kept in units of several dimensions say in which; what a number alone can't say isn't asked."""
-    units = load_units()
-    for i, spec in enumerate(model.key):
-        if spec.units or spec.unit_of:
-            c.add(("key", i), f"key field {spec.name}: a key has no unit")
-    measured = {f.name: f for f in model.fields if f.units}
-    said: dict[str, str] = {}
-    for i, spec in enumerate(model.fields):
-        path: tuple[str, int] = ("fields", i)
-        c.check_names((*path, "units"), spec.units, units, "unit of quality/codes/unit.csv")
-        dimensions: dict[str, str] = {}
-        for unit in spec.units:
-            other = dimensions.setdefault(units[unit].dimension, unit) if unit in units else unit
-            if other != unit:
-                mend = "Keep one of them; the other is converted."
-                c.add((*path, "units"), f"field {spec.name}: {other} and {unit} are of one dimension", mend=mend)
-        if spec.units and not is_exact(spec.type):
-            mend = "Use decimal128(p,s) or int64."
-            c.add((*path, "type"), f"field {spec.name}: a {spec.type} can't keep converted numbers exactly", mend=mend)
-        if len(spec.units) > 1 and spec.strategy == "most_frequent":
-            c.add(
-                (*path, "strategy"), f"field {spec.name}: most_frequent would count numbers of different units together"
-            )
-        if len(spec.units) > 1 and spec.tolerance is not None:
-            mend = "Write tolerance_share."
-            c.add(
-                (*path, "tolerance"), f"field {spec.name}: tolerance is in one unit, but units has several", mend=mend
-            )
-        if spec.unit_of is None:
-            continue
-        if spec.unit_of not in measured:
-            what = f"field {spec.name}: unit_of is {spec.unit_of!r}, which is no field with units"
-            c.add((*path, "unit_of"), what, allowed=measured, word=spec.unit_of)
-        if spec.type != "string":
-            c.add((*path, "type"), f"field {spec.name}: the unit of a value is a string, not {spec.type}")
-        if spec.unit_of in said:
-            c.add((*path, "unit_of"), f"{said[spec.unit_of]} and {spec.name} are both the unit of {spec.unit_of}")
-        said.setdefault(spec.unit_of, spec.name)
-    for name, spec in measured.items():
-        if len(spec.units) > 1 and name not in said:
-            what = f"field {name} has units of several dimensions, but no field says which a value has"
-            c.add(("fields", model.fields.index(spec)), what, mend=f"Add a field with unit_of: {name}.")
 
 
 def _check_links(c: Checker, model: LibraryModel) -> None:
@@ -173,7 +128,7 @@ def check_resource_links(
                 mend = "Leave it out."
                 c.add(where, f"{target} always says the unit of {field.unit_of}, it is not mapped", mend=mend)
                 continue
-            _check_measured(c, where, library, field, spec, model)
+            check_measured(c, where, library, field, spec, model)
             _check_coded(c, where, library, field, spec)
             if not _fits(spec.type, field.type):
                 c.add(where, f"{name} is {spec.type}, but {library.name}.{target} is {field.type}")
@@ -211,34 +166,6 @@ def _check_coded(
             where,
             what,
             mend=f"Write codes: {field.codes} there, and code_map for what this department writes otherwise.",
-        )
-
-
-def _check_measured(
-    c: Checker,
-    where: tuple[str | int, ...],
-    library: LibraryModel,
-    field: LibraryField,
-    spec: FieldSpec,
-    model: ResourceModel,
-) -> None:
-    """A number whose unit the library keeps comes with a unit that can be turned into one of the library's."""
-    target = f"{library.name}.{field.name}"
-    if not field.units:
-        return
-    if spec.unit is None and spec.unit_field is None:
-        mend = "Write unit (all rows in one unit) or unit_field (the field that says it) there."
-        c.add(where, f"{spec.name} says no unit, but {target} is kept in {', '.join(field.units)}", mend=mend)
-        return
-    said = spec.unit
-    if said is None:
-        said = next((f.constant for f in model.fields if f.name == spec.unit_field), None)
-    units = load_units()
-    if said is not None and said in units and kept_unit(said, field.units) is None:
-        c.add(
-            where,
-            f"{spec.name} is in {said} ({units[said].dimension}), which can't be turned into a unit of {target}",
-            allowed=field.units,
         )
 
 
