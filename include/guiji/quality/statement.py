@@ -228,7 +228,8 @@ def _suspect(resource: Resource, plans: Sequence[FieldPlan], signals: Sequence[S
     by_field: dict[str, list[str]] = {}
     for s in signals:
         if s.verdict == "suspicious":
-            for name in fields[s.rule_id]:
+            # what is told only where a row broke it is about the field that its id names
+            for name in fields.get(s.rule_id, (s.rule_id.partition(".")[0],)):
                 by_field.setdefault(name, []).append(f"_b{s.bit}")
     if not by_field:
         return "NULL::VARCHAR"
