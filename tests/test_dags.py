@@ -14,7 +14,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import airflow_here  # noqa: F401  before Airflow
+import pendulum
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_catalog import MAPPING, write_catalog, write_department, write_library, write_resource
 
 from guiji import errors
@@ -393,3 +396,80 @@ def test_f67_a_foreign_exception_leaves_a_task_scrubbed(catalog: Path) -> None:
         run_step(fail)
     assert "110105199001010017" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+# --- what Airflow itself may trip over -------------------------------------------------------------------
+
+
+def test_f63_every_timetable_is_airflows_own_and_comes_back_from_serialising_the_same(catalog: Path) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    write_catalog(catalog, 3)
+    write_resource(catalog, "gaj.a", source=CHANGES, more=INCREMENTAL, number=8)
+    dags, problems = parse_dags()
+    assert problems == {}
+    foreign = {type(d.timetable).__module__ for d in dags.values()} - {"airflow.timetables"}
+    assert {m for m in foreign if not m.startswith(("airflow.timetables.", "airflow.sdk."))} == set()
+    back = {i: DagSerialization.from_dict(serialize(d)).timetable for i, d in dags.items()}
+    assert len(back) == 4 + 1 + 1 + len(HOUSE)
+
+    def say(timetable: Any) -> tuple[Any, ...]:
+        names = ("expression", "_expression", "_timezone")
+        return type(timetable).__name__, timetable.summary, *(str(getattr(timetable, n, None)) for n in names)
+
+    again = {i: DagSerialization.from_dict(serialize(d)).timetable for i, d in parse_dags()[0].items()}
+    assert {i: say(t) for i, t in back.items()} == {i: say(t) for i, t in again.items()}
+    assert {type(t).__name__ for t in back.values()} == {type(d.timetable).__name__ for d in dags.values()}
+    assert len([t for t in back.values() if "Cron" in type(t).__name__]) >= 8
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.datetimes(datetime(2004, 1, 1), datetime(2100, 12, 31)), st.integers(0, 10**6))
+def test_f63_every_schedule_and_every_window_answers_from_2004_to_2100(moment: datetime, number: int) -> None:
+    from airflow.timetables.base import DataInterval, TimeRestriction
+    from airflow.timetables.trigger import CronTriggerTimetable
+
+    from guiji.catalog.models import UpdateCycle
+    from guiji.freshness import current_window, windows_between
+    from guiji.orchestration.build import choose_schedule
+
+    now = pendulum.instance(moment, tz="UTC")
+    for cycle in UpdateCycle:
+        resource = _of_cycle(f"gaj.r{number}", cycle)
+        window = current_window(resource, now)
+        assert window.start < window.end
+        assert windows_between(resource, now.date(), (now + timedelta(days=400)).date()) is not None
+        if (cron := choose_schedule(resource)) is not None:
+            timetable = CronTriggerTimetable(cron, timezone="Asia/Shanghai")
+            following = timetable.next_dagrun_info(
+                last_automated_data_interval=DataInterval.exact(now),
+                restriction=TimeRestriction(earliest=None, latest=None, catchup=True),
+            )
+            assert now < following.run_after <= now + timedelta(days=1, hours=1)
+
+
+def _of_cycle(resource_id: str, cycle: Any) -> Any:
+    from packages import make_resource
+
+    plain = make_resource(resource_id)
+    return plain.model_copy(update={"model": plain.model.model_copy(update={"update_cycle": cycle})})
+
+
+def test_f64_3000_resources_of_one_department_map_no_task(catalog: Path) -> None:
+    """Airflow refuses to map more than 1,024: whatever is done for many resources is one task that goes through them."""
+    from guiji.reconciliation_due import list_scheduled
+
+    write_catalog(catalog, 1)
+    write_resource(catalog, "gaj.a", source=CHANGES, more=INCREMENTAL, number=8)
+    one = load_resource(catalog, "gaj.a")
+    many = [one.model_copy(update={"model": one.model.model_copy(update={"id": f"gaj.r{n:04d}"})}) for n in range(3000)]
+    assert len(list_scheduled(many, "gaj")) == 3000
+    dags, _ = parse_dags()
+    tasks = [t for d in dags.values() for t in d.tasks]
+    assert len(tasks) > 10
+    assert [t.task_id for t in tasks if t.is_mapped] == []
+    assert max(len(d.tasks) for d in dags.values()) == 3
+    assert {i: len(d.tasks) for i, d in dags.items() if i.startswith(("library.", "reconcile."))} == {
+        "library.population": 1,
+        "reconcile.gaj": 1,
+    }

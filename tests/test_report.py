@@ -284,6 +284,20 @@ def test_req36_what_was_not_compared_is_said_to_be_so_and_is_never_100_percent(
     assert {d["id"]: d["figures"]["reconciled"].get("none") for d in r["departments"]}["tjj"] == "未对账"
 
 
+def test_f61_a_month_waits_for_no_event_and_names_what_did_not_come(
+    conn: Conn, ledger: Ledger, october: Settings, tmp_path: Path
+) -> None:
+    """No run, no batch, no event of 出生医学证明: the report comes all the same, and says so by name."""
+    fill(ledger)
+    ledger.window(SILENT.id, at("2026-09-01"), at("2026-10-01"), at("2026-10-15 18:00"), "missed")
+    files = build_report(conn, october, CATALOG, "2026-10", date(2026, 10, 31), tmp_path, assess=False)
+    r = freeze_month(conn, october, CATALOG, "2026-10", None, assess=False).figures
+    assert [w["state"] for w in r["windows"] if w["resource"] == SILENT.model.name] == ["未交付"]
+    (line,) = [x for x in r["resources"] if x["id"] == SILENT.id]
+    assert (line["batches"], line["missed"], line["figures"]["timely"]) == (0, 1, {"a": 0, "b": 1})
+    assert SILENT.model.name in files.html.read_text(encoding="utf-8")
+
+
 def test_the_report_on_the_24th_is_frozen_hashed_and_identical_when_run_again(
     conn: Conn, ledger: Ledger, settings: Settings, tmp_path: Path
 ) -> None:
