@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from workbooks import KINDS, Sheet, Shown, make_book
 
 from guiji.errors import DeliveryRefused
+from guiji.sources.formats.cells import column_text, format_text
 from guiji.sources.formats.number_format import BUILT_IN, is_telling, render_date, shown_date, shown_number
 
 ABC = expect("姓名", "编号", "地址")
@@ -115,6 +116,18 @@ def test_f20_formats_are_found_in_every_row_and_in_sheets_written_any_way(tmp_pa
             archive.writestr(n, other if n == name else content)
     got, _ = read(tmp_path, "xlsx", out.getvalue())
     assert sound(got, ABC) == want
+
+
+@pytest.mark.parametrize("odd", [[], [-5], [0.5], [1e15], ["x"], [True], [None]])
+def test_f20_a_whole_column_of_padded_codes_says_what_its_cells_say(odd: list[Any]) -> None:
+    values = [*range(1200), *odd]
+    field = ABC.fields["编号"]
+    formats = dict.fromkeys(range(len(values)), "0000")
+    text, wrong = format_text(values, *column_text(values, field), field, formats)
+    single = [format_text([v], *column_text([v], field), field, {0: "0000"}) for v in values]
+    assert text.to_pylist() == [t.to_pylist()[0] for t, _ in single]
+    assert wrong == {i: w[0] for i, (_, w) in enumerate(single) if w}
+    assert text.to_pylist()[:1200] == [f"{i:04}" for i in range(1200)]
 
 
 # --- digits beyond fifteen ------------------------------------------------------------------------------

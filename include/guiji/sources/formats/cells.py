@@ -16,7 +16,7 @@ from decimal import Decimal
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from guiji.sources.formats.number_format import shown_date, shown_number
+from guiji.sources.formats.number_format import pad_width, shown_date, shown_number
 from guiji.sources.formats.tokenizer import LOST_MARKS, find_flaw
 from guiji.structure import LEADING_ZERO_LOST, NOT_A_NUMBER, NUMBER_FOR_DATE, PRECISION_LOST, TURNED_INTO_DATE
 
@@ -87,7 +87,13 @@ def format_text(
 ) -> tuple[pa.Array, dict[int, str]]:
     """``column_text`` of a text field, ``text`` and ``broken``, as the formats of single cells show it."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
+    if len(formats) == len(values) and not broken and not field.codes and len(set(formats.values())) == 1:
+        width = pad_width(next(iter(formats.values())))
+        digits = pc.match_substring_regex(text, r"\A[0-9]+\z")
+        if width and set(map(type, values)) <= {int, float} and pc.all(digits).as_py():
+            return pc.utf8_lpad(text, width, "0"), {}  # the whole column is one list of codes
     texts, wrong = text.to_pylist(), dict(broken)
     for i, code in formats.items():
         value, rule = values[i], wrong.pop(i, None)

@@ -77,6 +77,13 @@ def shown_number(value: float, text: str, code: str) -> tuple[str | None, str | 
     return ("-" + said if number < 0 else said), None
 
 
+def pad_width(code: str) -> int:
+    """The digits to which ``code`` fills up any whole number that is not negative, where that is all it does; else 0."""
+    sections = [] if code.startswith(AS_SHOWN) else _sections(code)
+    kind, whole, places = _kind(sections[0]) if len(sections) == 1 else ("other", 0, 0)
+    return whole if kind == "padded" and not places else 0
+
+
 def shown_date(value: date, code: str) -> tuple[str | None, str | None]:
     """(the text of a date in a text field, the rule that is broken): ISO 8601 where the whole date is shown; year and
     month as they are shown for a first of the month. A day without its year was a code or a number before (3-1)."""
