@@ -9,7 +9,6 @@ from guiji import ledger
 from guiji.catalog import load_resource
 from guiji.errors import GuijiError, LeaseLost, UsageError
 from guiji.masking import scrub
-from guiji.masking import scrub
 from guiji.pipeline.check import check_and_judge
 from guiji.pipeline.record import Say, record_failure, silent
 from guiji.records import BatchRecord, CheckedBatch, Difference, QualityReport, StagedBatch
@@ -138,18 +137,6 @@ def _archive_files(
         say(trouble)
     try:
         ledger.add_notes(conn, record.batch_id, troubles)
-        if troubles:  # the centre's matter, and once a day is enough
-            ledger.add_event(
-                conn,
-                settings,
-                resource.model.department_id,
-                "not_archived",
-                "not_archived",
-                resource_id=resource.id,
-                batch_id=record.batch_id,
-                dedupe=f"not_archived:{resource.id}:{settings.now():%Y-%m-%d}",
-                payload={"troubles": [scrub(t) for t in troubles]},
-            )
         if troubles:  # the centre's matter, and once a day is enough
             ledger.add_event(
                 conn,
