@@ -93,7 +93,9 @@ def test_provinces_are_divisions() -> None:
 
 
 def test_an_unknown_table_is_named_with_what_is_allowed() -> None:
-    with pytest.raises(CodeTableError, match=r"no code table 'martial'.*Did you mean 'marital'.*Allowed: caliber, division"):
+    with pytest.raises(
+        CodeTableError, match=r"no code table 'martial'.*Did you mean 'marital'.*Allowed: caliber, division"
+    ):
         load_code_table("martial")
 
 
