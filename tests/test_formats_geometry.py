@@ -569,6 +569,8 @@ def test_f46_geojson_that_states_another_system_is_refused(tmp_path: Path) -> No
         ("{type: csv, member: 'a'}", "", "member chooses among the files of a zip archive"),
         ("{type: csv, archive: zip, member: '('}", "", "source.format.member is no regular expression"),
         ("{type: geopackage}", "type: string", "a geopackage has one geometry, but 0 fields are of type geometry"),
+        ("{type: geojson}", "severity: warn", "field place: a geojson file writes its shapes as geojson, not wkt"),
+        ("{type: geojson}", "encoding: geojson", None),
         ("{type: csv}", "bounds: [111, 39, 109, 41]", "field place: bounds [111.0, 39.0, 109.0, 41.0] is no box"),
         ("{type: csv}", "type: string, bounds: [1, 2, 3, 4]", "field place: bounds is for type geometry, not string"),
         ("{type: csv}", "bounds: [1, 2, 3]", "bounds"),

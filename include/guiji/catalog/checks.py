@@ -370,6 +370,14 @@ def _check_form(c: Checker, model: ResourceModel, source: RemoteFilesSource | Fi
         shapes = [f.name for f in model.fields if f.type == "geometry" and f.constant is None]
         if len(shapes) != 1:
             c.add((*path, "type"), f"a {form.type} has one geometry, but {len(shapes)} fields are of type geometry")
+    if form.type == "geojson":
+        shape = next(((i, f) for i, f in enumerate(model.fields) if f.type == "geometry"), None)
+        if shape is not None and shape[1].encoding != "geojson":
+            c.add(
+                ("fields", shape[0]),
+                f"field {shape[1].name}: a geojson file writes its shapes as geojson, not {shape[1].encoding}",
+                mend="Write encoding: geojson.",
+            )
 
 
 def _check_cursor(c: Checker, model: ResourceModel, cursor: str | None) -> None:
