@@ -197,7 +197,10 @@ def differs_sql(field: LibraryField, value: sql.Composable, won: sql.Composable)
     if field.tolerance_share is not None:
         bounds.append(sql.SQL("{} * abs({}::double precision)").format(sql.Literal(field.tolerance_share), won))
     if not bounds and field.type == "string":
-        return sql.SQL("({} <> {} AND {} <> {})").format(value, won, _plain(value), _plain(won))
+        # not AND, which asks its second side as well where the first is null: for every source without the value
+        return sql.SQL("CASE WHEN {0} = {1} THEN false WHEN {0} <> {1} THEN {2} <> {3} END").format(
+            value, won, _plain(value), _plain(won)
+        )
     if not bounds:
         return sql.SQL("{} <> {}").format(value, won)
     # a hair beyond the bound is the arithmetic's, not the departments'
