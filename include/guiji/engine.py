@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 #: what DuckDB may hold of its own; the rest of the 900 MB is Python, Arrow and Great Expectations
-MEMORY_LIMIT = "320MB"
+MEMORY_LIMIT = "272MB"
 
 # --- the columns of a snapshot cache, beside the key and order columns -------------------------------
 ROW_HASH = "_row_hash"

@@ -44,8 +44,10 @@ def read_batches(path: str, columns: Sequence[str], rows: int = _BATCH_ROWS) -> 
 
     for file in list_parquet(path):
         with pq.ParquetFile(file) as f:
-            for batch in f.iter_batches(rows, columns=list(columns)):
-                yield batch.select(list(columns))
+            # one group at a time: a reader over all of them holds more with every group it has read
+            for group in range(f.num_row_groups):
+                for batch in f.iter_batches(rows, row_groups=[group], columns=list(columns)):
+                    yield batch.select(list(columns))
 
 
 def copy_parquet(

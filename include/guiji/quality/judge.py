@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -349,9 +350,9 @@ def _explain(j: Judgement) -> str:
 
 def _import_shared() -> None:
     """What both Great Expectations and the steps before it import. Two threads that enter a package at different
-    modules of it at once wait for each other, and Python then shows one of them a half-made module."""
+    modules of it at once wait for each other, and Python then shows one of them a half-made module. What everybody
+    enters by its root (pandas) may stay in the thread."""
     import numpy  # noqa: F401
-    import pandas  # noqa: F401
     import pyarrow  # noqa: F401
     import shapely.geometry  # noqa: F401
     import sqlalchemy  # noqa: F401
@@ -360,6 +361,7 @@ def _import_shared() -> None:
 def _import_quietly() -> Any:
     """Great Expectations, imported with its telemetry off; nothing of it reaches the network."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import_module("pandas")  # by its root, before Great Expectations enters it elsewhere
     import great_expectations as gx
 
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
