@@ -203,6 +203,9 @@ def test_a_workbook_with_hidden_sheets_only_has_no_table(tmp_path: Path, kind: s
         ({"type": "ods", "layout": {"sheets": "(?P<镇>"}}, "regular expression"),
         ({"type": "xls", "layout": {"sheets": "(?P<镇>.*)"}}, "no field reads the column '镇'"),
         ({"type": "xlsb", "layout": {"sheets": "(?P<编号>.*)", "header_rows": 3}}, ""),
+        ({"type": "csv", "layout": {"fill_merged": ["姓名"]}}, "fill_merged is for spreadsheets"),
+        ({"type": "xls", "layout": {"fill_merged": ["姓名", "名"]}}, "no column '名'"),
+        ({"type": "xlsx", "layout": {"fill_merged": ["姓名"]}}, ""),
     ],
 )
 def test_the_catalog_says_what_is_wrong_with_a_layout(form: dict[str, Any], problem: str) -> None:

@@ -403,8 +403,8 @@ def _check_sheets(c: Checker, source: RemoteFilesSource | FilesSource) -> dict[s
     layout = source.format.layout
     path = ("source", "format", "layout")
     if source.format.type not in SPREADSHEETS:
-        for key in ("sheet", "sheets", "header_rows"):
-            if getattr(layout, key) not in (None, 1):
+        for key in ("sheet", "sheets", "header_rows", "fill_merged"):
+            if getattr(layout, key) not in (None, 1, []):
                 c.add((*path, key), f"{key} is for spreadsheets; a {source.format.type} file has none")
         return {}
     if layout.sheets is None:
@@ -443,6 +443,10 @@ def _check_layout(
                     allowed=sorted(made),
                     word=spec.source_column,
                 )
+    there = sorted({*columns, *(layout.unpivot.keep if layout.unpivot else ())} - produced.keys())
+    for i, name in enumerate(layout.fill_merged):
+        if name not in there:
+            c.add((*path, "fill_merged", i), f"no column {name!r} is read from the sheet", allowed=there, word=name)
     for name, where in produced.items():
         if name not in columns:
             c.add(where, f"no field reads the column {name!r} that is made here", allowed=columns, word=name)

@@ -49,6 +49,9 @@ class Layout(Model):
     that is merged counts for all columns below it"""
     header_joiner: Annotated[str, StringConstraints(strip_whitespace=False)] = "/"
     """what stands between the joined names of a header of several rows (常住人口/男)"""
+    fill_merged: list[str] = []
+    """columns (spreadsheets) in which a cell merged over several rows counts for each of them; elsewhere the rows below its
+    first are set aside"""
     metadata: dict[str, str] = {}
     """new column -> regular expression over the lines above the header; group 1 is its value on every row"""
     footnote: str | None = None

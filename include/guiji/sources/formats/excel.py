@@ -35,11 +35,12 @@ from guiji.sources.formats.layout import (
     skip,
 )
 from guiji.sources.formats.line_notes import LineNotes
+from guiji.sources.formats.merged import Covered, MergedCells, find_merged
 from guiji.sources.formats.number_format import spell_header
 from guiji.sources.formats.sheet_lines import SheetLines, is_empty, trim_header
 from guiji.sources.formats.workbook import Cell, OpenSheet, Workbook, open_workbook, refuse_workbook
 from guiji.sources.frames import text_schema
-from guiji.structure import CELL_ERROR, MERGED_CELL, OUT_OF_RANGE, RAGGED, UNCALCULATED
+from guiji.structure import CELL_ERROR, OUT_OF_RANGE, RAGGED, UNCALCULATED
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -148,6 +149,7 @@ class _Reading:
     fields: list[FieldSpec | None]
     inside: frozenset[int]  # positions with a name in the header
     flawed: dict[int, dict[int, str]]  # row -> position -> the rule that the cell breaks
+    merged: MergedCells
     lines: SheetLines
     formats: TextFormats
     origin: str
@@ -163,12 +165,12 @@ class TextFormats:
     found: CellFormats | None = None
 
     def find(self, position: int, cells: Sequence[Any], numbers: Sequence[int]) -> dict[int, str]:
-        """Index -> format, of the ``cells`` of a column; ``numbers`` are their rows, ascending."""
+        """Index -> format, of the ``cells`` of a column; ``numbers`` are the rows that they are taken from."""
         if position not in self.positions or not _SHOWN_OTHERWISE & set(map(type, cells)):
             return {}
         if self.found is None:
             self.found = self.sheet.facts.formats(self.positions)
-        codes = self.found.find(position, numbers[0], numbers[-1] + 1)
+        codes = self.found.find(position, min(numbers), max(numbers) + 1)
         return {i: codes[n] for i, n in enumerate(numbers) if n in codes} if codes else {}
 
 
@@ -212,6 +214,7 @@ def _open_table(
     _refuse_uncalculated(sheet, start, positions, what)
     flawed = _find_flawed(sheet, start, positions)
     fields = [expected.fields.get(c) for c in table.read_columns] + [value_field] * len(table.match.pivoted)
+    filled = {table.match.index[c]: c for c in layout.fill_merged if c in table.match.index}
     texts = frozenset(p for p, f in zip(positions, fields, strict=True) if f is not None and f.type == "string")
     return _Reading(
         sheet,
@@ -222,6 +225,7 @@ def _open_table(
         fields,
         frozenset(range(table.width)) - set(table.match.unnamed),
         flawed,
+        find_merged(sheet.merged, start, positions, filled, sheet.head[:start]),
         SheetLines(
             table,
             HeaderWatch(table, what, layout.header_rows),
@@ -249,8 +253,7 @@ def _refuse_uncalculated(sheet: OpenSheet, start: int, positions: Sequence[int],
 
 
 def _find_flawed(sheet: OpenSheet, start: int, positions: Sequence[int]) -> dict[int, dict[int, str]]:
-    """Cells whose value is none, though the reader gives one: errors, doubtful formulas, cells below the first row of a
-    merged range, whose value is not written in them."""
+    """Cells whose value is none, though the reader gives one: errors and doubtful formulas."""
     wanted = set(positions)
     flawed: dict[int, dict[int, str]] = {}
 
@@ -262,11 +265,6 @@ def _find_flawed(sheet: OpenSheet, start: int, positions: Sequence[int]) -> dict
         mark(cell, CELL_ERROR)
     for cell in sheet.facts.doubtful:
         mark(cell, UNCALCULATED)
-    for (top, left), (bottom, right) in sheet.merged:
-        if bottom > top and (bottom - top) * (right - left + 1) <= 100_000:
-            for row in range(max(top + 1, start), bottom + 1):
-                for column in range(left, right + 1):
-                    mark((row, column), MERGED_CELL)
     return flawed
 
 
@@ -280,8 +278,9 @@ def _read_rows(reading: _Reading, report: ReadReport) -> Iterator[pa.RecordBatch
             reading.flawed[lost] = dict.fromkeys(reading.positions, OUT_OF_RANGE)
         sheet.lost.clear()
         lines, end = reading.lines.find(columns, number, report)
+        covered = reading.merged.look(columns, number, reading.flawed)
         if lines is None or lines:
-            yield shape_batch(table, _make_batch(reading, columns, number, lines))
+            yield shape_batch(table, _make_batch(reading, columns, number, lines, covered))
         if end is not None:
             blank = filled = 0
             for row in chain(zip(*(column[end:] for column in columns), strict=True), rows):
@@ -292,6 +291,7 @@ def _read_rows(reading: _Reading, report: ReadReport) -> Iterator[pa.RecordBatch
             break
         number += len(columns[0])
     reading.lines.headers.report(report)
+    reading.merged.report(report, reading.what)
     report.notes += reading.lines.notes.say(reading.what)
 
 
@@ -318,7 +318,9 @@ def _take_columns(rows: Iterator[list[Any]], watch: SheetLines) -> list[tuple[An
             gc.enable()
 
 
-def _make_batch(reading: _Reading, columns: Columns, number: int, lines: list[int] | None) -> pa.RecordBatch:
+def _make_batch(
+    reading: _Reading, columns: Columns, number: int, lines: list[int] | None, covered: Covered
+) -> pa.RecordBatch:
     """The rows of data as text; those that break a rule keep only what is beyond doubt."""
     import numpy as np
     import pyarrow as pa
@@ -329,12 +331,14 @@ def _make_batch(reading: _Reading, columns: Columns, number: int, lines: list[in
     numbers = range(number, number + n) if lines is None else [number + i for i in lines]
     texts: list[Any] = []
     wrong: dict[int, str] = {}
-    flaws = [i for i, k in enumerate(numbers) if k in reading.flawed] if reading.flawed else []
+    flawed = reading.flawed, covered.wrong
+    flaws = [i for i, k in enumerate(numbers) if k in flawed[0] or k in flawed[1]] if any(flawed) else []
     for position, field in zip(reading.positions, reading.fields, strict=True):
-        text, broken = column_text(columns[position], field)
-        if field is not None and (formats := reading.formats.find(position, columns[position], numbers)):
-            text, broken = format_text(columns[position], text, broken, field, formats)
-        lost = {i: r for i in flaws if (r := reading.flawed[numbers[i]].get(position))}
+        cells, rows = covered.fill(position, columns[position], numbers)
+        text, broken = column_text(cells, field)
+        if field is not None and (formats := reading.formats.find(position, cells, rows)):
+            text, broken = format_text(cells, text, broken, field, formats)
+        lost = {i: r for i in flaws for found in flawed if (r := found.get(numbers[i], {}).get(position))}
         if lost:
             text = _blank_out(text, lost)
         for i, rule in (broken | lost).items():
