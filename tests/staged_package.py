@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from guiji.catalog.models import DepartmentModel, Resource, ResourceModel
+from guiji.quality import check_batch
 from guiji.records import CheckedBatch, StagedBatch, Window, write_record
 from guiji.settings import TIME_ZONE, Settings
 
@@ -126,3 +127,15 @@ def read_rejected(checked: CheckedBatch) -> dict[int, list[str]]:
 
 def read_findings(checked: CheckedBatch) -> set[tuple[int, str, str]]:
     return {(r["_row_no"], r["rule_id"], r["verdict"]) for r in read_rows(checked.findings)}
+
+
+ID = {"name": "id"}
+
+
+def check_cells(home: Path, field: dict[str, Any], cells: list[Any], **more: Any) -> CheckedBatch:
+    """A package with one cell per row under ``value``."""
+    types = more.pop("types", None)
+    resource = make_resource([ID, {"name": "value", **field}], **more)
+    settings = make_settings(home)
+    rows = [{"id": str(n), "value": cell} for n, cell in enumerate(cells, 1)]
+    return check_batch(resource, settings, stage_rows(settings, resource, rows, types=types))

@@ -13,24 +13,22 @@ import shapely
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from staged_package import make_resource, make_settings, read_accepted, read_findings, read_rejected, stage_rows
+from staged_package import (
+    ID,
+    check_cells,
+    make_resource,
+    make_settings,
+    read_accepted,
+    read_findings,
+    read_rejected,
+    stage_rows,
+)
 
 from guiji.errors import CatalogError, DeliveryRefused
 from guiji.quality import check_batch
-from guiji.records import CheckedBatch
 from guiji.standardize import plan_fields
 
-ID = {"name": "id"}
 SHANGHAI = timezone(timedelta(hours=8))
-
-
-def check_cells(home: Path, field: dict[str, Any], cells: list[Any], **more: Any) -> CheckedBatch:
-    """A package with one cell per row under ``value``."""
-    types = more.pop("types", None)
-    resource = make_resource([ID, {"name": "value", **field}], **more)
-    settings = make_settings(home)
-    rows = [{"id": str(n), "value": cell} for n, cell in enumerate(cells, 1)]
-    return check_batch(resource, settings, stage_rows(settings, resource, rows, types=types))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guiji.engine import quote_text
+from guiji.misread import MAY_BE_MISREAD, pair_up
 from guiji.structure import GARBLED, NOT_A_NUMBER, PRECISION_LOST, STRUCTURE
 
 if TYPE_CHECKING:
@@ -32,9 +33,15 @@ _TRAIL = (
 )
 _GB2312 = r"[\x{B0}-\x{F7}][\x{A1}-\x{FE}]"
 _COMMON = r"[\x{C0}-\x{D6}][\x{A1}-\x{FE}]"
+#: text that was never decoded: two characters in HZ (~{VPND~}), or the switch to another alphabet of ISO 2022
+_UNDECODED = r"~\{([!-w][!-~]){2,}~\}|\x1B\$|\x0E([!-~]{2})+\x0F"
+#: a letter with an accent and the letter behind it, read as one character of GBK (Müller: M黮ler)
+_ACCENT = f"[A-Za-z]{pair_up(range(0xC0, 0xFF), range(0x61, 0x7B))}[a-z]"
 #: text decoded wrongly before it came (F-37): the marks of what is lost, two characters of UTF-8 or two of GB2312, one of
 #: them common, read as Latin-1 (æµ‹è¯•, ÖÐÎÄ). No language writes such letters in a row
-_GARBLED = rf"\x{{FFFD}}|锟斤拷|([ä-é]{_TRAIL}{{2}}){{2}}|{_COMMON}{_GB2312}|{_GB2312}{_COMMON}"
+_GARBLED = rf"\x{{FFFD}}|锟斤拷|([ä-é]{_TRAIL}{{2}}){{2}}|{_COMMON}{_GB2312}|{_GB2312}{_COMMON}|{_UNDECODED}|{_ACCENT}"
+#: asked only of cells that fit ``MAY_BE_MISREAD``: a function of Python is slow (``quality.functions`` registers it)
+MISREAD = "guiji_is_misread"
 
 
 def look_for(edge: str) -> str:
@@ -43,7 +50,7 @@ def look_for(edge: str) -> str:
     ``edge``: the class of blanks that may stand around a text.
     """
     shortened = rf"({_SHORTENED}|{_BARE}){edge}*(\x{{10FFFF}}|$)"
-    return rf"(^|\x{{10FFFF}}){edge}*(#[#NVRDSC]|{shortened})|{_GARBLED}"
+    return rf"(^|\x{{10FFFF}}){edge}*(#[#NVRDSC]|{shortened})|{_GARBLED}|{MAY_BE_MISREAD}"
 
 
 def list_kinds(spec: FieldSpec, floating: int) -> tuple[str, ...]:
@@ -61,8 +68,9 @@ def judge_cell(text: str, raw: str, spec: FieldSpec, floating: int) -> str:
     shortened = _SHORTENED + (rf"|-?[0-9]{{{floating},}}\.[0-9]+" if floating else "")
     patterns = {"precision_lost": shortened, "cell_error": _ERROR, "not_a_number": _NO_NUMBER}
     whens = [f"WHEN {text} IN ({', '.join(map(quote_text, declared))}) THEN 0"] if declared else []
+    misread = f"CASE WHEN regexp_matches({raw}, {quote_text(MAY_BE_MISREAD)}) THEN {MISREAD}({raw}) ELSE false END"
     whens += [
-        f"WHEN regexp_matches({raw}, {quote_text(_GARBLED)}) THEN {KINDS[kind]}"
+        f"WHEN regexp_matches({raw}, {quote_text(_GARBLED)}) OR {misread} THEN {KINDS[kind]}"
         if kind == "garbled"
         else f"WHEN regexp_full_match({text}, {quote_text(patterns[kind])}) THEN {KINDS[kind]}"
         for kind in list_kinds(spec, floating)

@@ -15,7 +15,7 @@ from guiji.settings import ROOT
 
 CODES = ROOT / "quality" / "codes"
 #: code that judges rows; its stated VERSION counts, or its text where it states none
-_JUDGING_CODE = ("identifiers.py", "standardize/__init__.py", "casting.py", "local_time.py", "damage.py")
+_JUDGING_CODE = ("identifiers.py", "standardize/__init__.py", "casting.py", "local_time.py", "damage.py", "misread.py")
 _VERSION = re.compile(rb'^VERSION\s*(?::[^=]*)?=\s*["\']?([^"\'\s]+)', re.MULTILINE)
 #: how a field or rule is called, explained and reported changes no verdict
 _WORDS_OF_FIELD = {"title", "sensitivity", "tolerance", "registered"}

@@ -1,10 +1,14 @@
-"""Functions of Python that the engine calls column batch by column batch: geometries, read by shapely."""
+"""Functions of Python that the engine calls column batch by column batch: geometries, read by shapely, and texts that may
+be misread."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from guiji.damage import MISREAD
+from guiji.misread import is_misread
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -15,26 +19,33 @@ if TYPE_CHECKING:
 @contextmanager
 def register_functions(con: DuckDBPyConnection, plans: Sequence[FieldPlan]) -> Iterator[None]:
     """Makes the functions that ``plans`` call known to ``con`` for the time of the context."""
-    wanted = {p.spec.encoding for p in plans if p.spec.type == "geometry"}
-    if wanted:
+    encodings = sorted({p.spec.encoding for p in plans if p.spec.type == "geometry"})
+    functions: list[tuple[str, Callable[..., Any], list[str], str]] = [
+        (MISREAD, _judge_misread, ["VARCHAR"], "BOOLEAN")
+    ]
+    if encodings:
         # here, not first in the functions: the engine's threads would import it all at the same time
         import shapely  # noqa: F401
-    chosen = [(f"guiji_{encoding}", _read_geometry(encoding), "VARCHAR") for encoding in sorted(wanted)]
-    if wanted:
-        chosen.append(("guiji_wkb_binary", _read_geometry("wkb"), "BLOB"))
-    for name, function, parameter in chosen:
+
+        functions += [(f"guiji_{encoding}", _read_geometry(encoding), ["VARCHAR"], "BLOB") for encoding in encodings]
+        functions.append(("guiji_wkb_binary", _read_geometry("wkb"), ["BLOB"], "BLOB"))
+        functions.append(("guiji_place", _place, ["BLOB", *["DOUBLE"] * 4], "TINYINT"))
+    for name, function, parameters, result in functions:
         con.create_function(  # type: ignore[call-overload]
-            name, function, [parameter], "BLOB", type="arrow", null_handling="special"
-        )
-    if wanted:
-        con.create_function(  # type: ignore[call-overload]
-            "guiji_place", _place, ["BLOB", *["DOUBLE"] * 4], "TINYINT", type="arrow", null_handling="special"
+            name, function, parameters, result, type="arrow", null_handling="special"
         )
     try:
         yield
     finally:
-        for name in [name for name, *_ in chosen] + (["guiji_place"] if wanted else []):
+        for name, *_ in functions:
             con.remove_function(name)
+
+
+def _judge_misread(values: Any) -> Any:
+    """Whether each text is UTF-8 read as GBK; null for null."""
+    import pyarrow as pa
+
+    return pa.array([None if v is None else is_misread(v) for v in values.to_pylist()], pa.bool_())
 
 
 def _place(values: Any, west: Any, south: Any, east: Any, north: Any) -> Any:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, match_header
 from guiji.sources.formats.encoding import half_a_file, normalise_private_use
+from guiji.sources.formats.foreign import refuse_foreign
 from guiji.sources.formats.layout import skip
 from guiji.sources.formats.mojibake import is_chinese_utf8
 from guiji.sources.formats.tokenizer import find_flaw
@@ -242,17 +243,21 @@ def _find_encoding(table: DbfTable, declared: str, cpg: str | None) -> str:
                 "请另存为 UTF-8 或 GB18030 编码后重新提供。",
                 rule_id="delivery.encoding",
             )
-    seen = utf8 = gb18030 = 0
+    utf8 = gb18030 = 0
+    cells: list[bytes] = []
     for cell in _beyond_ascii(table):
-        seen += 1
+        cells.append(cell)
         utf8 += _is_valid(cell, "utf-8") or _is_cut_utf8(cell)
         gb18030 += _is_valid(cell, "gb18030")
-        if seen >= SAMPLE_CELLS:
+        if len(cells) >= SAMPLE_CELLS:
             break
+    seen = len(cells)
     if not seen:
         return "utf-8"
     # a GB18030 cell is hardly ever valid UTF-8, a UTF-8 cell often is valid GB18030
     found = "utf-8" if utf8 * 2 >= seen else "gb18030" if gb18030 * 10 >= seen * 9 else None
+    if found == "gb18030" and wanted != "utf-8":
+        refuse_foreign(b"\n".join(cells).decode("gb18030", "ignore"), wanted, table.what)
     if wanted == "auto" and found:
         return found
     if wanted == found or (wanted == "gb18030" and gb18030 * 2 >= seen and seen < 16):

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from guiji.errors import DeliveryRefused
+from guiji.sources.formats.foreign import SAMPLE as FOREIGN_SAMPLE
+from guiji.sources.formats.foreign import refuse_foreign, too_few_words
 from guiji.sources.formats.mojibake import (
     count_cjk,
     holds_utf8_lines,
@@ -104,8 +106,16 @@ def detect_encoding(path: Path, declared: str, what: str, *, doubt_few_words: bo
         found = _judge_valid_utf8(head, declared, what, doubt_few_words)
     else:
         found = _judge_sample(sample, declared, what)
-    refuse_mojibake(head, found, what)
+    refuse_mojibake(sample or head, found, what)
+    if found == "gb18030":
+        refuse_foreign(_take_words(sample or head), declared, what)
     return found
+
+
+def _take_words(sample: bytes) -> str:
+    """The lines beyond ASCII as GB18030, up to some hundred thousand characters: what is wrong at a cut says nothing."""
+    words = [line for line in sample.split(b"\n") if not line.isascii()]
+    return b"\n".join(words)[: 2 * FOREIGN_SAMPLE].decode("gb18030", "ignore")
 
 
 def _refuse_binary(head: bytes, what: str) -> None:
@@ -127,11 +137,7 @@ def _judge_valid_utf8(head: bytes, declared: str, what: str, doubt_few_words: bo
     if declared == "gb18030" and chinese:
         return _agree("utf-8", declared, what)
     if doubt_few_words and declared == "auto" and not chinese and not head.isascii() and is_gb2312(head):
-        raise DeliveryRefused(
-            f"{what}：文件中的文字太少，无法判断编码是 UTF-8 还是 GB18030。现有数据继续有效；"
-            "请另存为带 BOM 的 UTF-8 后重新提供，或在资源目录中登记编码。",
-            rule_id="delivery.encoding",
-        )
+        raise too_few_words(what)
     return "utf-8" if declared == "auto" else declared
 
 
