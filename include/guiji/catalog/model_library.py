@@ -95,3 +95,18 @@ class LibraryModel(Model):
     """Chinese names of what the list asks for and the catalog does not hold: by resource id, and by department id"""
     summary: str = ""
     """grain, scope and which department is believed for what"""
+
+
+class LibraryMapping(Model):
+    """Into which library this resource feeds, and as what."""
+
+    library: str
+    """name of the library"""
+    key: list[str] = []
+    """fields of this resource that make the library's key, in the key's order; may be left out where ``by`` is given"""
+    by: dict[str, list[str]] = {}
+    """the library's secondary keys (its ``links``) -> fields of this resource, tried in order where the key is empty"""
+    fields: dict[str, str]
+    """library field -> field of this resource"""
+    where: str | None = None
+    """condition on this resource's fields; only these rows feed the library"""

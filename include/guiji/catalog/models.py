@@ -1,21 +1,23 @@
 """What a catalog file may say: pydantic models of one resource, one department and one library.
 
-The only pydantic in the product, in files named ``model_*`` and this one, which
-stands for all of them. A field's docstring stands under it and becomes the description in the JSON Schema
-(``schema_files`` reads it from the files: doing so at import would cost every task start 60 ms). Metadata follow 政务信息资源目录编制指南（试行）,
-发改高技术〔2017〕1272号. Type names are Arrow's.
+The only pydantic in the product, in files named ``model_*`` and this one, which stands for all of them: metadata, fields,
+quality, delivery, source, libraries. A field's docstring stands under it and becomes the description in the JSON Schema
+(``schema_files`` reads it from the files: doing so at import would cost every task start 60 ms).
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
 from guiji.catalog.model_base import HOURS, TYPE_PATTERN, Indicator, Model, PhysicalName, ResourceId, Share
+from guiji.catalog.model_delivery import Delivery, Reconciling
+from guiji.catalog.model_field import CodeMap, FieldSpec
 from guiji.catalog.model_geometry import ByShape, Overlap
-from guiji.catalog.model_library import LibraryField, LibraryModel, Link, Matching
+from guiji.catalog.model_library import LibraryField, LibraryMapping, LibraryModel, Link, Matching
+from guiji.catalog.model_metadata import Category, Contact, Opening, Sharing, SharingType, UpdateCycle
+from guiji.catalog.model_quality import Rule, Tolerance
 from guiji.catalog.model_source import (
     Completeness,
     DatabaseSource,
@@ -56,6 +58,7 @@ __all__ = [
     "Overlap",
     "Paging",
     "PhysicalName",
+    "Reconciling",
     "RemoteFilesSource",
     "Resource",
     "ResourceId",
@@ -70,266 +73,6 @@ __all__ = [
     "Unpivot",
     "UpdateCycle",
 ]
-
-
-class SharingType(StrEnum):
-    UNCONDITIONAL = "无条件共享"
-    CONDITIONAL = "有条件共享"
-    NONE = "不予共享"
-
-
-class UpdateCycle(StrEnum):
-    """更新周期: the labels of the guide; numbers are never trusted."""
-
-    REALTIME = "实时"
-    DAILY = "每日"
-    WEEKLY = "每周"
-    MONTHLY = "每月"
-    QUARTERLY = "每季度"
-    HALF_YEARLY = "每半年"
-    YEARLY = "每年"
-    IRREGULAR = "不定期"
-    NEVER = "不更新"
-
-
-class Category(Model):
-    """资源分类: 类、项、目、细目."""
-
-    class_: str = Field(alias="class")
-    """类, for instance 基础信息资源"""
-    item: str
-    """项"""
-    group: str | None = None
-    """目"""
-    detail: str | None = None
-    """细目"""
-
-
-class Sharing(Model):
-    """共享属性. 不予共享 needs a legal basis; 有条件共享 needs condition, scope and purpose."""
-
-    type: SharingType
-    """共享类型: 无条件共享, 有条件共享 or 不予共享"""
-    condition: str | None = None
-    """共享条件"""
-    scope: str | None = None
-    """共享范围"""
-    purpose: str | None = None
-    """使用用途"""
-    legal_basis: str | None = None
-    """不予共享的法律法规依据"""
-    method: str | None = None
-    """共享方式"""
-
-    @model_validator(mode="after")
-    def _needs(self) -> Sharing:
-        if self.type is SharingType.NONE and not self.legal_basis:
-            raise ValueError("不予共享 needs legal_basis (the law, regulation or Party Central document)")
-        if self.type is SharingType.CONDITIONAL:
-            missing = [n for n in ("condition", "scope", "purpose") if not getattr(self, n)]
-            if missing:
-                raise ValueError(f"有条件共享 needs {', '.join(missing)}")
-        return self
-
-
-class Opening(Model):
-    """开放属性."""
-
-    open: bool = False
-    """是否向社会开放"""
-    condition: str | None = None
-    """开放条件"""
-
-
-class CodeMap(Model):
-    """How this department writes a code. A code that is in no list and not in the table is rejected with its value."""
-
-    fixable: dict[str, str] = {}
-    """codes that mean a standard code: written -> standard; counted as mended"""
-    ignored: list[str] = []
-    """codes that mean 'no value' here: become null, counted as mended"""
-
-
-class FieldSpec(Model):
-    """信息项."""
-
-    name: PhysicalName
-    """physical name: short ASCII"""
-    title: str
-    """信息项名称 (Chinese), the COMMENT of the column"""
-    column: str | None = None
-    """the column's name in the delivery; the title where absent"""
-    aliases: list[str] = []
-    """other names the department has used for the column"""
-    type: str = "string"
-    """string, int64, float64, bool, date32, timestamp, geometry or decimal128(p,s)"""
-    length: int | None = Field(default=None, ge=1)
-    """longest allowed text, in characters"""
-    nullable: bool = True
-    """may be empty; an empty value in a field that may not be rejects the row"""
-    required: bool = True
-    """the column itself must be there; a missing required column refuses the delivery"""
-    sensitivity: Literal[1, 2, 3, 4] = 1
-    """分级: 1 public, 2 internal, 3 personal (masked everywhere), 4 strictly personal"""
-    identifier: Literal["citizen_id", "credit_code", "registration_number", "division"] | None = None
-    """checked and normalised as this identifier"""
-    codes: str | None = None
-    """code table in quality/codes"""
-    code_map: CodeMap = CodeMap()
-    """how this department writes the codes"""
-    formats: list[str] = []
-    """strptime formats of a date or timestamp, tried in order; ISO 8601 where empty"""
-    minimum: float | str | None = None
-    """smallest allowed value (ISO date for dates)"""
-    maximum: float | str | None = None
-    """largest allowed value"""
-    pattern: str | None = None
-    """regular expression (RE2) the whole text must match"""
-    null_tokens: list[str] = []
-    """texts that mean 'no value'; the empty text always does"""
-    unit: str | None = None
-    """计量单位 of every value of this number, a unit of quality/codes/unit.csv (万元)"""
-    unit_field: str | None = None
-    """the field of the same row that holds the unit of this number; it has ``codes: unit``"""
-    crs: str | None = None
-    """coordinate reference system of a geometry, for instance EPSG:4490"""
-    bounds: list[float] | None = Field(default=None, min_length=4, max_length=4)
-    """west, south, east, north in units of ``crs``: a geometry that leaves this box breaks the rule ``<field>.bounds``;
-    the city's box (``city.yml``) where absent and ``crs`` has degrees. Longitude and latitude in the wrong order break
-    ``<field>.axis_order``"""
-    encoding: Literal["wkt", "wkb", "geojson"] = "wkt"
-    """how a geometry is written in the delivery"""
-    overlap: Overlap | None = None
-    """surfaces of different rows must not lie upon each other; looked for where it is declared only"""
-    by_shape: ByShape | None = None
-    """of a number: the shape of the same row that must say the same area or length"""
-    constant: str | None = None
-    """the value of every row, where the delivery has no such column"""
-    joined: list[str] = []
-    """text fields whose cells, one after another, are this text, which has no column of its own (累计 + 不变价)"""
-    tolerance: Share | None = None
-    """tolerated share of rows that fail this field's checks; the resource's where absent"""
-    severity: Literal["reject", "warn"] = "reject"
-    """what a failed check of this field does to the row"""
-    registered: dict[str, str] = {}
-    """cells of the department's catalog sheet that say this in other words: column of the sheet -> text as written"""
-
-    @property
-    def source_column(self) -> str:
-        return self.column or self.title
-
-    @property
-    def is_made(self) -> bool:
-        """True when the delivery has no column for it."""
-        return self.constant is not None or bool(self.joined)
-
-    @model_validator(mode="after")
-    def _type_is_known(self) -> FieldSpec:
-        if not TYPE_PATTERN.match(self.type):
-            raise ValueError(
-                f"type is {self.type!r}; allowed: string, int64, float64, bool, date32, timestamp, geometry, decimal128(p,s)"
-            )
-        if self.type == "geometry" and not self.crs:
-            raise ValueError("a geometry needs crs, for instance EPSG:4490")
-        return self
-
-
-class Rule(Model):
-    """A row rule: an SQL expression over field names that is true for a good row (null counts as good)."""
-
-    id: PhysicalName
-    """short ASCII name, unique in the resource"""
-    title: str
-    """what is demanded, in Chinese, as the department reads it"""
-    expr: str
-    """expression in DuckDB's SQL over the physical field names; parsed with an allow-list, never run as text"""
-    fields: list[str] = []
-    """the fields it is about; found in expr where absent"""
-    indicator: Indicator = "0104"
-    """GB/T 36344-2018 indicator code"""
-    severity: Literal["reject", "warn"] = "reject"
-    """reject: the row is kept out; warn: it is accepted and reported as suspicious"""
-    tolerance: Share | None = None
-    """tolerated share of rows that fail it; the resource's where absent"""
-    standard: str | None = None
-    """the standard or regulation the rule comes from"""
-    mend: str
-    """how the department mends it, in Chinese"""
-
-
-class Tolerance(Model):
-    """The bands of a batch. Outside one, the batch is held for a person to decide."""
-
-    rejected: Share = 0.05
-    """largest share of rejected rows; above, the batch is held"""
-    deleted: Share = 0.2
-    """largest share of keys that may disappear from a snapshot"""
-    shrink: Share = 0.3
-    """largest share by which a snapshot may be smaller than the one that serves"""
-    grow: float = Field(default=2.0, ge=0)
-    """largest share by which a snapshot may be larger than the one that serves (2.0 = three times as large)"""
-    min_rows: int = Field(default=1, ge=0)
-    """fewer rows than this refuse the delivery (F-11)"""
-    max_rows: int | None = None
-    """more rows than this hold the batch"""
-    completeness: Share | None = None
-    """smallest share of assigned values over all fields (0201)"""
-    nulls: dict[str, Share] = {}
-    """field -> largest share of rows in which it may be empty; of changes, fewer than 100 rows are not judged by it"""
-    distribution: dict[str, Share] = {}
-    """field with a code table, or bool -> how far its values may move against what serves: total variation distance,
-    half the sum over all values of how far each one's share moved; fewer than 100 rows are not judged by it"""
-
-
-class LibraryMapping(Model):
-    """Into which library this resource feeds, and as what."""
-
-    library: str
-    """name of the library"""
-    key: list[str] = []
-    """fields of this resource that make the library's key, in the key's order; may be left out where ``by`` is given"""
-    by: dict[str, list[str]] = {}
-    """the library's secondary keys (its ``links``) -> fields of this resource, tried in order where the key is empty"""
-    fields: dict[str, str]
-    """library field -> field of this resource"""
-    where: str | None = None
-    """condition on this resource's fields; only these rows feed the library"""
-
-
-class Delivery(Model):
-    """When a delivery is due, and by which schedule it is fetched."""
-
-    due_days: int = Field(default=0, ge=0)
-    """days after the end of the cycle until it is due"""
-    working_days: bool = False
-    """count due_days in working days of the legal calendar"""
-    due_time: str = "18:00"
-    """time of day until which it is due"""
-    cron: str | None = None
-    """the engineer's own schedule; from the update cycle where absent"""
-    since: str | None = None
-    """ISO date of the first window that counts"""
-
-
-class Reconciling(Model):
-    """How often the whole front-end is compared with what serves here (对账), beside ``./guiji reconcile`` by hand."""
-
-    every: Literal["day", "week", "month", "quarter", "never"] | None = None
-    """day, week, month, quarter or never; of an incremental resource month for a database and never for an interface,
-    where absent. What comes as a whole every time (a snapshot, files) is never compared on schedule"""
-    repair: bool = False
-    """bring what differs at once, as a batch of its own; else it is told only"""
-
-
-class Contact(Model):
-    name: str
-    """name of the person"""
-    email: str
-    """where notices go"""
-    phone: str | None = None
-    """telephone number"""
-    role: str = "数据专员"
-    """what the person does"""
 
 
 class ResourceModel(Model):
