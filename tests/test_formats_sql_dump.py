@@ -104,7 +104,7 @@ def test_a_mariadb_dump_is_the_table(tmp_path: Path, mariadb_server: Any, option
         cursor.execute(
             "CREATE TABLE t (id int PRIMARY KEY, word mediumtext COMMENT 'a, (b', n decimal(30,2), d date, ts datetime(6),"
             " raw varbinary(300), b blob, bits bit(12), f double, y year, e enum('x,y','z'), nothing char(3),"
-            " KEY k (d)) CHARSET utf8mb4"
+            " at timestamp(3) NULL, g geometry, area polygon, KEY k (d)) CHARSET utf8mb4"
         )
         for statement in (
             "CREATE VIEW seen AS SELECT id, word FROM t",
@@ -114,31 +114,38 @@ def test_a_mariadb_dump_is_the_table(tmp_path: Path, mariadb_server: Any, option
             "CREATE TABLE later (id int, FOREIGN KEY (id) REFERENCES t (id)) COMMENT 'x'",
         ):
             cursor.execute(statement)
-        cursor.execute("SET SESSION sql_mode = ''")
+        cursor.execute("SET SESSION sql_mode = '', time_zone = '+08:00'")
         for i, word in enumerate(words):
             cursor.execute(
                 "INSERT INTO t VALUES (%s, %s, '12345678901234567890.10', '0000-00-00', '2024-02-29 01:02:03.123456',"
-                " %s, %s, b'101', 1.5e-10, 2024, 'x,y', NULL)",
+                " %s, %s, b'111100001101', 1.5e-10, 2024, 'x,y', NULL, '2024-03-01 07:59:59.5',"
+                " ST_GeomFromText('POINT(109.98765432109876 39.6)'), ST_GeomFromText('POLYGON((0 0,1 0,1 1,0 0))'))",
                 (i, word, bytes(range(256)), word.encode()),
             )
         cursor.execute("SELECT * FROM t ORDER BY id")
         held = cursor.fetchall()
-    names = ("id", "word", "n", "d", "ts", "raw", "b", "bits", "f", "y", "e", "nothing")
+    names = ("id", "word", "n", "d", "ts", "raw", "b", "bits", "f", "y", "e", "nothing", "at", "g", "area")
     expected = expect(*names)
     silent = {"--compact", "--compatible=ansi"} & set(options)  # such a dump says nothing of its charset
+    # nor does the first of the zone, which is UTC all the same
+    at = "2024-02-29 23:59:59.500" if "--compact" in options else "2024-03-01 07:59:59.500"
     form = {"encoding": "utf-8"} if silent else {}
     content = dump_mariadb(mariadb_server.admin_url, *options)
     rows, report = read_bytes(tmp_path, content, expected, "x.sql", type="sql", table="t", **form)
     said = [
         (
             *(str(r[0]), r[1], "12345678901234567890.10", "0000-00-00", "2024-02-29 01:02:03.123456", r[5].hex()),
-            *(r[6].hex(), r[7].hex(), r[8], r[9], r[10], r[11]),
+            *(r[6].hex(), str(0xF0D), r[8], r[9], r[10], r[11], at),
+            *("POINT (109.98765432109876 39.6)", "POLYGON ((0 0, 1 0, 1 1, 0 0))"),
         )
         for r in held
     ]
     assert [(*r[:8], float(r[8]), int(r[9]), *r[10:]) for r in sound(rows, expected)] == said
     assert len(said) == len(words)
     assert (aside(rows), report.skipped, {r["_origin"] for r in rows}) == ([], {}, {"x.sql#t"})
+    assert [n.partition("：")[2] for n in report.notes] == (
+        ["备份没有写明时区，TIMESTAMP 列 at 按 Asia/Shanghai 时间归集"] if "--compact" in options else []
+    )
 
 
 @pytest.mark.parametrize(

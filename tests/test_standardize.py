@@ -58,6 +58,7 @@ SHANGHAI = timezone(timedelta(hours=8))
         ("timestamp", "2024-02-29T08:30", datetime(2024, 2, 29, 8, 30, tzinfo=SHANGHAI)),
         ("timestamp", "2024-02-29T08:30:00Z", datetime(2024, 2, 29, 8, 30, tzinfo=UTC)),
         ("timestamp", "2024-02-29 08:30:00.123456+08:00", datetime(2024, 2, 29, 8, 30, 0, 123456, tzinfo=SHANGHAI)),
+        ("timestamp", "1900-01-01 00:05:43+08:05:43", datetime(1899, 12, 31, 16, tzinfo=UTC)),
         ("string", "  张三\u3000", "张三"),
         ("string", "张\u200b三", "张三"),
         ("string", "\ufeff张三", "张三"),

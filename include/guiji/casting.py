@@ -49,7 +49,8 @@ def cast_text(spec: FieldSpec, t: str) -> str:
         if spec.formats:
             return _parse_formats(spec.formats, t, zoned=True)
         iso = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?( ?(Z|[+-]"
-        iso += r"((0[0-9]|1[0-3])(:?[0-5][0-9])?|14(:?00)?)))?)?"
+        # PostgreSQL writes seconds where the clocks had them: Shanghai was at +08:05:43 until 1900
+        iso += r"((0[0-9]|1[0-3])(:?[0-5][0-9](:[0-5][0-9])?)?|14(:?00)?)))?)?"
         return f"CASE WHEN regexp_full_match({t}, '{iso}') THEN try_cast({t} AS TIMESTAMPTZ) END"
     if spec.type == "geometry":
         return f"guiji_{spec.encoding}({t})"

@@ -36,6 +36,7 @@ class Expected:
     spellings: dict[str, str]  # normalised spelling -> source name
     fields: dict[str, FieldSpec]  # source name -> its (first) field
     keys: frozenset[str] = frozenset()  # source names of the key's fields
+    zone: str = "Asia/Shanghai"  # of times that say no offset
 
     def source_name(self, name: str) -> str | None:
         return self.spellings.get(normalise_name(name))
@@ -76,7 +77,9 @@ def expected_columns(resource: Resource) -> Expected:
             spellings.setdefault(normalise_name(spelling), name)
     model = resource.model
     keys = frozenset(f.source_column for f in model.fields if f.name in model.key and not f.is_made)
-    return Expected(resource.id, model.contract, tuple(columns), frozenset(required), spellings, fields, keys)
+    return Expected(
+        resource.id, model.contract, tuple(columns), frozenset(required), spellings, fields, keys, model.time_zone
+    )
 
 
 def sheet_columns(layout: Layout) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from guiji.sources.columns import Expected, match_header
 from guiji.sources.formats import sql_statements as statements
 from guiji.sources.formats.encoding import half_a_file
-from guiji.sources.formats.sql_head import check_end, find_dialect, find_script_encoding
+from guiji.sources.formats.sql_head import check_end, find_dialect, find_script_encoding, refuse_packed
 from guiji.sources.formats.sql_reading import (
     COLUMNS,
     FOLLOWS,
@@ -24,14 +24,16 @@ from guiji.sources.formats.sql_reading import (
     check_namesake,
     pass_statement,
     read_meta,
+    read_outline,
 )
+from guiji.sources.formats.sql_tables import CREATE, inherit, read_definitions
 from guiji.sources.formats.sql_text import NAME, Grammar, SqlText, split_name
 from guiji.sources.formats.sql_values import (
     Column,
     Unreadable,
-    make_column,
     read_copy_cells,
     read_literal,
+    tell_instant,
     value_pattern,
 )
 from guiji.sources.frames import Rows, make_batch
@@ -49,17 +51,10 @@ BATCH_CHARACTERS = 32 << 20
 HEAD = 1 << 16
 
 _FLAGS = re.I | re.S
-_CREATE = re.compile(
-    rf"CREATE\s+(?:(?:UNLOGGED|FOREIGN)\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?(?P<name>{NAME})\s*\(", _FLAGS
-)
 _COPY = re.compile(
     rf"COPY\s+(?P<name>{NAME})\s*(?:{COLUMNS}\s*)?FROM\s+stdin\s*(?P<options>[^;\n]*);[ \t]*(?:\r?\n|\Z)", _FLAGS
 )
 _DELIMITER = re.compile(r"DELIMITER[ \t]+(\S+)", re.I)
-_DEFINITION = re.compile(r"(?P<name>\"(?:[^\"]|\"\")+\"|`(?:[^`]|``)+`|[^\W\d][\w$]*)\s+(?P<kind>\w+)", re.S)
-_NO_COLUMN = re.compile(
-    r"(?:PRIMARY|UNIQUE|KEY|INDEX|CONSTRAINT|CHECK|FOREIGN|FULLTEXT|SPATIAL|EXCLUDE|LIKE|PERIOD)\b", re.I
-)
 _AFTER_ROW = re.compile(r"\s*(?:\*/\s*)?(?:ON\s+CONFLICT\s+DO\s+NOTHING\s*)?", re.I)
 
 #: what the statements of a backup begin with; anything else is a damaged one, which may have held rows
@@ -81,6 +76,7 @@ def read_sql_dump(
     """
     assert fmt.table is not None
     what = f"文件 {origin}"
+    refuse_packed(path, what)
     with path.open("rb") as f:
         head = f.read(HEAD)
     dialect = find_dialect(head, fmt.dialect, what)
@@ -133,7 +129,7 @@ def _read_statements(reading: Reading) -> Iterator[pa.RecordBatch]:
             yield from _read_copy(reading, m)
         elif kind in ("INSERT", "REPLACE") and (m := INSERT.match(text, at)) and reading.is_wanted(m["name"]):
             yield from _read_insert(reading, m)
-        elif kind == "CREATE" and (m := _CREATE.match(text, at)) and reading.is_wanted(m["name"]):
+        elif kind == "CREATE" and (m := CREATE.match(text, at)) and reading.is_wanted(m["name"]):
             _read_create(reading, m)
         elif text.startswith(sql.delimiter, at):  # an empty one
             sql.at += len(sql.delimiter)
@@ -149,48 +145,24 @@ def _read_statements(reading: Reading) -> Iterator[pa.RecordBatch]:
 def _read_create(reading: Reading, m: re.Match[str]) -> None:
     """Notes the columns of the table in order."""
     sql = reading.sql
-    name = m["name"]
     line = sql.find_line()
-    key = ".".join(reading.find_whole(name))
+    key = ".".join(reading.find_whole(m["name"]))
     if key in reading.created and " EXISTS" not in re.sub(r"\s", " ", m.group().upper()):
         raise reading.refuse_statement("再次建立该表，无法判断以哪个为准")
-    sql.at = m.end() - 1
-    while (end := sql.find_row_end()) is None:
-        if not sql.more():
-            raise half_a_file(reading.what)
-    body = sql.text[sql.at + 1 : end - 1]
-    columns = []
-    for part in _split_top(body):
-        if not _NO_COLUMN.match(part) and (d := _DEFINITION.match(part)):
-            column = split_name(d["name"], sql.grammar.is_mysql)[0]
-            columns.append(make_column(column, d["kind"], sql.grammar))
+    outline = read_outline(sql)
+    head = CREATE.match(outline)
+    assert head is not None
+    columns, body, rest = read_definitions(outline, head.end() - 1, sql.grammar)
     reading.follows |= bool(FOLLOWS.search(body))
-    sql.at = end
-    rest = statements.hide_quoted(sql.read_statement())
-    if re.search(r"\bSELECT\b|\bAS\s+(?:TABLE|VALUES|EXECUTE)\b", rest, re.I):
+    if re.search(r"\bSELECT\b|\bAS\s+(?:TABLE|VALUES|EXECUTE)\b", statements.hide_quoted(rest), re.I):
         raise reading.refuse_statement("不是直接写出的数据（CREATE TABLE … AS）", line)
-    if re.search(r"\bINHERITS\b", rest, re.I):
-        columns = []  # its parents' come first: a statement must say which it means
-    reading.created.setdefault(key, columns)
-
-
-def _split_top(body: str) -> list[str]:
-    """The definitions of a table: split at commas outside parentheses, strings and comments."""
-    body = re.sub(r"/\*.*?\*/|^\s*--[^\n]*$", " ", body, flags=re.S | re.M)
-    parts = [""]
-    depth = 0
-    for piece in re.findall(r"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|[(),]|[^'\"`(),]+|.", body, re.S):
-        depth += (piece == "(") - (piece == ")")
-        if piece == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += piece
-    return [p.strip() for p in parts]
+    parents = [reading.find_known(parent) for parent in statements.find_parents(outline)]
+    reading.created.setdefault(key, inherit(parents, columns))
 
 
 def _find_columns(reading: Reading, name: str, said: str | None) -> list[Column]:
     """The columns of a statement's values: those it lists, else all of ``CREATE TABLE``."""
-    created = reading.created.get(".".join(reading.find_whole(name)), [])
+    created = reading.find_known(name)
     if said is None:
         if not created:
             raise reading.refuse_statement("没有写明列名，文件中也没有建表语句")
@@ -202,15 +174,30 @@ def _find_columns(reading: Reading, name: str, said: str | None) -> list[Column]
     return [known.get(n[0], Column(n[0])) for n in names]
 
 
-def _match(reading: Reading, columns: list[Column]) -> dict[str, int]:
-    """source name -> position among ``columns``. Raises DeliveryRefused as for the header of any file."""
+def _match(reading: Reading, columns: list[Column], whole: tuple[str, ...] = ()) -> dict[str, int]:
+    """source name -> position among ``columns``. Raises DeliveryRefused as for the header of any file.
+
+    Columns that a child has beside its parent's are none of the parent's."""
     from guiji.catalog.models import Layout
 
-    names = tuple(c.name for c in columns)
-    if names not in reading.matched:
-        match = match_header(reading.expected, Layout(), names, reading.report, reading.what, [c.kind for c in columns])
-        reading.matched[names] = match.index
-    return reading.matched[names]
+    parent = next(iter(reading.created.values()), []) if whole in reading.partitions else []
+    own = {c.name for c in parent or columns}
+    at = [i for i, c in enumerate(columns) if c.name in own]
+    names = tuple(columns[i].name for i in at)
+    key = (tuple(c.name for c in columns), names)
+    if key not in reading.matched:
+        kinds = [columns[i].kind for i in at]
+        match = match_header(reading.expected, Layout(), names, reading.report, reading.what, kinds)
+        reading.matched[key] = {source: at[position] for source, position in match.index.items()}
+        _note_zone(reading, [columns[i] for i in reading.matched[key].values()])
+    return reading.matched[key]
+
+
+def _note_zone(reading: Reading, wanted: list[Column]) -> None:
+    if reading.sql.grammar.zone is None and (instants := [c.name for c in wanted if c.is_instant]):
+        reading.report.notes.append(
+            f"{reading.what}：备份没有写明时区，TIMESTAMP 列 {'、'.join(instants)} 按 {reading.expected.zone} 时间归集"
+        )
 
 
 # --- rows -------------------------------------------------------------------------------------------
@@ -260,13 +247,15 @@ def _read_copy(reading: Reading, m: re.Match[str]) -> Iterator[pa.RecordBatch]:
     wanted = reading.is_wanted(m["name"])
     if not wanted:
         check_namesake(reading, m["name"])
+        reading.filled.add(reading.find_whole(m["name"]))
     columns: list[Column] = []
     index: dict[str, int] = {}
     if wanted:
         if m["options"].strip():
             raise reading.refuse_statement("（COPY）不是默认的文本格式")
         columns = _find_columns(reading, m["name"], m["columns"])
-        index = _match(reading, columns)
+        index = _match(reading, columns, reading.find_whole(m["name"]))
+    chosen = set(index.values())
     sql.at = m.end()
     line = sql.find_line()
     while True:
@@ -286,7 +275,7 @@ def _read_copy(reading: Reading, m: re.Match[str]) -> Iterator[pa.RecordBatch]:
             cells = raw.split("\t")
             if len(cells) != len(columns):
                 _add_unread(reading, RAGGED, line, raw)
-            elif _add(reading, *read_copy_cells(cells, columns, reading.encoding), index, line, raw):
+            elif _add(reading, *read_copy_cells(cells, columns, chosen, reading.encoding), index, line, raw):
                 yield _take_batch(reading)
         line += 1
 
@@ -297,7 +286,7 @@ def _read_insert(reading: Reading, m: re.Match[str]) -> Iterator[pa.RecordBatch]
     if not m["values"]:
         raise reading.refuse_statement("不是直接写出的数据（INSERT … VALUES）")
     columns = _find_columns(reading, m["name"], m["columns"])
-    index = _match(reading, columns)
+    index = _match(reading, columns, reading.find_whole(m["name"]))
     sql.at = m.end()
     while True:
         _read_row(reading, columns, index)
@@ -311,21 +300,24 @@ def _read_row(reading: Reading, columns: list[Column], index: dict[str, int]) ->
     """Adds the row whose parenthesis opens at the place of reading, and goes behind it."""
     sql = reading.sql
     pattern = value_pattern(sql.grammar)
+    chosen = set(index.values())
     while True:
         text, at = sql.text, sql.at + 1
         cells: list[str | None] = []
         flaw = None
         m = None
-        for column in columns:
+        for i, column in enumerate(columns):
             m = pattern.match(text, at)
             if m is None:
                 break
             at = m.end()
+            cell = None
             try:
-                cells.append(read_literal(m, column, sql.grammar, reading.encoding))
+                if i in chosen:
+                    cell = _tell_instant(reading, column, read_literal(m, column, sql.grammar, reading.encoding))
             except Unreadable as exc:
-                cells.append(None)
                 flaw = flaw or str(exc.args[0])
+            cells.append(cell)
             if m["end"] == ")":
                 break
         if cells and text[at - 1] == ")" and m is not None:
@@ -342,6 +334,20 @@ def _read_row(reading: Reading, columns: list[Column], index: dict[str, int]) ->
             return
         if not sql.more():
             raise half_a_file(reading.what)
+
+
+def _tell_instant(reading: Reading, column: Column, cell: str | None) -> str | None:
+    """The cell; a TIMESTAMP of MySQL in the resource's zone. Raises DeliveryRefused where it may be one or not."""
+    zone = reading.sql.grammar.zone
+    if zone is None or cell is None or (column.kind and not column.is_instant):
+        return cell
+    told = tell_instant(cell, zone, reading.expected.zone)
+    if told != cell and not column.is_instant:
+        raise reading.refuse(
+            f"第 {reading.sql.find_line()} 行的“{column.name}”是时间，文件中没有建表语句，看不出它是不是按备份写明的时区写的",
+            "请连同建表语句导出（mysqldump 不加 -t），或加 --skip-tz-utc 后重新导出",
+        )
+    return told
 
 
 def _is_last_row(reading: Reading) -> bool:

@@ -8,10 +8,14 @@ from pathlib import Path
 from guiji.errors import DeliveryRefused
 from guiji.sources.formats.charset import decide_charset
 from guiji.sources.formats.encoding import detect_encoding, half_a_file
+from guiji.sources.formats.media import ARCHIVES, detect_media_type
 
-_POSTGRES = re.compile(rb"^-- PostgreSQL database|^SET standard_conforming_strings|^COPY [^\n]+ FROM stdin;", re.M)
+_POSTGRES = re.compile(
+    rb"^-- PostgreSQL database|Target Server Type\s*:\s*PostgreSQL|^SET standard_conforming_strings|^COPY [^\n]+ FROM stdin;",
+    re.M,
+)
 _MYSQL = re.compile(
-    rb"^-- M(?:ySQL|ariaDB) dump|^/\*M?!\d{5}|phpMyAdmin|Navicat M|HeidiSQL|^(?:CREATE TABLE|INSERT INTO) (?:IF NOT EXISTS )?`",
+    rb"^-- M(?:ySQL|ariaDB) dump|^/\*M?!\d{5}|phpMyAdmin|Navicat M|Target Server Type\s*:\s*M(?:ySQL|ariaDB)|HeidiSQL|^(?:CREATE TABLE|INSERT INTO) (?:IF NOT EXISTS )?`",
     re.M,
 )
 _BEGINNINGS = (
@@ -24,6 +28,17 @@ _CHARSETS = (
 )
 #: the bytes were written as they lay there: nothing is said about what they mean
 _SILENT = {"sql_ascii", "latin1", "binary"}
+
+
+def refuse_packed(path: Path, what: str) -> None:
+    """Raises DeliveryRefused for a backup that is packed (``pg_dump -Ft``, ``mysqldump | gzip``), and says so."""
+    if (found := detect_media_type(path)) in ARCHIVES:
+        kind = found.rsplit("/", 1)[-1].removeprefix("x-")
+        raise DeliveryRefused(
+            f"{what}：是 {kind} 格式的归档或压缩文件，不是文本格式的备份。现有数据继续有效；请导出为文本格式（pg_dump -Fp、mysqldump）"
+            "后提供；整个文件压缩为 zip 或 gzip 的，由数据工程师在资源目录中写明 archive。",
+            rule_id="delivery.structure",
+        )
 
 
 def find_dialect(head: bytes, declared: str, what: str) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected
 from guiji.sources.formats import sql_statements as statements
-from guiji.sources.formats.sql_text import NAME, Grammar, SqlText, split_name
+from guiji.sources.formats.sql_tables import CREATE, inherit, read_definitions
+from guiji.sources.formats.sql_text import NAME, SqlText, split_name
 from guiji.sources.formats.sql_values import Column
 from guiji.sources.frames import Rows
 
@@ -24,7 +27,11 @@ INSERT = re.compile(
     _FLAGS,
 )
 _USE = re.compile(rf"(?:USE|\\c(?:onnect)?)\s+(?:-reuse-previous=\w+\s+)?(?P<name>{NAME})", _FLAGS)
-_SQL_MODE = re.compile(r"\bSQL_MODE\s*=\s*(?:'(?P<modes>[^']*)'|@\w+)", re.I)
+_SQL_MODE = re.compile(r"""\bSQL_MODE\s*=\s*(?:(?P<quote>['"])(?P<modes>.*?)(?P=quote)|@\w+)""", re.I)
+_TIME_ZONE = re.compile(
+    r"""\bTIME_ZONE\s*=\s*(?:(?P<quote>['"])(?P<zone>.*?)(?P=quote)|(?P<own>SYSTEM|DEFAULT)\b|[@\w])""", re.I
+)
+_OFFSET = re.compile(r"([+-])(\d\d?):(\d\d)")
 _SEARCH_PATH = re.compile(
     rf"SET\s+(?:SESSION\s+|LOCAL\s+)?search_path\s*(?:=|TO)\s*(?P<first>'[^']*'|{NAME})"
     r"|SELECT\s+(?:pg_catalog\s*\.\s*)?set_config\s*\(\s*'search_path'\s*,\s*(?P<set>'[^']*')",
@@ -57,12 +64,15 @@ class Reading:
     follows: bool = False  # a foreign key of it changes its rows with those of another table
     prepared: set[str] = field(default_factory=set)
     created: dict[str, list[Column]] = field(default_factory=dict)
-    matched: dict[tuple[str, ...], dict[str, int]] = field(default_factory=dict)
+    others: dict[tuple[str, ...], list[Column]] = field(default_factory=dict)  # columns of tables that may become parts
+    filled: set[tuple[str, ...]] = field(default_factory=set)  # tables whose rows were passed over
+    matched: dict[tuple[tuple[str, ...], ...], dict[str, int]] = field(default_factory=dict)
     rows: Rows = field(default_factory=Rows)
     characters: int = 0
     read: int = 0
     undecodable: int = 0
     modes: list[str] = field(default_factory=lambda: [""])
+    zones: list[tzinfo | None] = field(default_factory=lambda: [None])
 
     def is_wanted(self, name: str) -> bool:
         """Notes the table, and whether it is the declared one or a partition of it. Raises DeliveryRefused when two
@@ -88,6 +98,11 @@ class Reading:
             parts = (self.schema, *parts)
         lacks = len(parts) == (1 if self.sql.grammar.is_mysql else 2)
         return (self.database, *parts) if self.database and lacks else parts
+
+    def find_known(self, name: str) -> list[Column]:
+        """The columns of a table as CREATE TABLE said them; none where it didn't."""
+        whole = self.find_whole(name)
+        return self.created.get(".".join(whole)) or self.others.get(whole, [])
 
     def concerns(self, name: str) -> bool:
         """Whether the name may be the declared table's, in any case, or that of a partition."""
@@ -124,13 +139,14 @@ def pass_statement(reading: Reading, kind: str) -> None:
     text, at = sql.text, sql.at
     if kind in ("INSERT", "REPLACE") and (m := INSERT.match(text, at)):
         check_namesake(reading, m["name"])
+        reading.filled.add(reading.find_whole(m["name"]))
         if m["values"]:
             return sql.skip_statement()
     elif kind == "USE":
         _use(reading)
     elif kind == "SET" or (kind == "SELECT" and not sql.grammar.is_mysql):
         _set(reading, text[at : at + 2000].partition(";")[0])
-    outline = _read_outline(sql)
+    outline = read_outline(sql)
     if kind == "ROLLBACK" and reading.read:
         raise reading.refuse_statement("会撤销此前的数据", line)
     if statements.must_be_executed(outline, reading.prepared):
@@ -141,7 +157,7 @@ def pass_statement(reading: Reading, kind: str) -> None:
         raise reading.refuse_statement(f"（{kind}）可能改变该表的数据或列，而备份中的语句不会被执行", line)
 
 
-def _read_outline(sql: SqlText) -> str:
+def read_outline(sql: SqlText) -> str:
     """Goes behind the statement's end; a rule's or routine's own statements are parts of it, as psql has it."""
     pieces = [sql.read_statement()]
     if not sql.grammar.is_mysql:
@@ -169,10 +185,14 @@ def _leaves_rows(reading: Reading, outline: str, kind: str) -> bool:
     if found := statements.find_altered(outline):
         table, clauses = found
         if not reading.concerns(table):
+            if not statements.keeps_rows(clauses):
+                reading.others.pop(reading.find_whole(table), None)
             return not (statements.takes_place(clauses) and statements.names_any(clauses, reading.find_words()))
         reading.follows |= bool(FOLLOWS.search(clauses))
         if attached := statements.find_attached(clauses):
             reading.partitions.add(reading.find_whole(attached))
+            if reading.find_whole(attached) in reading.filled:
+                return False  # its rows, which nobody knew to be rows of this table, are passed
         return statements.keeps_rows(clauses) or (not reading.created and not reading.read)  # one to be dropped yet
     if created := statements.find_created(outline):
         return _note_created(reading, outline, *created)
@@ -196,12 +216,15 @@ def _leaves_rows(reading: Reading, outline: str, kind: str) -> bool:
 
 def _note_created(reading: Reading, outline: str, name: str, maybe: bool) -> bool:
     whole = reading.find_whole(name)
+    parents = statements.find_parents(outline)
+    own = read_definitions(outline, m.end() - 1, reading.sql.grammar)[0] if (m := CREATE.match(outline)) else []
+    reading.others[whole] = inherit([reading.find_known(parent) for parent in parents], own)
     if whole[-len(reading.wanted) :] == reading.wanted or whole in reading.partitions:
         return False  # without a list of columns: CREATE TABLE … AS, LIKE, OF; or a temporary one
     if reading.concerns(name):
         if not maybe:
             reading.namesakes.add(whole)
-    elif any(reading.concerns(parent) for parent in statements.find_parents(outline)):
+    elif any(reading.concerns(parent) for parent in parents):
         reading.partitions.add(whole)
     return True
 
@@ -212,7 +235,7 @@ def _use(reading: Reading) -> None:
 
 
 def _set(reading: Reading, statement: str) -> None:
-    """Modes that change how strings are written."""
+    """Modes that change how strings and moments are written."""
     sql = reading.sql
     if path := _SEARCH_PATH.match(statement):
         first = (path["first"] or path["set"]).strip("'")
@@ -223,7 +246,26 @@ def _set(reading: Reading, statement: str) -> None:
                 reading.modes.append(m["modes"].upper())
             elif len(reading.modes) > 1:  # back to what was saved
                 reading.modes.pop()
-            now = reading.modes[-1]
-            sql.use(Grammar("mysql", "NO_BACKSLASH_ESCAPES" not in now, "ANSI" not in now))
+        for m in _TIME_ZONE.finditer(statement):
+            if said := m["zone"] or m["own"]:
+                reading.zones.append(_find_zone(reading, said))
+            elif len(reading.zones) > 1:
+                reading.zones.pop()
+        now = reading.modes[-1]
+        is_escaped, is_text = "NO_BACKSLASH_ESCAPES" not in now, "ANSI" not in now
+        sql.use(replace(sql.grammar, backslash=is_escaped, double_is_text=is_text, zone=reading.zones[-1]))
     elif found := _STRINGS.match(statement):
-        sql.use(Grammar("postgresql", found[1].lower() == "off", False))
+        sql.use(replace(sql.grammar, backslash=found[1].lower() == "off"))
+
+
+def _find_zone(reading: Reading, said: str) -> tzinfo | None:
+    """The zone of MySQL's name for it; None for the server's own, which nothing tells."""
+    if said.upper() in ("SYSTEM", "DEFAULT"):
+        return None
+    if m := _OFFSET.fullmatch(said):
+        offset = timedelta(hours=int(m[2]), minutes=int(m[3]))
+        return timezone(-offset if m[1] == "-" else offset)
+    try:
+        return ZoneInfo(said)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise reading.refuse_statement("中的时区不认识，无法确定时间") from None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import re
 from dataclasses import dataclass
+from datetime import tzinfo
 from pathlib import Path
 
 from guiji.errors import DeliveryRefused
@@ -43,6 +44,7 @@ class Grammar:
     dialect: str  # postgresql or mysql
     backslash: bool  # a backslash escapes in '…'
     double_is_text: bool  # "…" is a text and no name
+    zone: tzinfo | None = None  # in which MySQL wrote its TIMESTAMPs, where the script says it
 
     @property
     def is_mysql(self) -> bool:
