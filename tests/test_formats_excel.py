@@ -251,7 +251,7 @@ def test_durations_are_hours_not_days(tmp_path: Path) -> None:
             sheet.write_datetime(1, column, dt.timedelta(minutes=minutes), hours)
 
     rows, _ = read_bytes(tmp_path, book(tmp_path, write), ABC, "a.xlsx", type="xlsx")
-    assert sound(rows, ABC) == [("25:30:00", "1:30:00", "48:00:00")]
+    assert sound(rows, ABC) == [("25:30:00", "01:30:00", "48:00:00")]
 
 
 @pytest.mark.parametrize("aside_way", [b"", b"<!-- read by the parser -->"], ids=["scanned", "parsed"])

@@ -288,6 +288,46 @@ def test_a_compound_file_that_is_no_workbook_is_refused(tmp_path: Path) -> None:
 # --- what only one kind has ---------------------------------------------------------------------------
 
 
+def test_ods_errors_hidden_values_and_days_outside_of_all_calendars_are_none(tmp_path: Path) -> None:
+    expected = expect("姓名", {"title": "编号", "type": "int64"}, "地址")
+
+    def cell(attributes: str, text: str = "<text:p/>") -> str:
+        return f"<table:table-cell {attributes}>{text}</table:table-cell>"
+
+    def row(number: str, address: str) -> str:
+        name = cell('office:value-type="string"', "<text:p>a</text:p>")
+        return f"<table:table-row>{name}{number}{address}</table:table-row>"
+
+    zero, one = 'office:value-type="float" office:value="0"', 'office:value-type="float" office:value="1"'
+    street = cell(
+        'office:value-type="string"',
+        "<text:p><text:ruby><text:ruby-base>街</text:ruby-base><text:ruby-text>j"
+        "</text:ruby-text></text:ruby><text:note><text:note-body><text:p>注</text:p></text:note-body></text:note></text:p>",
+    )
+    titles = "".join(cell('office:value-type="string"', f"<text:p>{c}</text:p>") for c in expected.columns)
+    body = [
+        f"<table:table-row>{titles}</table:table-row>",
+        row(cell(one), street),
+        # as OpenOffice writes an error
+        row(cell(f'table:formula="of:=1/0" {zero}', "<text:p>#DIV/0!</text:p>"), street),
+        row(cell(f'table:formula="of:=x" {zero}', "<text:p>Err:502</text:p>"), street),
+        row(cell(one), cell(zero)),  # the format shows nothing
+        row(cell(one), cell(zero, "")),  # the program shows nothing
+        row(cell(one), cell('office:value-type="date" office:date-value="-0044-03-15"')),
+        row(cell(one), cell('office:value-type="date" office:date-value="12026-03-15"')),
+    ]
+    content = make_ods(f'<table:table table:name="表">{"".join(body)}</table:table>')
+    rows, _ = read_bytes(tmp_path, content, expected, "a.ods", type="ods")
+    assert sound(rows, expected) == [("a", "1", "街"), ("a", "1", "0")]
+    assert aside(rows) == [
+        (3, "cell_error"),
+        (4, "cell_error"),
+        (5, "number_format"),
+        (7, "out_of_range"),
+        (8, "out_of_range"),
+    ]
+
+
 def test_ods_text_keeps_its_lines_tabs_and_blanks_and_no_comment(tmp_path: Path) -> None:
     def cell(inner: str) -> str:
         return f'<table:table-cell office:value-type="string">{inner}</table:table-cell>'

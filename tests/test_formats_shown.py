@@ -154,6 +154,57 @@ def test_f19_decimals_lose_no_digit_that_they_keep(tmp_path: Path, kind: str) ->
     ]
 
 
+# --- dates and times in the rows ---------------------------------------------------------------------------
+
+FAR = [("x", "1", "街")] * 100  # the formats of the first rows are kept for the header's sake
+
+
+@every_kind
+def test_f23_a_moment_in_a_text_field_has_one_spelling_in_all_rows(tmp_path: Path, kind: str) -> None:
+    moment = ("a", dt.datetime(2024, 1, 5, 13, 14, 15), dt.datetime(2024, 1, 5))
+    got, _ = read(tmp_path, kind, make_book(kind, Sheet([ABC.columns, moment, *FAR, moment])))
+    want = ("a", "2024-01-05 13:14:15", "2024-01-05")
+    assert sound(got, ABC) == [want, *FAR, want]
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "xls", "xlsb"])
+def test_f23_a_day_before_the_calendar_and_a_time_of_a_later_day_are_set_aside(tmp_path: Path, kind: str) -> None:
+    rows = [
+        ("a", Shown(0.0, "yyyy-mm-dd"), "街"),
+        ("b", Shown(-1.0, "yyyy/m/d"), "街"),
+        ("c", Shown(0.5, 'yyyy"年"m"月"d"日"'), "街"),
+        ("d", Shown(1.5, "h:mm"), "街"),
+        ("e", Shown(0.5, "h:mm:ss"), "街"),
+        ("f", Shown(1.5, "yyyy-mm-dd hh:mm"), "街"),
+    ]
+    got, _ = read(tmp_path, kind, make_book(kind, Sheet([ABC.columns, *rows, *FAR, *rows])))
+    want = [("e", "12:00:00", "街"), ("f", "1900-01-01 12:00:00", "街")]
+    assert sound(got, ABC) == [*want, *FAR, *want]
+    assert aside(got) == [(n, "number_format") for n in (2, 3, 4, 5, 108, 109, 110, 111)]
+
+
+@every_kind
+def test_f23_a_date_cell_is_a_date_whatever_spelling_the_field_asks_of_texts(tmp_path: Path, kind: str) -> None:
+    expected = expect(
+        "姓名",
+        {"title": "日期", "type": "date32", "formats": ["%Y年%m月%d日", "%Y%m%d"]},
+        {"title": "时间", "type": "timestamp", "formats": ["%Y%m%d", "%Y/%m/%d %H:%M:%S"]},
+    )
+    rows = [
+        ("a", dt.date(2024, 1, 5), dt.datetime(2024, 1, 5, 13, 14, 15)),
+        ("b", "20240105", dt.date(2024, 1, 5)),
+        ("c", dt.datetime(2024, 1, 5, 13, 0), "20240105"),
+        ("d", 20240105, ""),
+    ]
+    got, _ = read(tmp_path, kind, make_book(kind, Sheet([expected.columns, *rows])), expected)
+    assert sound(got, expected) == [
+        ("a", "2024年01月05日", "2024/01/05 13:14:15"),
+        ("b", "20240105", "20240105"),
+        ("c", "2024-01-05 13:00:00", "20240105"),  # no day alone: the field's formats will not have it
+        ("d", "20240105", None),
+    ]
+
+
 # --- dates in the header ---------------------------------------------------------------------------------
 
 WIDE = expect("地区", "月份", {"title": "数值", "type": "int64"})

@@ -27,6 +27,7 @@ class CellFormats:
     """Row and format of the cells of each column that have a telling one; rows and columns from 0."""
 
     codes: list[str] = field(default_factory=list)
+    typed: bool = False  # the file says itself of a cell whether it is a time or a date
     columns: dict[int, tuple[array[int], array[int]]] = field(default_factory=dict)  # rows, indexes of ``codes``
     _sorted: dict[int, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = field(default_factory=dict)
 

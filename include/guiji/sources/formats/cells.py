@@ -13,10 +13,11 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from guiji.sources.formats.number_format import pad_width, shown_date, shown_number
+from guiji.sources.formats.number_format import pad_width, shown_date, shown_number, shown_time
 from guiji.sources.formats.tokenizer import LOST_MARKS, find_flaw
 from guiji.structure import LEADING_ZERO_LOST, NOT_A_NUMBER, NUMBER_FOR_DATE, PRECISION_LOST, TURNED_INTO_DATE
 
@@ -45,6 +46,8 @@ def cell_text(value: object, field: FieldSpec | None) -> tuple[str | None, str |
     if isinstance(value, datetime | date | time | timedelta):
         if field is not None and (field.codes or field.identifier):
             return None, TURNED_INTO_DATE
+        if field is not None and field.formats and isinstance(value, date) and (said := _declared_text(value, field)):
+            return said, None
         if isinstance(value, datetime):
             whole = value.time() == _MIDNIGHT and (field is None or field.type != "timestamp")
             return (value.date().isoformat() if whole else value.isoformat(sep=" ")), None
@@ -74,7 +77,7 @@ def column_text(values: Sequence[Any], field: FieldSpec | None) -> tuple[pa.Arra
         fast = _numbers(values, field)
     elif kinds == {bool}:
         fast = pa.array(values, pa.bool_()).cast(pa.string())
-    elif kinds == {date} and not (field is not None and (field.codes or field.identifier)):
+    elif kinds == {date} and not (field is not None and (field.codes or field.identifier or field.formats)):
         fast = pa.array(values, pa.date32()).cast(pa.string())
     if fast is not None:
         return fast, {}
@@ -97,10 +100,12 @@ def format_text(
     texts, wrong = text.to_pylist(), dict(broken)
     for i, code in formats.items():
         value, rule = values[i], wrong.pop(i, None)
-        if isinstance(value, bool) or not isinstance(value, int | float | date):
+        if isinstance(value, bool) or not isinstance(value, int | float | date | time):
             pass
         elif isinstance(value, date):
             texts[i], rule = (None, rule) if rule else shown_date(value, code)
+        elif isinstance(value, time):
+            texts[i], rule = (None, rule) if rule else shown_time(value, code)
         elif rule not in (PRECISION_LOST, NOT_A_NUMBER):
             said, rule = shown_number(value, _digits(value), code)
             short = said is not None and field.codes and field.length and len(said) < field.length
@@ -154,10 +159,28 @@ def _numbers(values: Sequence[int | float], field: FieldSpec | None) -> pa.Array
     )
 
 
+@lru_cache(maxsize=65_536)
+def _spell(value: date, form: str) -> str | None:
+    """``value`` under a strptime format; None where that does not say all of it."""
+    if not re.fullmatch(r"(?:[^%]|%-?[YmdHMSfyjbBpI]|%%)*", form):
+        return None
+    said = value.strftime(form)
+    try:
+        back = datetime.strptime(said, form.replace("%-", "%"))  # noqa: DTZ007 - a cell has no zone
+    except ValueError:
+        return None
+    return said if back == (value if isinstance(value, datetime) else datetime.combine(value, _MIDNIGHT)) else None
+
+
+def _declared_text(value: date, field: FieldSpec) -> str | None:
+    """A date cell in a field of dates, spelled as the field's formats ask for: it is no text that could be misspelled."""
+    return next((said for form in field.formats if (said := _spell(value, form))), None)
+
+
 def _duration_text(value: timedelta) -> str:
-    """A duration in hours, as a spreadsheet shows it (25:30:00); no days."""
+    """A duration in hours (25:30:00), no days; below a day like a time of day."""
     seconds, part = divmod(abs(value) // timedelta(microseconds=1), 1_000_000)
-    shown = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}" + (f".{part:06}" if part else "")
+    shown = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}" + (f".{part:06}" if part else "")
     return "-" + shown if value < timedelta(0) else shown
 
 

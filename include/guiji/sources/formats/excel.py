@@ -36,7 +36,7 @@ from guiji.sources.formats.layout import (
 )
 from guiji.sources.formats.line_notes import LineNotes
 from guiji.sources.formats.merged import Covered, MergedCells, find_merged
-from guiji.sources.formats.number_format import spell_header
+from guiji.sources.formats.number_format import is_telling, spell_header
 from guiji.sources.formats.sheet_lines import SheetLines, is_empty, trim_header
 from guiji.sources.formats.workbook import Cell, OpenSheet, Workbook, open_workbook, refuse_workbook
 from guiji.sources.frames import text_schema
@@ -51,7 +51,9 @@ if TYPE_CHECKING:
 #: small enough that the cells of a batch stay in the processor's cache while they are turned into columns
 BATCH_ROWS = 8192
 #: kinds of cells that may show another text than the value they hold
-_SHOWN_OTHERWISE = {int, float, date, datetime}
+_SHOWN_OTHERWISE = {int, float, date, datetime, time}
+#: stands for any format of whole dates: none of them is kept
+_WHOLE_DATE = "yyyy-mm-dd"
 Columns = Sequence[Sequence[Any]]
 
 
@@ -166,12 +168,16 @@ class TextFormats:
 
     def find(self, position: int, cells: Sequence[Any], numbers: Sequence[int]) -> dict[int, str]:
         """Index -> format, of the ``cells`` of a column; ``numbers`` are the rows that they are taken from."""
-        if position not in self.positions or not _SHOWN_OTHERWISE & set(map(type, cells)):
+        kinds = set(map(type, cells))
+        if position not in self.positions or not _SHOWN_OTHERWISE & kinds:
             return {}
         if self.found is None:
             self.found = self.sheet.facts.formats(self.positions)
         codes = self.found.find(position, min(numbers), max(numbers) + 1)
-        return {i: codes[n] for i, n in enumerate(numbers) if n in codes} if codes else {}
+        told = {i: codes[n] for i, n in enumerate(numbers) if n in codes and is_telling(codes[n])} if codes else {}
+        if time in kinds and not self.found.typed:  # a reader gives any number below 1 as a time
+            told |= {i: _WHOLE_DATE for i, cell in enumerate(cells) if isinstance(cell, time) and i not in told}
+        return told
 
 
 def _spell_head(sheet: OpenSheet, expected: Expected, layout: Layout) -> list[list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
 
@@ -38,15 +38,13 @@ _FIELDS = re.compile(r"yyyy|yy|e+|m+|d+|a+|g+|b+|h+|s+|AM/PM|A/P|上午/下午",
 _DIGITS = re.compile(r"-?\d+(?:\.\d+)?")
 
 
+@lru_cache(maxsize=4096)
 def is_telling(code: str) -> bool:
     """True for a format under which the text of a cell may be another than that of its number or its whole date."""
     if code.startswith(AS_SHOWN):
         return True
     if is_date_format(code):
-        parts = _date_parts(code)
-        return not parts >= {"y", "m", "d"} and not (
-            parts <= {"h", "s"} or parts == {"h", "s", "m"} or parts == {"h", "m"}
-        )
+        return not _date_parts(code) >= {"y", "m", "d"}
     return any(_kind(section)[0] != "raw" for section in _sections(code))
 
 
@@ -91,17 +89,26 @@ def shown_date(value: date, code: str) -> tuple[str | None, str | None]:
         shown, parts = code[1:], _parts_shown(value, code[1:])
     else:
         shown, parts = render_date(value, code) or "", _date_parts(code)
+    whole = value.date() if isinstance(value, datetime) and value.time() == time(0) else value
     if parts >= {"y", "m", "d"}:
-        return value.isoformat(), None
-    midnight = not isinstance(value, datetime) or not any((value.hour, value.minute, value.second, value.microsecond))
-    if parts == {"y", "m"} and value.day == 1 and midnight and shown:
+        return str(whole), None
+    if parts == {"y", "m"} and whole.day == 1 and not isinstance(whole, datetime) and shown:
         return shown, None
     return None, NUMBER_FORMAT
+
+
+def shown_time(value: time, code: str) -> tuple[str | None, str | None]:
+    """The same of a time of day. Under a format of dates a spreadsheet shows a day before its calendar (1900-01-00), for
+    the cell holds 0 or less, or next to it."""
+    shows_day = _date_parts(code) & {"y", "d"} or _date_parts(code) == {"m"}
+    return (None, NUMBER_FORMAT) if shows_day else (value.isoformat(), None)
 
 
 def note_shown(value: float | date, shown: str) -> str | None:
     """The mark of a cell whose shown text ``shown`` is another than its value's; None where it says no more."""
     shown = shown.strip()
+    if not shown:  # the format hides the value
+        return AS_SHOWN
     if not shown.strip("#"):  # a column that is too narrow shows ###
         return None
     if isinstance(value, date):

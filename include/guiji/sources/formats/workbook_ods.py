@@ -54,7 +54,8 @@ class _Table:
     errors: set[Cell] = field(default_factory=set)
     uncalculated: set[Cell] = field(default_factory=set)
     merged: list[tuple[Cell, Cell]] = field(default_factory=list)
-    formats: CellFormats = field(default_factory=CellFormats)
+    formats: CellFormats = field(default_factory=lambda: CellFormats(typed=True))
+    lost: set[int] = field(default_factory=set)  # rows with a date that no calendar knows
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class _Ods:
         table = self.tables[name]
         errors, uncalculated = frozenset(table.errors), frozenset(table.uncalculated)
         facts = SheetFacts(table.height * table.width, errors, uncalculated, formats=lambda _: table.formats)
-        return OpenSheet(name, facts, tuple(table.merged), _give_rows(table))
+        return OpenSheet(name, facts, tuple(table.merged), _give_rows(table), lost=table.lost)
 
 
 def open_ods(path: Path, what: str, clock: Clock) -> _Ods:
@@ -124,6 +125,7 @@ class _Reader:
         self.aside = 0  # inside a comment or drawing of the cell
         self.new_errors: list[int] = []
         self.new_uncalculated: list[int] = []
+        self.is_lost = False  # the row holds a date that no calendar knows
         self.new_shown: list[tuple[int, str]] = []  # column, the mark of what is shown there
         self.codes: dict[str, int] = {}
 
@@ -157,7 +159,7 @@ class _Reader:
                 self.row, self.codes = 0, {}
         elif name == "table:table-row" and self.table is not None:
             self.row_repeat = _repeat(attributes, "table:number-rows-repeated", _LONGEST)
-            self.cells, self.column = [], 0
+            self.cells, self.column, self.is_lost = [], 0, False
             self.new_errors, self.new_uncalculated, self.new_shown = [], [], []
         elif name in ("table:table-cell", "table:covered-table-cell") and self.table is not None:
             self.attributes, self.paragraphs, self.in_cell = attributes, [], True
@@ -169,7 +171,7 @@ class _Reader:
     def _start_in_cell(self, name: str, attributes: dict[str, str]) -> None:
         if (
             self.aside
-            or name in ("office:annotation", "draw:frame", "draw:g", "table:table")
+            or name in ("office:annotation", "table:table", "text:note", "text:ruby-text")
             or name.startswith("draw:")
         ):
             self.aside += 1
@@ -211,7 +213,10 @@ class _Reader:
         assert self.table is not None
         repeat = _repeat(self.attributes, "table:number-columns-repeated", _WIDEST)
         text = "\n".join(self.paragraphs)
-        value, is_error = _read_value(self.attributes, text)
+        try:
+            value, is_error = _read_value(self.attributes, text)
+        except OverflowError:
+            value, is_error, self.is_lost = "", False, True
         start = self.column
         self.column += repeat
         if self.column > _WIDEST:
@@ -227,13 +232,13 @@ class _Reader:
         if value != "" or is_error:
             self.cells.extend([""] * (start - len(self.cells)))
             self.cells.extend([value] * repeat)
-            if isinstance(value, float | date) and (shown := note_shown(value, text)):
+            if isinstance(value, float | date) and self.paragraphs and (shown := note_shown(value, text)):
                 self.new_shown.extend((c, shown) for c in range(start, self.column))
             if isinstance(value, str):
                 self.table.text += 3 * len(value) * repeat * self.row_repeat
 
     def _end_row(self, table: _Table) -> None:
-        filled = bool(self.cells or self.new_uncalculated)
+        filled = bool(self.cells or self.new_uncalculated or self.is_lost)
         if self.row + (self.row_repeat if filled else 0) > _LONGEST:
             raise ValueError("a row outside of any sheet")
         if filled:
@@ -247,6 +252,8 @@ class _Reader:
                 refuse_text(self.what, table.name)
             for number in range(self.row, self.row + self.row_repeat):
                 table.rows.append((number, self.cells))
+                if self.is_lost:
+                    table.lost.add(number)
                 table.errors.update((number, c) for c in self.new_errors)
                 table.uncalculated.update((number, c) for c in self.new_uncalculated)
                 for column, shown in self.new_shown:
@@ -271,7 +278,9 @@ def _repeat(attributes: dict[str, str], name: str, most: int) -> int:
 def _read_value(attributes: dict[str, str], text: str) -> tuple[Any, bool]:
     """(a cell's value as a spreadsheet reader gives it, whether it is an error). Raises ValueError for a value that is
     not of its type."""
-    if attributes.get("calcext:value-type") == "error":
+    if attributes.get("calcext:value-type") == "error" or (
+        "table:formula" in attributes and _ERRORS.fullmatch(text.strip())
+    ):
         return "", True
     kind = attributes.get("office:value-type")
     if kind in ("float", "percentage", "currency"):
@@ -283,17 +292,20 @@ def _read_value(attributes: dict[str, str], text: str) -> tuple[Any, bool]:
     if kind == "time":
         return _read_duration(attributes["office:time-value"]), False
     if kind == "string" or kind is None:
-        value = attributes.get("office:string-value", text)
-        if "table:formula" in attributes and _ERRORS.fullmatch(text.strip()):
-            return "", True
-        return value, False
+        return attributes.get("office:string-value", text), False
     raise ValueError("a value of no known type")
 
 
 def _read_date(text: str) -> date | datetime:
-    """A date, or a date and time without zone. What has more digits than microseconds is cut there."""
+    """A date, or a date and time without zone. What has more digits than microseconds is cut there. Raises OverflowError
+    for a day that is not in the calendar of the years 1 to 9999."""
     text = re.sub(r"(\.\d{6})\d+", r"\1", text.strip())
-    return datetime.fromisoformat(text).replace(tzinfo=None) if "T" in text else date.fromisoformat(text)
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=None) if "T" in text else date.fromisoformat(text)
+    except ValueError:
+        if re.match(r"-?\d{4,9}-\d\d-\d\d(?:T|\Z)", text):
+            raise OverflowError(text) from None
+        raise
 
 
 def _read_duration(text: str) -> time | timedelta:
