@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import struct
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -285,7 +287,61 @@ def test_a_compound_file_that_is_no_workbook_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, text, "delivery.structure", "ods")
 
 
+_TABLE = "<tr><td>姓名</td><td>编号</td></tr><tr><td>张三</td><td>110105199001010017</td></tr>"
+_XML_2003 = '<?xml version="1.0"?><Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet"><Table><Row/></Table></Workbook>'
+
+
+@pytest.mark.parametrize(
+    ("content", "rule", "said"),
+    [
+        (f"<html><table>{_TABLE}</table></html>".encode("gbk"), "structure", "网页"),
+        (f"\r\n<TABLE border=1>{_TABLE}</TABLE>".encode("gbk"), "structure", "长数字可能丢失"),
+        (_TABLE.encode(), "structure", "网页"),
+        (_XML_2003.encode(), "structure", "2003 版 XML"),
+        (_XML_2003.encode("utf-16"), "structure", "2003 版 XML"),
+        (b'<office:document office:mimetype="application/vnd.oasis.opendocument.spreadsheet"/>', "structure", "fods"),
+        (b'<?xml version="1.0"?><data><row/></data>', "structure", "约定为 xml 后重新提供"),
+        ("姓名,编号\r\n张三,1\r\n".encode("gbk"), "structure", "约定为 csv 后重新提供"),
+        ("姓名\t编号\r\n张三\t1\r\n".encode("utf-16"), "structure", "文本"),
+        (b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n", "structure", "其实是 PDF 文件"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "structure", "图片"),
+        (b"Rar!\x1a\x07\x00" + bytes(50), "structure", "请解压后重新提供"),
+        (zip_members({"交换/a.xlsx": b"PK"}), "structure", "archive: zip"),
+        (zip_members({"word/document.xml": "<a/>"}), "structure", "但不是电子表格"),
+        (b"", "half_a_file", "文件是空的"),
+        (bytes(5000), "half_a_file", "只上传了一部分"),
+    ],
+)
+def test_what_only_has_the_name_of_a_spreadsheet_is_called_what_it_is(
+    tmp_path: Path, content: bytes, rule: str, said: str
+) -> None:
+    assert said in refused(tmp_path, content, f"delivery.{rule}", "xls")
+
+
 # --- what only one kind has ---------------------------------------------------------------------------
+
+
+def test_xlsx_errors_that_the_reader_does_not_know_are_named_with_their_place(tmp_path: Path) -> None:
+    made = make_book("xlsx", Sheet([ABC.columns, ("张三", Fault(), "街")]))
+    assert "第 2 行第 2 列" in refused(tmp_path, _alter(made, b"#N/A", b"#SPILL!"), "delivery.structure", "xlsx")
+
+
+@pytest.mark.parametrize("odd", [b"<v>1<!-- x -->2</v>", b"<v><![CDATA[12]]></v>", b"<v>1<?x y?>2</v>"])
+def test_an_xlsx_value_in_pieces_refuses_the_sheet(tmp_path: Path, odd: bytes) -> None:
+    made = make_book("xlsx", Sheet([ABC.columns, ("张三", 12, "街")]))
+    refused(tmp_path, _alter(made, b"<v>12</v>", odd), "delivery.half_a_file", "xlsx")
+    rows, _ = read_bytes(tmp_path, _alter(made, b"</sheetData>", b"</sheetData><!-- x -->"), ABC, "a.xlsx", type="xlsx")
+    assert sound(rows, ABC) == [("张三", "12", "街")]
+
+
+def _alter(book: bytes, old: bytes, new: bytes) -> bytes:
+    """The workbook with other bytes in its first sheet."""
+    with zipfile.ZipFile(io.BytesIO(book)) as archive:
+        members: dict[str, str | bytes] = {n: archive.read(n) for n in archive.namelist()}
+    sheet = members["xl/worksheets/sheet1.xml"]
+    assert isinstance(sheet, bytes)
+    assert old in sheet
+    return zip_members({**members, "xl/worksheets/sheet1.xml": sheet.replace(old, new)})
 
 
 def test_ods_errors_hidden_values_and_days_outside_of_all_calendars_are_none(tmp_path: Path) -> None:

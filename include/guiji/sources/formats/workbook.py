@@ -35,8 +35,8 @@ MAX_TEXT = 256 << 20
 
 Cell = tuple[int, int]
 _CHUNK = 1 << 19
-_ODS = b"application/vnd.oasis.opendocument.spreadsheet"
-_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|meta|table|style|body|div)[\s>]", re.I)
+#: what calamine says of an error that is younger than it: it then reads nothing of the sheet
+_UNKNOWN_ERROR = re.compile(r"cell error value '(#[A-Z_/!?]{1,20})'")
 
 
 def no_formats(_: Collection[int] | None) -> CellFormats:
@@ -98,6 +98,8 @@ class Workbook(Protocol):
 def open_workbook(path: Path, what: str, clock: Clock | None = None) -> Workbook:
     """The workbook in a file. Raises DeliveryRefused for what is none, is damaged, encrypted, or beyond the limits, of
     time too: those of ``clock`` hold while sheets are opened."""
+    from guiji.sources.formats.workbook_kind import detect_kind
+
     kind = detect_kind(path, what)
     clock = clock or Clock(what)
     if kind == "xls":
@@ -121,7 +123,9 @@ def open_workbook(path: Path, what: str, clock: Clock | None = None) -> Workbook
 
 
 def refuse_workbook(what: str, why: str, mend: str, rule_id: str = "delivery.structure") -> NoReturn:
-    raise DeliveryRefused(f"{what}：{why}。现有数据继续有效；{mend}后重新提供。", rule_id=rule_id)
+    """``mend``: what the department does before it delivers again."""
+    pause = " " if mend[-1].isascii() else ""
+    raise DeliveryRefused(f"{what}：{why}。现有数据继续有效；{mend}{pause}后重新提供。", rule_id=rule_id)
 
 
 def refuse_damaged(what: str) -> NoReturn:
@@ -177,77 +181,6 @@ def refuse_unreadable(exc: Exception, what: str) -> NoReturn:
     if not isinstance(exc, foreign):
         raise exc
     refuse_damaged(what)
-
-
-# --- what a file is ------------------------------------------------------------------------------------
-
-
-def detect_kind(path: Path, what: str) -> str:
-    """xlsx, xls, xlsb or ods, by content. Raises DeliveryRefused for anything else, and says what it is."""
-    with path.open("rb") as f:
-        head = f.read(8192)
-    if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
-        return "xls"
-    if head.startswith(b"PK\x03\x04"):
-        return _detect_member(path, what)
-    text = head.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\x00").replace(b"\x00", b"")
-    if _HTML.search(text[:4096]):
-        refuse_workbook(what, "其实是网页（HTML）格式的表格，只是文件名像电子表格", "请在 Excel 中打开并另存为 xlsx")
-    if b"schemas-microsoft-com:office:spreadsheet" in text:
-        refuse_workbook(what, "是 XML 表格（2003 版 XML），不是工作簿", "请在 Excel 中打开并另存为 xlsx")
-    if len(text) > 8 and b"\x00" not in head and _is_text(head):
-        refuse_workbook(
-            what,
-            "其实是文本（CSV 等），只是文件名像电子表格",
-            "请另存为 xlsx，或请数据中心将该资源的格式约定为 csv，",
-        )
-    refuse_workbook(what, "不是完整的电子表格，可能只上传了一部分", "请重新完整提供该文件", "delivery.half_a_file")
-
-
-def _is_text(head: bytes) -> bool:
-    if any(byte < 9 for byte in head):
-        return False
-    for encoding in ("utf-8", "gb18030"):
-        try:
-            head[: len(head) - 3 if len(head) > 4000 else len(head)].decode(encoding)
-        except UnicodeDecodeError as error:
-            if error.start < len(head) - 8:
-                continue
-        return True
-    return False
-
-
-def _detect_member(path: Path, what: str) -> str:
-    """The kind of a zip container, whose size is checked here."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            names = [e.filename for e in entries]
-            _check_container(path, entries, what)
-            is_ods = "mimetype" in names and archive.open("mimetype").read(200).startswith(_ODS)
-    except DeliveryRefused:
-        raise
-    except Exception as exc:
-        refuse_unreadable(exc, what)
-    lower = {n.lower() for n in names}
-    if is_ods:
-        return "ods"
-    if "xl/workbook.bin" in lower:
-        return "xlsb"
-    if not any(n.endswith("workbook.xml") for n in lower):
-        refuse_workbook(what, "是压缩文件，但不是电子表格", "请另存为 xlsx")
-    return "xlsx"
-
-
-def _check_container(path: Path, entries: list[zipfile.ZipInfo], what: str) -> None:
-    total = sum(e.file_size for e in entries)
-    packed = max(1, path.stat().st_size)
-    if len(entries) > MAX_ENTRIES or total > MAX_UNPACKED or (total > 50 << 20 and total / packed > MAX_RATIO):
-        refuse_workbook(what, f"解压后约 {total >> 20} MB，超出允许的大小", "请拆分或改用 CSV", "delivery.too_large")
-    if any(e.flag_bits & 1 for e in entries):
-        refuse_encrypted(what)
-    if len({e.filename for e in entries}) < len(entries):  # readers disagree on which of the two counts
-        refuse_damaged(what)
 
 
 # --- members of a container ------------------------------------------------------------------------------
@@ -320,7 +253,12 @@ def _parse_sheet(workbook: Any, name: str, facts: SheetFacts, what: str) -> Open
     try:
         sheet = workbook.get_sheet_by_name(name)
         merged = facts.merged if facts.merged is not None else tuple(sheet.merged_cell_ranges or ())
-    except (calamine.CalamineError, OSError, ValueError):
+    except (calamine.CalamineError, OSError, ValueError) as error:
+        if said := _UNKNOWN_ERROR.search(str(error)):
+            at = min(facts.errors, default=None)
+            where = f"（第 {at[0] + 1} 行第 {at[1] + 1} 列等处）" if at else ""
+            why = f"工作表“{name}”中有无法识别的错误值 {said[1]}{where}"
+            refuse_workbook(what, why, "请改正单元格的公式，或粘贴为数值")
         refuse_workbook(what, f"工作表“{name}”已损坏，无法读取", "请重新导出完整的文件", "delivery.half_a_file")
     except BaseException as panic:
         _refuse_panic(panic, what)

@@ -232,8 +232,11 @@ def _scan_cells(data: bytes, end: int, seen: _Seen) -> None:
     opening = np.flatnonzero(a[:end] == 60)  # "<"
     second = a[opening + 1]
     prefix = np.flatnonzero(a[:end] == 58)  # ":"
-    if bool((second == 33).any()) or len(_not_letters(a, prefix[a[prefix + 1] == 99])):
-        raise NotPlain  # comments, CDATA, entities; cells with a prefix
+    instructions = opening[second == 63]
+    if bool((second == 33).any()) or any(bool((a[instructions + n] != b).any()) for n, b in enumerate(b"xml", 2)):
+        raise NotPlain  # comments, CDATA, entities; instructions other than <?xml
+    if len(_not_letters(a, prefix[a[prefix + 1] == 99])):
+        raise NotPlain  # cells with a prefix
     starts = _not_letters(a, opening[second == 99])  # "<c…" is also <col>, <cols>, <cfRule> and others
     if not len(starts):
         return
@@ -358,7 +361,12 @@ def _parse(chunks: Iterable[bytes], seen: _Seen) -> _Seen:
             if len(value) > 1000:
                 raise ValueError("a value without end")
 
+    def refuse_inside(*_: object) -> None:
+        if in_value:  # readers take another number out of 1<!-- -->2
+            raise ValueError("a value in pieces")
+
     parser.StartDoctypeDeclHandler = refuse
+    parser.CommentHandler = parser.StartCdataSectionHandler = parser.ProcessingInstructionHandler = refuse_inside
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.CharacterDataHandler = text
