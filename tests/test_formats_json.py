@@ -235,3 +235,54 @@ def test_f19_a_number_written_with_an_exponent_is_no_text(tmp_path: Path) -> Non
         tmp_path, json.dumps(kept).encode(), expect("a", {"title": "n", "type": "float64"}), "b.json", type="json"
     )
     assert aside(rows) == []
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":1,"b":2}{"a":3,"b":4}',
+        '{\n "a": 1,\n "b": 2\n}\n{\n "a": 3,\n "b": 4\n}\n',
+        '{"a":1,\n"b":2} {"a":3,"b":4}',
+        '[{"a":1,"b":2},{"a":3,"b":4}]',
+        '[{"a":1,"b":2},\n{"a":3,"b":4}]\n',
+        '{"a":1,"b":2}\n{"a":3,"b":4}',
+    ],
+)
+def test_records_are_read_however_they_stand_behind_one_another(tmp_path: Path, kind: str, text: str) -> None:
+    """A department that exports its records in lines one month and as a list the next is not told to be wrong."""
+    rows, _ = read(tmp_path, text, kind)  # type: ignore[misc]
+    assert (sound(rows, AB), aside(rows)) == ([("1", "2"), ("3", "4")], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('[{"a":1,"b":2},]', "第 1 行第 16 个字符起"),
+        ('[\n  {"a": 1,\n   "b": 01}\n]', "第 3 行第 10 个字符起"),
+        ("[\n" + '{"a":1,"b":2},\n' * 300 + '{"a":x,"b":2}]', "第 302 行第 6 个字符起"),
+        ('{"a":1,"b":2},\n{"a":3,"b":4},\n', "第 1 行第 14 个字符起"),
+        ('[{"a":1,"b":2}]\n[{"a":1,"b":2}]', "第 2 行第 1 个字符起"),
+        ('{"a":1,\n"b":2}\n{"a":1,"b":2}\n{"a":1;"b":2}', "第 4 行第 7 个字符起"),
+    ],
+)
+@pytest.mark.parametrize("block", [7, 1 << 20])
+def test_what_is_no_json_is_told_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, place: str, block: int
+) -> None:
+    monkeypatch.setattr(json_stream, "BLOCK", block)
+    with pytest.raises(DeliveryRefused, match=place):
+        read(tmp_path, text)
+
+
+def test_f49_a_number_that_is_none_is_found_at_any_depth(tmp_path: Path) -> None:
+    rows, _ = read(tmp_path, '[{"a": [1, {"z": NaN}], "b": 1}, {"a": 1, "b": 2}]')  # type: ignore[misc]
+    assert (aside(rows), sound(rows, AB)) == ([(1, "not_a_number")], [("1", "2")])
+
+
+def test_a_number_as_java_writes_it_is_the_number(tmp_path: Path) -> None:
+    """Java's doubles from ten million on have an exponent: 12345678.9 is 1.23456789E7."""
+    expected = expect("a", {"title": "n", "type": "decimal128(18,2)"}, {"title": "i", "type": "int64"})
+    text = '[{"a":"x","n":1.23456789E7,"i":1.0E7},{"a":"y","n":1E-3,"i":-2e0},{"a":"z","n":1e15,"i":1E-400}]'
+    rows, _ = read(tmp_path, text, expected=expected)  # type: ignore[misc]
+    assert sound(rows, expected) == [("x", "12345678.9", "10000000"), ("y", "0.001", "-2"), ("z", "1e15", "1E-400")]

@@ -10,6 +10,8 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, HeaderMatch, match_header
 from guiji.sources.formats.cells import LOST_FROM
 from guiji.sources.formats.encoding import detect_encoding
-from guiji.sources.formats.json_stream import LONGEST_VALUE, Event, SeveralDocuments, read_events
+from guiji.sources.formats.json_stream import LONGEST_VALUE, Event, SeveralDocuments, read_events, read_sequence
 from guiji.sources.formats.tokenizer import find_flaw, keep_sound
 from guiji.sources.frames import Rows, make_batch
 from guiji.structure import DUPLICATE_KEY, ENCODING, NOT_A_NUMBER, NOT_A_RECORD, PRECISION_LOST
@@ -32,6 +34,8 @@ BATCH_ROWS = 16384
 BATCH_CHARACTERS = 16 << 20
 #: more names than any table has
 MOST_KEYS = 10_000
+#: no number of a table is smaller than 1e-40
+SMALLEST_EXPONENT = 40
 
 
 class Ambiguous(dict[str, Any]):
@@ -112,15 +116,16 @@ class _Found:
 
 def read_json(path: Path, origin: str, expected: Expected, fmt: Format, report: ReadReport) -> Iterator[pa.RecordBatch]:
     """The records of a JSON file: the list at ``fmt.records``, a list, an object that holds one list or is the one
-    record, JSON lines, or a FeatureCollection; their line is their position, from 1."""
+    record, objects behind one another, JSON lines, or a FeatureCollection; their line is their position, from 1."""
     what = f"文件 {origin}"
     encoding = detect_encoding(path, fmt.encoding, what)
     is_geojson = fmt.type == "geojson"
     where = "features" if is_geojson else fmt.records
     shape = next(((n, f) for n, f in expected.fields.items() if f.type == "geometry"), None)
 
-    def read(wanted: str | None) -> Iterator[Event]:
-        for event in read_events(path, encoding, _decoder, wanted, what):
+    def read(wanted: str | None, *, several: bool = False) -> Iterator[Event]:
+        events = read_sequence if several else partial(read_events, where=wanted)
+        for event in events(path, encoding, _decoder, what=what):
             if event.kind == "item" and is_geojson:
                 yield event._replace(value=_flatten_feature(event.value, shape[0] if shape else None))
             else:
@@ -128,10 +133,13 @@ def read_json(path: Path, origin: str, expected: Expected, fmt: Format, report: 
 
     try:
         found = _look_through(read(where))
-    except SeveralDocuments:
-        from guiji.sources.formats.json_lines import read_json_lines
+    except SeveralDocuments as several:
+        if several.by_line:
+            from guiji.sources.formats.json_lines import read_json_lines
 
-        return read_json_lines(path, origin, expected, fmt, report)
+            return read_json_lines(path, origin, expected, fmt, report)
+        read = partial(read, several=True)
+        found = _look_through(read(None))
     crs = shape[1].crs if shape else None
     if is_geojson and crs is not None and (stated := found.members.get("crs")) is not None:
         from guiji.sources.formats.crs import compare_systems
@@ -241,7 +249,9 @@ def record_batch(
 ) -> pa.RecordBatch:
     """Numbered records as one batch."""
     rows = Rows()
-    texts_at = [i for i, c in enumerate(expected.columns) if c in keys and _is_text(expected, c)]
+    types = [expected.fields[c].type if c in keys and c in expected.fields else "" for c in expected.columns]
+    texts_at = [i for i, t in enumerate(types) if t == "string"]
+    exact_at = [i for i, t in enumerate(types) if t == "int64" or t.startswith("decimal")]
     for number, record in numbered:
         if not isinstance(record, dict):
             raw = record if isinstance(record, str) else dump_json(record)
@@ -250,7 +260,9 @@ def record_batch(
             continue
         values = [record.get(keys[c]) if c in keys else None for c in expected.columns]
         cells = [_cell(v) for v in values]
-        flaw = DUPLICATE_KEY if _is_ambiguous(record) else NOT_A_NUMBER if any(v is _NAN for v in values) else None
+        for i in exact_at:
+            cells[i] = _write_out(values[i], cells[i])
+        flaw = DUPLICATE_KEY if _is_ambiguous(record) else NOT_A_NUMBER if any(map(_holds_nan, values)) else None
         if flaw is None and any(_is_shortened(values[i]) for i in texts_at):
             flaw = PRECISION_LOST
         texts = [c for c in cells if c is not None]
@@ -265,8 +277,18 @@ def record_batch(
     return make_batch(expected.columns, rows, origin)
 
 
-def _is_text(expected: Expected, column: str) -> bool:
-    return column in expected.fields and expected.fields[column].type == "string"
+def _write_out(value: Any, cell: str | None) -> str | None:
+    """A number as Java writes 12345678.9 (1.23456789E7) with its digits, where they are all there."""
+    if not isinstance(value, Number) or not ("e" in value or "E" in value) or not abs(float(value)) < LOST_FROM:
+        return cell
+    number = Decimal(value)
+    return format(number, "f") if number.adjusted() > -SMALLEST_EXPONENT else cell
+
+
+def _holds_nan(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_nan, value.values()))
+    return any(map(_holds_nan, value)) if isinstance(value, list) else value is _NAN
 
 
 def _is_shortened(value: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected
 from guiji.sources.formats.encoding import UNDECODABLE, detect_encoding, half_a_file, read_blocks
-from guiji.sources.formats.json import MOST_KEYS, Undecodable, match_keys, parse_json, record_batch
+from guiji.sources.formats.json import MOST_KEYS, Undecodable, match_keys, parse_json, read_json, record_batch
 from guiji.sources.formats.layout import skip
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ BATCH_CHARACTERS = 16 << 20
 def read_json_lines(
     path: Path, origin: str, expected: Expected, fmt: Format, report: ReadReport
 ) -> Iterator[pa.RecordBatch]:
-    """The records of a file of JSON lines; ``_line`` is the number of the line.
+    """The records of a file of JSON lines; ``_line`` is the number of the line. Where none is a record by itself, the
+    file is JSON written otherwise (``read_json``).
 
     Raises DeliveryRefused for a cut last line, a file without one sound record, and keys against the contract.
     """
@@ -37,6 +38,7 @@ def read_json_lines(
     encoding = detect_encoding(path, fmt.encoding, what)
     keys: dict[str, None] = {}
     lines = sound = blank = 0
+    broke_off = False
     for _, record, is_cut in _read_lines(path, encoding, what):
         lines += 1
         if record is None:
@@ -47,11 +49,13 @@ def read_json_lines(
             if len(keys) > MOST_KEYS:
                 raise _refuse(what, f"有超过 {MOST_KEYS} 种数据项", "too_large")
         elif is_cut:
-            raise half_a_file(what)
+            broke_off = True
+    if not sound and lines > blank:
+        return read_json(path, origin, expected, fmt, report)
     if not sound:
-        if lines > blank:
-            raise _refuse(what, "没有一行是有效的 JSON 记录")
         raise _refuse(what, "文件是空的", "empty")
+    if broke_off:
+        raise half_a_file(what)
     skip(report, "blank", blank)
     match = match_keys(keys, expected, report, what)
     return _generate(path, encoding, origin, expected, match, what)

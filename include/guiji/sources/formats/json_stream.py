@@ -29,7 +29,10 @@ class Event(NamedTuple):
 
 
 class SeveralDocuments(Exception):
-    """Behind the first object stands another one: JSON lines."""
+    """Behind the first object stands another one: JSON lines where each is a line by itself, else a sequence."""
+
+    def __init__(self, by_line: bool) -> None:
+        self.by_line = by_line
 
 
 class _JsonText:
@@ -43,6 +46,7 @@ class _JsonText:
         self.text = ""
         self.at = 0
         self.ended = False
+        self._lines = self._column = 0  # line ends before ``text``, and characters since the last of them
 
     def close(self) -> None:
         self._file.close()
@@ -53,16 +57,31 @@ class _JsonText:
             return False
         ahead = len(self.text) - self.at
         if ahead > LONGEST_VALUE:
-            raise self.refuse(f"一条记录超过 {LONGEST_VALUE >> 20} MB，或没有结束", "too_large")
+            raise self.refuse(f"{self.place(self.at)}一条记录超过 {LONGEST_VALUE >> 20} MB，或没有结束", "too_large")
         data = self._file.read(max(BLOCK, ahead))
         self.ended = not data
         try:
             text = self._bytes.decode(data, final=self.ended)
         except UnicodeDecodeError:
             raise self.refuse("含有无法识别的字节", "encoding") from None
+        self._lines, self._column = self.count(self.at)
         self.text = self.text[self.at :] + (text if text.isascii() else normalise_private_use(text))
         self.at = 0
         return not self.ended
+
+    def count(self, position: int) -> tuple[int, int]:
+        """(line ends before ``text[position]``, characters since the last of them)."""
+        ends = self.text.count("\n", 0, position)
+        begin = self.text.rfind("\n", 0, position) + 1
+        return self._lines + ends, position - begin + (0 if ends else self._column)
+
+    def place(self, position: int) -> str:
+        line, column = self.count(position)
+        return f"第 {line + 1} 行第 {column + 1} 个字符起，"
+
+    def refuse_text(self, position: int, why: str = "不是有效的 JSON") -> DeliveryRefused:
+        """What stands at ``text[position]`` can't stand there."""
+        return self.refuse(self.place(position) + why)
 
     def refuse(self, why: str, rule: str = "structure") -> DeliveryRefused:
         return DeliveryRefused(f"{self.what}：{why}。现有数据继续有效；请重新导出后提供。", rule_id=f"delivery.{rule}")
@@ -84,7 +103,7 @@ class _JsonText:
         if not found:
             raise half_a_file(self.what)
         if found not in allowed:
-            raise self.refuse("不是有效的 JSON")
+            raise self.refuse_text(self.at)
         self.at += 1
         return found
 
@@ -96,15 +115,15 @@ class _JsonText:
             try:
                 value, end = self._decoder.raw_decode(self.text, self.at)
             except RecursionError:
-                raise self.refuse("嵌套过深") from None
+                raise self.refuse_text(self.at, "嵌套过深") from None
             except ValueError as exc:
                 # an error far from where the text ends is one, whatever follows; a string may go on
-                far = isinstance(exc, json.JSONDecodeError) and exc.pos < len(self.text) - 64
-                if far and not str(exc).startswith("Unterminated string"):
-                    raise self.refuse("不是有效的 JSON") from None
-                broke_off = breaks_off(self.text, exc)
+                at = exc.pos if isinstance(exc, json.JSONDecodeError) else self.at
+                if at < len(self.text) - 64 and not str(exc).startswith("Unterminated string"):
+                    raise self.refuse_text(at) from None
+                broke_off, at = breaks_off(self.text, exc), at - self.at
                 if not self.more():
-                    raise (half_a_file(self.what) if broke_off else self.refuse("不是有效的 JSON")) from None
+                    raise (half_a_file(self.what) if broke_off else self.refuse_text(self.at + at)) from None
                 continue
             if end < len(self.text) or not self.more():  # a number may go on
                 length, self.at = end - self.at, end
@@ -133,16 +152,29 @@ def read_events(path: Path, encoding: str, decoder: json.JSONDecoder, where: str
         first = source.peek()
         if not first:
             raise DeliveryRefused(f"{what}：文件是空的。现有数据继续有效；请重新提供。", rule_id="delivery.empty")
+        begin, _ = source.count(source.at)
         if first == "[" and not where:
             yield from _read_list(source, "")
         elif first == "{":
             yield from _read_object(source, "", where)
         else:
             yield Event("member", "", *source.read_value())
+        end, _ = source.count(source.at)
         if following := source.peek():
             if first == following == "{" and where is None:
-                raise SeveralDocuments
-            raise source.refuse("不是有效的 JSON（内容结束后还有其他内容）")
+                raise SeveralDocuments(begin == end < source.count(source.at)[0])
+            raise source.refuse_text(source.at, "还有其他内容，而 JSON 已经结束")
+    finally:
+        source.close()
+
+
+def read_sequence(path: Path, encoding: str, decoder: json.JSONDecoder, what: str) -> Iterator[Event]:
+    """The documents behind one another, as elements of one list. Raises DeliveryRefused."""
+    source = _JsonText(path, encoding, decoder, what)
+    try:
+        yield Event("list", "")
+        while source.peek():
+            yield Event("item", "", *source.read_value())
     finally:
         source.close()
 
@@ -166,7 +198,7 @@ def _read_object(source: _JsonText, place: str, where: str | None) -> Iterator[E
         return
     while True:
         if source.peek() not in ('"', ""):
-            raise source.refuse("不是有效的 JSON")
+            raise source.refuse_text(source.at)
         key = place + str(source.read_value()[0])
         source.take(":")
         begins = source.peek()
