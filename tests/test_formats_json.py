@@ -286,3 +286,10 @@ def test_a_number_as_java_writes_it_is_the_number(tmp_path: Path) -> None:
     text = '[{"a":"x","n":1.23456789E7,"i":1.0E7},{"a":"y","n":1E-3,"i":-2e0},{"a":"z","n":1e15,"i":1E-400}]'
     rows, _ = read(tmp_path, text, expected=expected)  # type: ignore[misc]
     assert sound(rows, expected) == [("x", "12345678.9", "10000000"), ("y", "0.001", "-2"), ("z", "1e15", "1E-400")]
+
+
+def test_f37_words_that_all_stand_in_the_last_line_tell_the_encoding(tmp_path: Path) -> None:
+    for text in ('[\n{"a":"东胜区","b":"鄂尔多斯大街"}]', '{"a":1,"b":2}\n{"a":"东胜区","b":"鄂尔多斯大街"}'):
+        for encoding in ("gb18030", "utf-8"):
+            rows, _ = read_bytes(tmp_path, text.encode(encoding), AB, "a.json", type="json")
+            assert (sound(rows, AB)[-1], aside(rows)) == (("东胜区", "鄂尔多斯大街"), [])

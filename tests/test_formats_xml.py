@@ -121,7 +121,7 @@ def test_f43_depth_names_and_sizes_are_bounded(tmp_path: Path, monkeypatch: pyte
 def test_f33_half_a_document_is_refused(tmp_path: Path) -> None:
     whole = "<data>" + "".join(f"<row><a>{i}</a><b>东胜</b></row>" for i in range(5)) + "</data>"
     content = whole.encode()
-    for cut in range(len(content)):
+    for cut in range(1, len(content)):
         with pytest.raises(DeliveryRefused) as refused:
             read_bytes(tmp_path, content[:cut], AB, "x.xml", type="xml", records="data/row")
         assert refused.value.rule_id == "delivery.half_a_file"
@@ -211,3 +211,34 @@ def test_any_table_comes_back(tmp_path: Path, table: list[tuple[str, str | None]
     text = f'<?xml version="1.0" encoding="{encoding}"?><data>{body}<row a="" b=""/></data>'
     rows, _ = read(tmp_path, text, encoding)
     assert sound(rows, AB) == [*table, ("", "")]
+
+
+def test_what_is_not_collected_sets_no_record_aside(tmp_path: Path) -> None:
+    text = (
+        "<data><row><a>1</a><b>2</b><photos><photo k='x'>y</photo><photo>z</photo></photos></row>\n"
+        "<row><a>3</a><b>4</b><tag>5</tag><tag>6</tag></row>\n<row><a>7</a><b><i>8</i></b><tag>9</tag></row></data>"
+    )
+    loose = expect("a", "b", contract="evolve")
+    rows, report = read_bytes(tmp_path, text.encode(), loose, "x.xml", type="xml", records="data/row")
+    assert (sound(rows, loose), aside(rows)) == ([("1", "2"), ("3", "4")], [(3, "nested")])
+    assert any("photos" in note and "tag" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
+def test_f37_a_declaration_that_can_be_read_is_no_utf_16(tmp_path: Path, encoding: str) -> None:
+    """.NET declares utf-16 of every text that it makes in memory, whatever it is written in."""
+    rows = "<row><a>1</a><b>鄂尔多斯市东胜区鄂尔多斯大街</b></row>" * 3
+    text = f'<?xml version="1.0" encoding="utf-16"?>\n<data>{rows}</data>'
+    assert sound(read(tmp_path, text, encoding)[0], AB) == [("1", "鄂尔多斯市东胜区鄂尔多斯大街")] * 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_f37_utf_16_without_a_mark_is_told_by_its_bytes(tmp_path: Path, encoding: str) -> None:
+    text = '<?xml version="1.0" encoding="utf-16"?>\n<data><row><a>1</a><b>东胜</b></row></data>'
+    assert sound(read(tmp_path, text, encoding)[0], AB) == [("1", "东胜")]
+
+
+@pytest.mark.parametrize("content", ["", " \n"])
+def test_an_empty_file_is_called_empty(tmp_path: Path, content: str) -> None:
+    with pytest.raises(DeliveryRefused, match="文件是空的"):
+        read(tmp_path, content)

@@ -190,14 +190,17 @@ def _share_valid(sample: bytes, encoding: str) -> float:
     """Share of the sample's whole lines beyond ASCII that ``encoding`` decodes."""
     lines = sample.split(b"\n")
     # the first may be cut where the sample begins, the last where it, or the file, breaks off
-    lines = lines[1:-1] if len(lines) > 3 else lines[:-1] or lines
+    whole = lines[1:-1] if len(lines) > 3 else lines[:-1]
+    # a file whose words all stand in such a line is told by it
+    lines = lines if all(map(bytes.isascii, whole)) else whole
     seen = good = 0
     for line in lines[:: max(1, len(lines) // 5000)]:
         if line.isascii():
             continue
         seen += 1
         try:
-            line.decode(encoding)
+            # half a character where the file breaks off says nothing against the line
+            codecs.getincrementaldecoder(encoding)("strict").decode(line, final=line is not lines[-1])
             good += 1
         except UnicodeDecodeError:
             pass

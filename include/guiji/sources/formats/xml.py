@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, match_header
 from guiji.sources.formats.charset import decide_charset
-from guiji.sources.formats.encoding import half_a_file, normalise_private_use
+from guiji.sources.formats.encoding import detect_encoding, half_a_file, normalise_private_use
 from guiji.sources.formats.tokenizer import find_flaw
 from guiji.sources.frames import Rows, make_batch
 from guiji.structure import DUPLICATE_KEY, ENCODING, NESTED, NOT_A_RECORD
@@ -48,7 +48,8 @@ class _Record:
 
     line: int
     cells: dict[str, str | None] = field(default_factory=dict)
-    flaw: str | None = None
+    flaw: str | None = None  # of the record as a whole
+    flaws: dict[str, str] = field(default_factory=dict)  # of a column: nobody minds those that are not collected
     beyond: list[str] = field(default_factory=list)  # what is no cell, for the person who mends it
     characters: int = 0
 
@@ -91,7 +92,7 @@ class _Target:
             for key, value in attributes.items():
                 self._add(record, f"{name}@{_local(key)}", value, key)
         else:
-            record.flaw = record.flaw or NESTED
+            record.flaws.setdefault(self.stack[len(self.path)], NESTED)
             self._is_nested = True
             self._keep_text(record)
             record.beyond.extend(f"@{_local(k)}={v}" for k, v in attributes.items())
@@ -131,7 +132,7 @@ class _Target:
         elif depth == len(self.path) + 1:
             text = "".join(self._text)
             if self._is_nil and text.strip():
-                record.flaw = record.flaw or NOT_A_RECORD
+                record.flaws.setdefault(name, NOT_A_RECORD)
             if self._is_nested:
                 self._keep_text(record)
             self._add(record, name, None if self._is_nil or self._is_nested else text, "")
@@ -149,7 +150,7 @@ class _Target:
         if key.startswith((_XSI, _XML)):
             return
         if name in record.cells:
-            record.flaw = DUPLICATE_KEY
+            record.flaws[name] = DUPLICATE_KEY
             record.beyond.append(f"{name}={value}")
             return
         record.cells[name] = value
@@ -232,7 +233,7 @@ def _generate(
 def _add_row(rows: Rows, record: _Record, columns: Sequence[str], keys: dict[str, str]) -> str | None:
     cells = [record.cells.get(keys[c]) if c in keys else None for c in columns]
     texts = [c for c in cells if c is not None]
-    flaw = record.flaw
+    flaw = record.flaw or next((f for k in keys.values() if (f := record.flaws.get(k))), None)
     if flaw is None:
         joined = "\n".join(texts)
         if _LOST in joined:
@@ -259,18 +260,28 @@ _UNDECODED = re.compile("[\udc80-\udcff]+")
 def _find_encoding(path: Path, declared: str, what: str) -> str:
     with path.open("rb") as f:
         head = f.read(1024)
+    if not head.strip():
+        raise DeliveryRefused(f"{what}：文件是空的。现有数据继续有效；请重新提供。", rule_id="delivery.empty")
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         said = "utf-16"
+    elif head.startswith((b"<\0", b"\0<")):
+        said = "utf-16-le" if head[0] else "utf-16-be"
     elif head.startswith(codecs.BOM_UTF8):
         said = "utf-8"
     else:
         m = _DECLARED.search(head)
         said = m[1].decode() if m else "utf-8"
         said = said if declared == "auto" else declared
-    if declared != "auto" and declared != said:  # a BOM says otherwise
+        if said.lower().startswith("utf-16"):
+            if declared != "auto":
+                raise _wrong_encoding(what, declared)
+            # as .NET declares a text that it then writes in another encoding
+            return detect_encoding(path, "auto", what)
+    wide = said.startswith("utf-16") and declared.startswith("utf-16") and "utf-16" in (said, declared)
+    if declared not in ("auto", said) and not wide:  # the bytes say otherwise
         raise _wrong_encoding(what, declared)
-    if said.lower() in ("utf-16", "utf-16-le", "utf-16-be"):
-        return said.lower()
+    if said.startswith("utf-16"):
+        return said
     return decide_charset(path, said, what)
 
 
