@@ -78,9 +78,11 @@ def catalog_new(
     rows: Annotated[int, typer.Option(min=1, help="how many rows are looked at")] = 1_000_000,
 ) -> None:
     """Draft a resource file from a file or a table, with questions where it can't know."""
-    from guiji.authoring.new import default_place, draft_resource, save_text
+    from guiji.authoring.new import default_place, demand_department, draft_resource, save_text
 
     settings = Settings.from_env()
+    if resource_id is not None and "." in resource_id and out is None:
+        demand_department(settings, resource_id)
     draft = draft_resource(settings, origin, resource_id, sheet=sheet, rows=rows)
     place = out or (default_place(settings, resource_id) if resource_id else None)
     if place is None:

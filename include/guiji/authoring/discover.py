@@ -7,15 +7,16 @@ form which the catalog learns to read is understood here without a word more.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guiji.authoring.file_names import find_title, make_pattern
 from guiji.authoring.headers import find_delimiter, find_header_row, refuse_twice, refuse_without_header
-from guiji.authoring.peek import find_backup_table, find_record_path, unpack_first
+from guiji.authoring.peek import find_backup_table, find_record_lists, find_record_path, unpack_first
+from guiji.authoring.sheets import SHEET_COLUMN, find_tables
 from guiji.errors import DeliveryRefused, UsageError
 
 if TYPE_CHECKING:
@@ -144,19 +145,21 @@ def discover_file(path: Path, settings: Settings, scratch: Path, *, sheet: str |
         source={
             "kind": "files",
             "directory": str(path.absolute().parent),
-            **_name_pattern(path.name),
+            **make_pattern(path.name),
             "complete": {"seconds": 0},
             "format": {"type": form, **packed},
         },
         label={"csv": "CSV", "geojson": "GeoJSON", "json": "JSON"}.get(form, form.upper()),
-        title=_title_of(path.stem),
+        title=find_title(path.stem),
         path=local,
     )
     if form == "csv":
         return _discover_text(found, inner)
     if form in _SHEETS:
         return _discover_sheet(found, inner, sheet)
-    if form == "xml":
+    if form == "json":
+        found = _find_records(found, inner)
+    elif form == "xml":
         found = _with_keys(found, records=find_record_path(inner, found.what))
     elif form == "sql":
         found = _with_keys(found, table=find_backup_table(inner, sheet, found.what))
@@ -165,6 +168,22 @@ def discover_file(path: Path, settings: Settings, scratch: Path, *, sheet: str |
     if form in _GEOMETRIES:
         return _discover_shapes(found, settings, scratch)
     return ask_columns(found, settings, scratch)
+
+
+def _find_records(found: Found, path: Path) -> Found:
+    """``found`` with the list of records of a JSON document, where it lies deeper than its reader looks by itself."""
+    from guiji.sources.formats.encoding import detect_encoding, read_blocks
+
+    encoding = detect_encoding(path, "auto", found.what)
+    block = next(read_blocks(path, encoding, found.what, 1 << 20), None)
+    lists = find_record_lists(block.data.decode("utf-8", "replace")) if block else {}
+    if not lists:
+        return found
+    place = max(lists, key=lambda p: lists[p])
+    note = f"记录取自 {place}"
+    if others := [p for p in lists if p != place]:
+        note += f"；文件中另有列表 {'、'.join(others)}，未登记"
+    return replace(_with_keys(found, records=place), notes=(*found.notes, note))
 
 
 def _with_keys(found: Found, **keys: Any) -> Found:
@@ -217,26 +236,6 @@ def choose_type(path: Path) -> str:
         f"{path.name}: files that end in {path.suffix or 'nothing'} are not known. Allowed: {', '.join(allowed)}. "
         "Nothing was written; rename the file by its form, or convert it."
     )
-
-
-def _name_pattern(name: str) -> dict[str, str]:
-    """A pattern of the whole name with its business date, where the name has one."""
-    for digits, form, valid in (
-        (8, "%Y%m%d", r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])"),
-        (6, "%Y%m", r"(19|20)\d\d(0[1-9]|1[0-2])"),
-    ):
-        m = re.search(rf"(?<!\d){valid}(?!\d)", name)
-        if m:
-            before, after = re.escape(name[: m.start()]), re.escape(name[m.end() :])
-            pattern = f"{before}(?P<date>\\d{{{digits}}}){after}"
-            return {"pattern": pattern, **({} if form == "%Y%m%d" else {"date_format": form})}
-    return {"pattern": re.escape(name)}
-
-
-def _title_of(stem: str) -> str | None:
-    words = re.sub(r"[\d_\-.（）()年月日]+", " ", stem).split()
-    title = "".join(words)
-    return title if len(re.findall("[\u4e00-\u9fff]", title)) >= 3 else None
 
 
 def _discover_text(found: Found, path: Path) -> Found:
@@ -298,34 +297,10 @@ def _with_format(found: Found, form: dict[str, Any]) -> dict[str, Any]:
 
 
 def _discover_sheet(found: Found, path: Path, wanted: str | None) -> Found:
-    """The visible sheet whose header is found, the longest where several have one."""
-    from guiji.sources.formats.workbook import open_workbook
-
-    book = open_workbook(path, found.what)
-    names = [s.name for s in book.sheets if s.visible]
-    if wanted is not None and wanted not in [s.name for s in book.sheets]:
-        raise UsageError(
-            f"{found.what} has no sheet {wanted!r}. Sheets: {', '.join(names)}. Nothing was written; give one of them."
-        )
-    tables: dict[str, tuple[list[list[str]], int]] = {}
-    records: list[list[str]] = []
-    for name in names if wanted is None else [wanted]:
-        rows = itertools.islice(book.open_sheet(name).rows, _HEAD_LINES)
-        records = [["" if v is None else str(v) for v in row] for row in rows]
-        header = find_header_row(records)
-        if header is not None:
-            tables[name] = (records, header)
-    if not tables:
-        refuse_twice(records, found.what)
-        raise refuse_without_header(found.what)
-    sheet, (records, header) = max(tables.items(), key=lambda t: len(t[1][0]))
-    notes = [f"工作表“{sheet}”，表头在第 {header + 1} 行"]
-    if others := [n for n in names if n != sheet]:
-        notes.append(f"另有工作表 {'、'.join(others)}，未登记；一张表登记为一个资源（--sheet）")
-    notes += _note_above([" ".join(c for c in r if c.strip()) for r in records[:header]])
-    form = {**found.source["format"], **({"layout": {"sheet": sheet}} if others or wanted else {})}
-    columns = _columns([c.strip() for c in records[header]])
-    return replace(found, columns=columns, source=_with_format(found, form), notes=tuple(notes))
+    layout, names, notes, above = find_tables(path, found.what, wanted)
+    form = {**found.source["format"], **({"layout": layout} if layout else {})}
+    columns = _columns([SHEET_COLUMN] * ("sheets" in layout) + names)
+    return replace(found, columns=columns, source=_with_format(found, form), notes=(*notes, *_note_above(above)))
 
 
 def ask_columns(found: Found, settings: Settings, scratch: Path) -> Found:

@@ -41,6 +41,7 @@ def write_resource(
     heading: Sequence[str] = (),
     source_questions: Sequence[str] = (),
     key_questions: Sequence[str] = (),
+    field_questions: Sequence[str] = (),
     load_question: str = "",
     extra: Mapping[str, Any] | None = None,
 ) -> str:
@@ -63,6 +64,7 @@ def write_resource(
         "",
         *(write_question(q) for q in key_questions),
         f"key: {write_flow(list(key))}",
+        *(write_question(q) for q in field_questions),
         "fields:",
     ]
     for guess in fields:

@@ -6,6 +6,7 @@ Counting is columns in the embedded engine over a private Parquet file that is r
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -20,11 +21,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
+    from guiji.codes import CodeTable
+
 #: distinct values that are compared with the code tables, and rows that identifiers are judged on
 CODE_VALUES = 3000
 JUDGED_ROWS = 100_000
 #: rows on which every shape is tried; only what a good part of them has is counted over all rows
 PROBED_ROWS = 5_000
+#: the surnames of nine people in ten
+SURNAMES = (
+    "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪田任姜范方石姚谭廖"
+    "邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文云乌那巴包敖斯其图额布孛格宝红塔阿萨哈娜"
+)
+#: a citizen's number within a text
+_INNER_ID = r"[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx]"
 _PHONE = r"1[3-9]\d{9}|0\d{2,3}-?\d{7,8}"
 _BIG_TABLES = ("division",)
 
@@ -57,6 +67,14 @@ _SHAPES = {
     "geojson": r'(?s)\s*\{.*"coordinates".*\}\s*',
     "yes_no": r"是|否",
     "true_false": r"(?i)true|false",
+    "month": r"(19|20)\d{2}[-/.年]?(0[1-9]|1[0-2]|[1-9]月)月?",
+    "thousands": r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?",
+    "epoch": r"1\d{9}(\d{3})?",
+    "percent": r"[+-]?\d+(\.\d+)?[%％]",
+    "email": r"[\w.+-]+@[\w-]+(\.[\w-]+)+",
+    "card": r"(62|9558|4\d|5[1-5])\d{14,17}",
+    "nested": r"(?s)[\[{].*[\]}]",
+    "person": rf"[{SURNAMES}]\p{{Han}}{{0,2}}[^区旗县市镇乡村街路省局厅院校部科室站所级类率量号\P{{Han}}]|\p{{Han}}{{1,8}}[·•・]\p{{Han}}{{1,8}}",
     "zero_date": r"0000-00-00.*",
 }
 
@@ -81,6 +99,8 @@ class ColumnFacts:
     #: code table -> (rows whose value is a code, rows whose value is a name of the table)
     tables: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     null_tokens: tuple[str, ...] = ()
+    #: citizens' numbers stand within longer texts
+    holds_ids: bool = False
 
     @property
     def is_unique(self) -> bool:
@@ -180,7 +200,23 @@ def _count_column(
         identifiers=_judge_identifiers(con, today),
         tables=tables,
         null_tokens=tuple(str(t[0]) for t in found_tokens),
+        holds_ids=_find_inner_ids(con, given, today),
     )
+
+
+def _find_inner_ids(con: DuckDBPyConnection, given: int, today: date) -> bool:
+    """True where a longer text holds a citizen's number with its check digit: one that stands by itself, or half of
+    the values whatever is around it (残疾证号, 学籍号)."""
+    from guiji import identifiers
+
+    longer = f"regexp_matches(t, {quote_text(_INNER_ID)}) AND length(t) > 18"
+    values = con.sql(
+        f"SELECT regexp_extract(t, {quote_text(_INNER_ID)}) AS id, "  # noqa: S608
+        f"regexp_matches(t, {quote_text(rf'(^|[^0-9]){_INNER_ID}([^0-9]|$)')}) AS alone FROM given WHERE {longer} LIMIT {PROBED_ROWS}"
+    ).to_arrow_table()
+    verdicts = identifiers.check_citizen_id(values["id"], today=today).verdict.to_pylist()
+    sound = [alone for alone, verdict in zip(values["alone"].to_pylist(), verdicts, strict=True) if verdict in (0, 2)]
+    return any(sound) or len(sound) * 2 > min(given, PROBED_ROWS) > 0
 
 
 _EVERY_SHAPE = {**_SHAPES, **DATE_FORMATS, **TIME_FORMATS}
@@ -243,12 +279,26 @@ def _compare_codes(con: DuckDBPyConnection, distinct: int) -> dict[str, tuple[in
         if name in _BIG_TABLES:
             continue
         table = load_code_table(name)
-        names = set(table.names.values())
+        names = name_codes(table)
         coded = sum(n for t, n in values.items() if t in table.codes)
         named = sum(n for t, n in values.items() if t in names and t not in table.codes)
         if coded or named:
             counts[name] = (coded, named)
     return counts
+
+
+def name_codes(table: CodeTable) -> dict[str, str]:
+    """What may be written for each code: its name, 存续 and 在营 of ``存续（在营、开业、在册）``, 蒙古 of 蒙古族; a word that would
+    mean two codes is none."""
+    words: dict[str, set[str]] = {}
+    for code, name in table.names.items():
+        words.setdefault(name, set()).add(code)
+    others: dict[str, set[str]] = {}
+    for code, name in table.names.items():
+        for word in (*re.split("[（）、]", name), name.removesuffix("族")):
+            if word and word not in words and word not in table.codes:
+                others.setdefault(word, set()).add(code)
+    return {word: next(iter(codes)) for word, codes in {**words, **others}.items() if len(codes) == 1}
 
 
 _BLANK_CELLS = "[\\s\u00a0\u3000]*"

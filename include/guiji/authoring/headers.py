@@ -74,6 +74,57 @@ def find_header_row(records: Sequence[Sequence[str]], *, twice: bool = False) ->
     return None
 
 
+Merged = Sequence[tuple[tuple[int, int], tuple[int, int]]]
+#: what lines above a table say and names of columns don't
+_ABOVE = re.compile(r"[:：]|\d{4}年\d")
+#: rows that a header of merged cells may take
+_TALLEST = 4
+
+
+def find_sheet_header(records: Sequence[Sequence[str]], merged: Merged) -> tuple[int, int, list[str]] | None:
+    """(first row, rows, the joined names) of a sheet's header: cells merged over several columns have their names in
+    the row below, cells merged over several rows say how far it goes. None where no rows are a header."""
+    from guiji.catalog.models import Layout
+    from guiji.sources.formats.layout import join_headers
+
+    grid = _level(records)
+    for top in range(min(len(grid), HEADER_WITHIN)):
+        rows = _count_header_rows(top, merged)
+        above = {c.strip() for c in grid[top] if c.strip()}
+        # a title is alone in its row, and lines above a table speak of it: 填报单位：某局
+        if rows == 1 or top + rows > len(grid) or len(above) < 2 or any(_ABOVE.search(c) for c in above):
+            continue
+        names = _trim(join_headers(Layout(header_rows=rows), grid[: top + rows], merged)[top])
+        if is_header(names):
+            return top, rows, names
+    header = find_header_row(records)
+    return None if header is None else (header, 1, [c.strip() for c in records[header]])
+
+
+def _level(records: Sequence[Sequence[str]]) -> list[list[str]]:
+    widest = max(map(len, records), default=0)
+    return [[*r, *[""] * (widest - len(r))] for r in records]
+
+
+def _count_header_rows(top: int, merged: Merged) -> int:
+    """How many rows a header that begins at ``top`` takes by its merged cells."""
+    last = top
+    for _ in range(_TALLEST):
+        reach = max(
+            (
+                # names of what is merged over columns stand below it
+                max(bottom, first + 1) if right > left else bottom
+                for (first, left), (bottom, right) in merged
+                if top <= first <= last
+            ),
+            default=last,
+        )
+        if reach <= last:
+            break
+        last = reach
+    return min(last - top + 1, _TALLEST)
+
+
 def _trim(row: Sequence[str]) -> list[str]:
     cells = [c.strip().strip("\ufeff") for c in row]
     while cells and not cells[-1]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 from guiji.authoring.discover import Found, discover_file, discover_table, read_rows
 from guiji.authoring.draft import count_questions, write_resource
 from guiji.authoring.facts import TableFacts, count_facts, write_rows
-from guiji.authoring.guess import guess_fields, guess_key
+from guiji.authoring.guess import FieldGuess, ask_together, guess_fields
+from guiji.authoring.keys import guess_key
 from guiji.catalog.questions import OPEN
-from guiji.errors import UsageError
+from guiji.catalog.write_yaml import write_flow
+from guiji.errors import DeliveryRefused, UsageError
 from guiji.sources.formats.line_notes import TOTAL_TITLE
 
 if TYPE_CHECKING:
@@ -53,7 +57,7 @@ def draft_resource(
         raise UsageError(
             f"--id {resource_id!r} is no resource id. Write DEPARTMENT.NAME in small letters, such as gaj.household."
         )
-    with tempfile.TemporaryDirectory(prefix="guiji-new-") as folder:
+    with tempfile.TemporaryDirectory(prefix="guiji-new-") as folder, _nothing_written():
         local = replace(settings, staging=folder, home=settings.home)
         scratch = Path(folder)
         found = _discover(origin, local, scratch, sheet)
@@ -64,9 +68,39 @@ def draft_resource(
     return _write(settings, found, table, resource_id, origin)
 
 
+@contextmanager
+def _nothing_written() -> Iterator[None]:
+    """A reader's refusal speaks of the data that go on serving; of a resource that is being drafted there are none."""
+    try:
+        yield
+    except DeliveryRefused as error:
+        told = str(error).replace("现有数据继续有效", "没有生成任何内容")
+        context = {k: v for k, v in error.context.items() if k != "rule_id"}
+        raise DeliveryRefused(told, rule_id=error.rule_id, **context) from error
+
+
+def demand_department(settings: Settings, resource_id: str) -> None:
+    """Raises UsageError for a resource of a department that the catalog does not have: its file could not be used."""
+    from guiji.catalog import load_catalog
+    from guiji.catalog.problems import find_nearest
+
+    department = resource_id.partition(".")[0]
+    folder = settings.catalog / department
+    if not (folder / "department.yml").is_file():
+        known = sorted(load_catalog(settings.catalog).departments)
+        nearest = find_nearest(department, known)
+        raise UsageError(
+            f"--id {resource_id!r}: the catalog has no department {department!r}."
+            + (f" Did you mean {nearest!r}? " if nearest else " ")
+            + f"Departments: {', '.join(known) or 'none'}. Nothing was written; write {folder / 'department.yml'} first "
+            "(docs/catalog.md), or give another --id, or a place with --out."
+        )
+
+
 def _discover(origin: str, settings: Settings, scratch: Path, sheet: str | None) -> Found:
     path = Path(origin).expanduser()
     if path.is_file():
+        demand_readable(path)
         return discover_file(path, settings, scratch, sheet=sheet)
     named = _CONNECTION.fullmatch(origin)
     if named and not path.exists():
@@ -75,6 +109,17 @@ def _discover(origin: str, settings: Settings, scratch: Path, sheet: str | None)
         f"--from {origin!r} is neither a file nor CONNECTION:TABLE. Nothing was written; give the path of a file, or a "
         "connection and a table such as fep_gaj:public.t_hjrk."
     )
+
+
+def demand_readable(path: Path) -> None:
+    """Raises UsageError for a file that may not be read."""
+    try:
+        with path.open("rb") as f:
+            f.read(1)
+    except OSError as exc:
+        raise UsageError(
+            f"{path} can't be read: {exc.strerror}. Nothing was written; mend its rights, or give another file."
+        ) from exc
 
 
 def _count(found: Found, settings: Settings, scratch: Path, most: int) -> TableFacts:
@@ -125,10 +170,21 @@ def _write(settings: Settings, found: Found, table: TableFacts, resource_id: str
         heading=_heading(settings, found, table, origin),
         source_questions=_source_questions(found),
         key_questions=key_questions,
-        load_question="每次提供全部数据（snapshot），还是只提供变化的（incremental，需增量字段或文件名中的日期）？",
+        field_questions=ask_together(fields),
+        load_question=_ask_load(found, fields),
     )
     open_places, questions = count_questions(text)
     return Draft(text, table.rows, len(fields), open_places, questions)
+
+
+def _ask_load(found: Found, fields: Sequence[FieldGuess]) -> str:
+    asked = "每次提供全部数据（snapshot），还是只提供变化的（incremental，需增量字段或文件名中的日期）？"
+    grows = [
+        f for f in fields if f.keys.get("type") == "timestamp" and re.search("更新|修改|变更", str(f.keys["title"]))
+    ]
+    if found.source["kind"] == "database" and grows:
+        asked += f"像增量字段的有：{'、'.join(f.column for f in grows)}（写在 source 的 cursor）"
+    return asked
 
 
 def _heading(settings: Settings, found: Found, table: TableFacts, origin: str) -> list[str]:
@@ -152,9 +208,28 @@ def _heading(settings: Settings, found: Found, table: TableFacts, origin: str) -
 
 def _source_questions(found: Found) -> list[str]:
     if found.source["kind"] != "files":
-        return []
-    return [
+        return _ask_years(found)
+    asked = [
         "正式的供给方式？此处按本机文件夹登记；经 SFTP、FTP 报送的改写 kind、connection、directory（见 docs/supply.md）"
+    ]
+    if "(?P<date>" not in found.source["pattern"]:
+        asked.append(
+            "文件名中没有日期，pattern 只认这一个文件名；各期文件名不同的，改成都符合的正则表达式，日期写作 (?P<date>…)"
+        )
+    return [*asked, *_ask_years(found)]
+
+
+def _ask_years(found: Found) -> list[str]:
+    """A table that is wide by years has a column more next year, which its contract would refuse."""
+    years = [c.name for c in found.columns if re.fullmatch(r"(19|20)\d{2}年?", c.name)]
+    if len(years) < 2:
+        return []
+    kept = write_flow([c.name for c in found.columns if c.name not in years])
+    pattern = r"'((?:19|20)\d{2})年?'" if any(y.endswith("年") for y in years) else r"'((?:19|20)\d{2})'"
+    return [
+        f"有 {len(years)} 列以年份为列名，下一年会多出一列。按“一年一行”登记的，在 format 的 layout 中加 "
+        f"unpivot: {{keep: {kept}, columns: {pattern}, into: 年份, value: 数值}}，"
+        "并把各年份的信息项换成“年份”“数值”两项"
     ]
 
 

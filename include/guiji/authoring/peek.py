@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from pathlib import Path
@@ -55,35 +56,15 @@ def unpack_first(path: Path, name: str, scratch: Path) -> tuple[Path, dict[str, 
 
 def find_record_path(path: Path, what: str) -> str:
     """The path of the element that repeats in an XML document, as ``format.records`` takes it. Raises DeliveryRefused."""
-    from xml.etree.ElementTree import ParseError
+    from guiji.sources.formats.xml import read_elements
 
-    from defusedxml.common import DefusedXmlException
-    from defusedxml.ElementTree import iterparse
-
-    stack: list[str] = []
     counts: Counter[tuple[str, ...]] = Counter()
     parents: set[tuple[str, ...]] = set()
-    seen = 0
-    try:
-        for event, element in iterparse(str(path), events=("start", "end")):
-            if event == "end":
-                stack.pop()
-                element.clear()
-                continue
-            stack.append(element.tag.rpartition("}")[2])
-            here = tuple(stack)
-            counts[here] += 1
-            parents.add(here[:-1])
-            if element.attrib:
-                parents.add(here)
-            seen += 1
-            if seen >= _ELEMENTS:
-                break
-    except (ParseError, DefusedXmlException, OSError) as exc:
-        if not counts:
-            raise DeliveryRefused(
-                f"{what}：不是有效的 XML。没有生成任何内容；请重新导出后重试。", rule_id="delivery.structure"
-            ) from exc
+    for here, has_attributes in itertools.islice(read_elements(path, what), _ELEMENTS):
+        counts[here] += 1
+        parents.add(here[:-1])
+        if has_attributes:
+            parents.add(here)
     repeated = [p for p, n in counts.items() if n > 1 and p in parents]
     found = min(repeated, key=len, default=None) or max(parents - {()}, key=len, default=None)
     if found is None:
@@ -91,6 +72,35 @@ def find_record_path(path: Path, what: str) -> str:
             f"{what}：没有找到重复出现的记录元素。没有生成任何内容；请确认文件内容。", rule_id="delivery.structure"
         )
     return "/".join(found)
+
+
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
+
+
+def find_record_lists(text: str) -> dict[str, int]:
+    """Dotted path -> objects, of every list of objects that lies in objects only, as far as ``text`` goes. Nothing of a
+    document that is a list itself, or of several documents one after another (JSON lines)."""
+    found: dict[str, int] = {}
+    #: of each open object the key that is being read; of each open list None
+    stack: list[str | None] = []
+    last = ""
+    for match in _JSON_TOKEN.finditer(text):
+        part = match.group()
+        if not stack and (last or part != "{"):
+            return {}
+        if part == "{":
+            if len(stack) > 1 and stack[-1] is None and None not in stack[:-1]:
+                place = ".".join(str(k) for k in stack[:-1])
+                found[place] = found.get(place, 0) + 1
+            stack.append("")
+        elif part == "[":
+            stack.append(None)
+        elif part in "}]":
+            stack.pop()
+        elif part == ":" and stack and stack[-1] is not None:
+            stack[-1] = last[1:-1]
+        last = part
+    return found
 
 
 def find_backup_table(path: Path, wanted: str | None, what: str) -> str:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, match_header
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from guiji.catalog.models import Format
     from guiji.records import ReadReport
+
+T = TypeVar("T")
 
 BATCH_ROWS = 16384
 BATCH_CHARACTERS = 32 << 20
@@ -250,6 +252,38 @@ def _add_row(rows: Rows, record: _Record, columns: Sequence[str], keys: dict[str
     return flaw
 
 
+class _Path:
+    """Tells the parser's events as places of elements."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.parser: Any = None
+        self.stack: list[str] = []
+        self.records: list[tuple[tuple[str, ...], bool]] = []
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self.stack.append(_local(tag))
+        if len(self.stack) > DEEPEST:
+            raise _refuse_size(self.what, f"嵌套超过 {DEEPEST} 层")
+        self.records.append((tuple(self.stack), bool(attributes)))
+
+    def end(self, tag: str) -> None:
+        self.stack.pop()
+
+    def data(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def read_elements(path: Path, what: str) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """(names from the root, whether it has attributes) of every element, for a document nobody declared yet. Raises
+    DeliveryRefused where ``read_xml`` would."""
+    for elements in _parse(path, _find_encoding(path, "auto", what), _Path(what)):
+        yield from elements
+
+
 # --- bytes to events --------------------------------------------------------------------------------
 
 #: stands for bytes that could not be decoded; a noncharacter that XML allows
@@ -310,8 +344,16 @@ def _read_utf8(path: Path, encoding: str) -> Iterator[bytes]:
                 return
 
 
-def _parse(path: Path, encoding: str, target: _Target) -> Iterator[list[_Record]]:
-    """The records of the document, as they are finished. Raises DeliveryRefused."""
+class _Gathers(Protocol[T]):
+    """What the parser tells, gathered in ``records``."""
+
+    what: str
+    parser: Any
+    records: list[T]
+
+
+def _parse(path: Path, encoding: str, target: _Gathers[T]) -> Iterator[list[T]]:
+    """What ``target`` gathers of the document, as it is finished. Raises DeliveryRefused."""
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
