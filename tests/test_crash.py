@@ -101,7 +101,7 @@ def test_f57_a_connection_that_dies_mid_publish_leaves_all_or_nothing(
 ) -> None:
     """The server ends our session at the last moment; the same call on a new connection publishes once."""
     from guiji.errors import WarehouseUnavailable
-    from guiji.library import publish as module
+    from guiji.library import transact
     from guiji.warehouse import connect
 
     resource = make_resource()
@@ -115,7 +115,7 @@ def test_f57_a_connection_that_dies_mid_publish_leaves_all_or_nothing(
         with connect(settings, autocommit=True) as other:
             other.execute("SELECT pg_terminate_backend(%s, 5000)", (backend,))
 
-    monkeypatch.setattr(module, "failpoint", cut)
+    monkeypatch.setattr(transact, "failpoint", cut)
     with pytest.raises(WarehouseUnavailable, match="run the resource again"):
         publish(conn, resource, settings, package.staged, package.checked, package.quality, difference, token)
     monkeypatch.undo()

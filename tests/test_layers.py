@@ -35,7 +35,7 @@ LAYERS: dict[str, float] = {
         2,
     ),
     **dict.fromkeys(["measures"], 2.5),
-    **dict.fromkeys(["structure", "projection", "identifier_bytes", "identifier_reasons"], 2),
+    **dict.fromkeys(["structure", "projection", "identifier_bytes", "identifier_reasons", "misread"], 2),
     **dict.fromkeys(["postgres_process"], 3),
     **dict.fromkeys(["postgres"], 4),
     **dict.fromkeys(["catalog", "identifier_checks"], 3),

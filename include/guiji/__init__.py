@@ -12,7 +12,8 @@ The way of one resource, in order (``pipeline`` is the whole story on one page):
 8. ``report``       the frozen month: indicators with A and B, HTML and xlsx
 
 Below the steps: ``ledger`` (batches, watermarks, files, leases), ``freshness`` (legal calendar, delivery
-windows), ``identifiers`` (citizen id, credit code, division), ``codes`` (code tables), ``measures`` (units), ``postgres`` and
+windows), ``identifiers`` (citizen id, credit code, division), ``codes`` (code tables), ``measures`` (units),
+``damage`` and ``misread`` (what destroyed a text before it came), ``postgres`` and
 ``warehouse`` (embedded server, connections, DDL), ``settings`` and ``errors``.
 Before them: ``authoring`` (resource files drafted from files, tables and catalog sheets) and ``precheck`` (a department's
 file judged before it is delivered).

@@ -11,9 +11,9 @@ from guiji.errors import UsageError
 from guiji.library import outcome, rows
 from guiji.library.apply import FILE_KINDS
 from guiji.library.publish import Approval, publish
-from guiji.library.transact import retry, translate_errors
+from guiji.library.transact import commit_batch
 from guiji.records import BatchRecord, CheckedBatch, Difference, QualityReport, StagedBatch
-from guiji.settings import Settings, failpoint
+from guiji.settings import Settings
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -40,67 +40,62 @@ def hold_batch(
     stays, so that what a later run reads again is not lost. A second call returns the same row.
     """
 
-    def once() -> BatchRecord:
-        with ledger.transaction(conn):
-            former = ledger.get_batch(conn, staged.batch_id)
-            if former is not None and former.status in ("held", "published"):
-                return former
-            ledger.check_lease(conn, resource.id, token)
-            reason = join_reasons(reasons)
-            rows.keep_rejected(conn, settings, resource, checked)
-            rows.keep_findings(conn, resource, checked)
-            record = outcome.write_batch(
-                conn,
-                staged.batch_id,
-                status="held",
-                outcome="held",
-                rows_read=checked.rows_read,
-                rows_rejected=checked.rows_rejected,
-                rows_duplicate=checked.rows_duplicate,
-                rows_held=checked.rows_read - checked.rows_rejected - checked.rows_duplicate,
-                rows_deleted=0,
-                reason=reason,
-                rules=checked.rules,
-                fingerprint=checked.fingerprint,
-                notes=[*staged.notes, *difference.notes],
-            )
-            # the file waits with its batch: a later run must not make a second held batch of it
-            ledger.record_files(conn, resource.id, staged.batch_id, staged.files, settings.now())
-            _, new_rows = tickets.track_rejected(conn, settings, resource, staged.batch_id)
-            would = {
-                "rows_new": difference.rows_new,
-                "rows_changed": difference.rows_changed,
-                "rows_deleted": difference.rows_deleted,
-                "rows_unchanged": difference.rows_unchanged,
-                "current_rows": difference.current_rows,
-            }
-            ledger.add_event(
-                conn,
-                settings,
-                resource.model.department_id,
-                "held",
-                "held",
-                resource_id=resource.id,
-                batch_id=staged.batch_id,
-                dedupe=f"held:{staged.batch_id}",
-                payload=outcome.failed_payload(staged, checked, new_rows) | {"reasons": list(reasons), "would": would},
-            )
-            ledger.append_audit(
-                conn,
-                settings,
-                "guiji",
-                "batch.held",
-                staged.batch_id,
-                {"resource": resource.id, "reasons": list(reasons), "counts": outcome.counts(record), "would": would},
-            )
-            ledger.release_lease(conn, resource.id, token)
-            failpoint(settings, "publish.before_commit")
+    def hold() -> BatchRecord:
+        former = ledger.get_batch(conn, staged.batch_id)
+        if former is not None and former.status in ("held", "published"):
+            return former
+        ledger.check_lease(conn, resource.id, token)
+        reason = join_reasons(reasons)
+        rows.keep_rejected(conn, settings, resource, checked)
+        rows.keep_findings(conn, resource, checked)
+        record = outcome.write_batch(
+            conn,
+            staged.batch_id,
+            status="held",
+            outcome="held",
+            rows_read=checked.rows_read,
+            rows_rejected=checked.rows_rejected,
+            rows_duplicate=checked.rows_duplicate,
+            rows_held=checked.rows_read - checked.rows_rejected - checked.rows_duplicate,
+            rows_deleted=0,
+            reason=reason,
+            rules=checked.rules,
+            fingerprint=checked.fingerprint,
+            notes=[*staged.notes, *difference.notes],
+        )
+        # the file waits with its batch: a later run must not make a second held batch of it
+        ledger.record_files(conn, resource.id, staged.batch_id, staged.files, settings.now())
+        _, new_rows = tickets.track_rejected(conn, settings, resource, staged.batch_id)
+        would = {
+            "rows_new": difference.rows_new,
+            "rows_changed": difference.rows_changed,
+            "rows_deleted": difference.rows_deleted,
+            "rows_unchanged": difference.rows_unchanged,
+            "current_rows": difference.current_rows,
+        }
+        ledger.add_event(
+            conn,
+            settings,
+            resource.model.department_id,
+            "held",
+            "held",
+            resource_id=resource.id,
+            batch_id=staged.batch_id,
+            dedupe=f"held:{staged.batch_id}",
+            payload=outcome.failed_payload(staged, checked, new_rows) | {"reasons": list(reasons), "would": would},
+        )
+        ledger.append_audit(
+            conn,
+            settings,
+            "guiji",
+            "batch.held",
+            staged.batch_id,
+            {"resource": resource.id, "reasons": list(reasons), "counts": outcome.counts(record), "would": would},
+        )
+        ledger.release_lease(conn, resource.id, token)
         return record
 
-    with translate_errors(resource.id, staged.batch_id):
-        record = retry(conn, once)
-    failpoint(settings, "publish.after_commit")
-    return record
+    return commit_batch(conn, settings, resource.id, staged.batch_id, hold)
 
 
 def approve_held(

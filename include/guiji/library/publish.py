@@ -22,9 +22,9 @@ from guiji.library.current import fetch_current
 from guiji.library.doubts import renew_doubts
 from guiji.library.load import list_parquet
 from guiji.library.rivals import record_rivals
-from guiji.library.transact import lock_table, retry, translate_errors, tune
+from guiji.library.transact import commit_batch, lock_table, tune
 from guiji.records import BatchRecord, CheckedBatch, Difference, QualityReport, StagedBatch
-from guiji.settings import Settings, failpoint
+from guiji.settings import Settings
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -63,16 +63,13 @@ def publish(
     WarehouseUnavailable when the warehouse is full or gone. Whatever is raised, nothing was published.
     """
     _demand_space(settings, difference)
-
-    def once() -> BatchRecord:
-        with ledger.transaction(conn):
-            record = _publish(conn, resource, settings, staged, checked, quality, difference, token, approval)
-            failpoint(settings, "publish.before_commit")
-        return record
-
-    with translate_errors(resource.id, staged.batch_id):
-        record = retry(conn, once)
-    failpoint(settings, "publish.after_commit")
+    record = commit_batch(
+        conn,
+        settings,
+        resource.id,
+        staged.batch_id,
+        lambda: _publish(conn, resource, settings, staged, checked, quality, difference, token, approval),
+    )
     if record.status == "published":
         _drop_old_caches(conn, resource, difference)
     return record
@@ -83,35 +80,30 @@ def publish_redelivered(
 ) -> BatchRecord:
     """Books a delivery whose content was accepted before: every row a duplicate, nothing else changes (F-35). Commits."""
 
-    def once() -> BatchRecord:
-        with ledger.transaction(conn):
-            row = _lock_batch(conn, staged.batch_id)
-            if row["status"] == "published":
-                return BatchRecord.from_row(row)
-            ledger.check_lease(conn, resource.id, token)
-            now = settings.now()
-            ledger.record_files(conn, resource.id, staged.batch_id, staged.files, now)
-            record = outcome.write_batch(
-                conn,
-                staged.batch_id,
-                status="published",
-                outcome="passed",
-                published_at=now,
-                rows_read=staged.rows,
-                rows_duplicate=staged.rows,
-                reason=f"redelivered: same content as {staged.redelivered_of}",
-            )
-            ledger.append_audit(
-                conn, settings, "guiji", "batch.redelivered", staged.batch_id, {"same_as": staged.redelivered_of}
-            )
-            ledger.release_lease(conn, resource.id, token)
-            failpoint(settings, "publish.before_commit")
+    def book() -> BatchRecord:
+        row = _lock_batch(conn, staged.batch_id)
+        if row["status"] == "published":
+            return BatchRecord.from_row(row)
+        ledger.check_lease(conn, resource.id, token)
+        now = settings.now()
+        ledger.record_files(conn, resource.id, staged.batch_id, staged.files, now)
+        record = outcome.write_batch(
+            conn,
+            staged.batch_id,
+            status="published",
+            outcome="passed",
+            published_at=now,
+            rows_read=staged.rows,
+            rows_duplicate=staged.rows,
+            reason=f"redelivered: same content as {staged.redelivered_of}",
+        )
+        ledger.append_audit(
+            conn, settings, "guiji", "batch.redelivered", staged.batch_id, {"same_as": staged.redelivered_of}
+        )
+        ledger.release_lease(conn, resource.id, token)
         return record
 
-    with translate_errors(resource.id, staged.batch_id):
-        record = retry(conn, once)
-    failpoint(settings, "publish.after_commit")
-    return record
+    return commit_batch(conn, settings, resource.id, staged.batch_id, book)
 
 
 def _publish(

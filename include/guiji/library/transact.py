@@ -1,4 +1,5 @@
-"""What every write to the warehouse shares: turns at a table, another try, and PostgreSQL's errors as ours."""
+"""What every write to the warehouse shares: turns at a table, one transaction with another try, and PostgreSQL's errors
+as ours."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 from psycopg import errors
 
+from guiji import ledger
 from guiji.errors import AccountingError, WarehouseUnavailable
+from guiji.settings import Settings, failpoint
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -33,6 +36,21 @@ def tune(conn: Conn) -> None:
         "/* guiji tune */ SELECT set_config('maintenance_work_mem', '256MB', true), set_config('work_mem', '64MB', true),"
         " set_config('random_page_cost', '1.1', true)"
     )
+
+
+def commit_batch(conn: Conn, settings: Settings, resource_id: str, batch_id: str, work: Callable[[], T]) -> T:
+    """What ``work`` returns, committed in one transaction or not at all; again where another writer got in the way."""
+
+    def once() -> T:
+        with ledger.transaction(conn):
+            done = work()
+            failpoint(settings, "publish.before_commit")
+        return done
+
+    with translate_errors(resource_id, batch_id):
+        done = retry(conn, once)
+    failpoint(settings, "publish.after_commit")
+    return done
 
 
 def retry(conn: Conn, once: Callable[[], T]) -> T:
