@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from guiji.catalog.models import Format
 from guiji.errors import DeliveryRefused
 from guiji.records import ReadReport
-from guiji.sources.formats import parquet, read_file
+from guiji.sources.formats import parquet, parquet_trial, read_file
 
 AB = expect("a", "b")
 Rows = list[dict[str, Any]]
@@ -55,7 +55,10 @@ KEPT = {
         [datetime(2024, 2, 28, 17, 2, 3, tzinfo=UTC)],
     ),
     "nano": (pa.timestamp("ns"), [1_709_168_523_123_456_789], "string", ["2024-02-29 01:02:03.123456789"]),
+    # Shanghai's clocks were at +08:05:43 then
+    "old": (pa.timestamp("ns", "Asia/Shanghai"), [-2_208_988_800_000_000_000], "string", ["1900-01-01 00:00:00.000000000Z"]),
     "t": (pa.time64("us"), [time(1, 2, 3, 4)], "string", ["01:02:03.000004"]),
+    "view": (pa.string_view(), ["0" * 20], "string", ["0" * 20]),
     "s": (pa.large_string(), ["000123"], "string", ["000123"]),
     "category": (pa.dictionary(pa.int8(), pa.string()), ["男"], "string", ["男"]),
     "bytes": (pa.binary(), ["鄂尔多斯".encode()], "string", ["鄂尔多斯"]),
@@ -160,7 +163,7 @@ def test_what_another_process_can_t_read_in_its_memory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One cell that unpacks a thousandfold is not read here; nor is what the trial's process can't hold."""
-    monkeypatch.setattr(parquet, "LARGEST_CHUNK", 16 << 20)
+    monkeypatch.setattr(parquet_trial, "LARGEST_CHUNK", 16 << 20)
     content = write(pa.table({"a": ["x" * (80 << 20)], "b": ["1"]}), compression="zstd", use_dictionary=False)
     assert len(content) < 1 << 20
     before = pa.total_allocated_bytes()
@@ -168,7 +171,7 @@ def test_what_another_process_can_t_read_in_its_memory_is_refused(
         read_bytes(tmp_path, content, AB, type="parquet")
     assert refused.value.rule_id == "delivery.too_large"
     assert pa.total_allocated_bytes() - before < 20 << 20
-    monkeypatch.setattr(parquet, "TRIAL_BYTES", 64 << 20)
+    monkeypatch.setattr(parquet_trial, "TRIAL_BYTES", 64 << 20)
     with pytest.raises(DeliveryRefused) as refused:
         read(tmp_path, pa.table({"a": ["1"], "b": ["2"]}))
     assert refused.value.rule_id == "delivery.half_a_file"
@@ -201,7 +204,7 @@ def test_any_table_comes_back(
     compression: str,
     kind: pa.DataType,
 ) -> None:
-    monkeypatch.setattr(parquet, "_try_reading", lambda path, what: None)  # a process for each is too slow here
+    monkeypatch.setattr(parquet, "try_reading", lambda path, rows, what: None)  # a process for each is too slow here
     columns = {
         n: pa.array([None if r[i] is None else r[i].encode() for r in table], pa.binary()).cast(kind)
         for i, n in enumerate("ab")
@@ -215,6 +218,38 @@ def test_any_table_comes_back(
 def test_f27_any_decimal_keeps_its_digits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: list[Decimal]
 ) -> None:
-    monkeypatch.setattr(parquet, "_try_reading", lambda path, what: None)
+    monkeypatch.setattr(parquet, "try_reading", lambda path, rows, what: None)
     rows = read(tmp_path, pa.table({"a": pa.array(numbers, pa.decimal128(38, 10)), "b": numbers}))
     assert [r["a"] for r in rows] == [format(n, ".10f") for n in numbers]
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY", "PLAIN"])
+def test_texts_are_read_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    """DuckDB and Spark write texts in DELTA encodings, which Arrow can't read as dictionaries."""
+    table = pa.table({"a": [f"{n:018d}" for n in range(50)], "b": ["东胜", None] * 25})
+    rows = read(tmp_path, table, use_dictionary=False, column_encoding={"a": encoding, "b": encoding}, row_group_size=7)
+    assert sound(rows, AB) == list(zip(*table.to_pydict().values(), strict=True))
+    assert [r["_line"] for r in rows] == list(range(1, 51))
+
+
+def test_a_time_after_the_days_end_sets_its_row_aside(tmp_path: Path) -> None:
+    for unit, day in (("us", 86_400_000_000), ("ns", 86_400_000_000_000)):
+        times = pa.array([day - 1, day, -1, None], pa.int64()).cast(pa.time64(unit))
+        rows = read(tmp_path, pa.table({"a": ["1", "2", "3", "4"], "b": times}))
+        assert aside(rows) == [(2, "out_of_range"), (3, "out_of_range")]
+        assert [r["b"] for r in rows] == ["23:59:59." + "9" * (6 if unit == "us" else 9), None, None, None]
+
+
+def test_the_labels_of_pandas_rows_are_no_column(tmp_path: Path) -> None:
+    table = pa.table({"a": ["1"], "b": ["2"], "__index_level_0__": [10]})
+    assert sound(read(tmp_path, table), AB) == [("1", "2")]
+    declared = expect("a", "b", "__index_level_0__")
+    assert sound(read(tmp_path, table, declared), declared) == [("1", "2", 10)]
+
+
+def test_a_programs_own_type_is_not_taken_for_what_it_is_kept_in(tmp_path: Path) -> None:
+    """pandas keeps the month 2024-01 as 648 and says in the field's metadata what that is."""
+    own = pa.field("b", pa.int64(), metadata={"ARROW:extension:name": "pandas.period"})
+    table = pa.table([pa.array(["1"]), pa.array([648])], schema=pa.schema([pa.field("a", pa.string()), own]))
+    with pytest.raises(DeliveryRefused, match=r"pandas\.period，不是普通的单一值"):
+        read(tmp_path, table)
