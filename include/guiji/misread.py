@@ -16,7 +16,7 @@ _LEADS = (0xE3, *_HAN_LEADS, 0xEF)
 _TRAILS = range(0x80, 0xC0)
 #: text beyond ASCII; a letter behind it may be half of its last character, and a question mark stands for one that was lost
 _RUN = re.compile(r"[^\x00-\x7f]+(?:\?[^\x00-\x7f]+)*")
-_PUNCTUATION = re.compile("[\x00-\x7f\u00a0\u3000-\u303f\uff00-\uffef]")
+_PUNCTUATION = re.compile("[\x00-\x7f\u00a0\ufeff\u3000-\u303f\uff00-\uffef]")
 
 
 def pair_up(leads: Iterable[int], trails: Iterable[int]) -> str:
