@@ -205,3 +205,38 @@ def test_any_table_comes_back_but_for_blanks_at_the_end(
     expected = expect("a", "b")
     rows, _ = read_bytes(tmp_path, content, expected, type="dbf", encoding=encoding)
     assert sound(rows, expected) == [tuple(c.rstrip(" ") for c in row) for row in table]
+
+
+def test_varchar_of_visual_foxpro_ends_where_it_says(tmp_path: Path) -> None:
+    columns = [("A", "V", 6, 0), ("B", "V", 6, 0), ("_N", "0", 1, 0)]
+    rows = [(b"abc\0\0\x03", "东胜区".encode("gb18030"), b"\x01"), (b"a  \0\0\x03", b"x \0\0\0\x02", b"\x03")]
+    rows += [(b"\0\0\0\0\0\0", b"abcdef", b"\x01")]
+    expected = expect("a", "b")
+    got, _ = read_bytes(tmp_path, make_dbf(columns, rows, version=0x32), expected, type="dbf")
+    assert sound(got, expected) == [("abc", "东胜区"), ("a", "x"), ("", "abcdef")]
+    with pytest.raises(DeliveryRefused, match="字段 A、B 是备注或二进制类型"):
+        read_bytes(tmp_path, make_dbf(columns[:2], [r[:2] for r in rows], version=0x32), expected, type="dbf")
+
+
+def test_a_blank_moment_is_none(tmp_path: Path) -> None:
+    content = make_dbf([("A", "C", 1, 0), ("T", "T", 8, 0)], [(b"x", b" " * 8), (b"y", bytes(8))], version=0x30)
+    rows, _ = read_bytes(tmp_path, content, expect("a", "t"), type="dbf")
+    assert (sound(rows, expect("a", "t")), aside(rows)) == ([("x", None), ("y", None)], [])
+
+
+def test_f37_a_header_that_says_another_language_is_doubted_where_nobody_declared(tmp_path: Path) -> None:
+    content = bytearray(make_dbf(CODE_NAME, [(b"1", "鄂爾".encode("big5"))] * 3))
+    content[29] = 0x78
+    expected = expect("CODE", "NAME")
+    with pytest.raises(DeliveryRefused, match="注明的编码是 Big5"):
+        read_bytes(tmp_path, bytes(content), expected, type="dbf")
+    chinese = bytearray(make_dbf(CODE_NAME, [(b"1", "东胜区".encode("gb18030"))] * 3))
+    for language, form in ((0x78, {"encoding": "gb18030"}), (0x57, {}), (0x7A, {}), (0x4D, {})):
+        chinese[29] = language
+        rows, _ = read_bytes(tmp_path, bytes(chinese), expected, type="dbf", **form)
+        assert sound(rows, expected) == [("1", "东胜区")] * 3
+
+
+def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
+    with pytest.raises(DeliveryRefused, match="文件是空的"):
+        read_bytes(tmp_path, b"", expect("a"), type="dbf")

@@ -7,24 +7,19 @@ strict, then GB18030 strict, cell by cell (F-37, F-46). ``****`` is a number tha
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, match_header
-from guiji.sources.formats.encoding import half_a_file, normalise_private_use
-from guiji.sources.formats.foreign import refuse_foreign
+from guiji.sources.formats.dbf_cells import READERS, read_text
+from guiji.sources.formats.dbf_encoding import find_encoding
+from guiji.sources.formats.encoding import half_a_file
 from guiji.sources.formats.layout import skip
-from guiji.sources.formats.mojibake import is_chinese_utf8
-from guiji.sources.formats.tokenizer import find_flaw
 from guiji.sources.frames import Rows, make_batch
-from guiji.structure import ENCODING, OUT_OF_RANGE, OVERFLOWED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,23 +32,12 @@ BATCH_ROWS = 16384
 #: dBASE III, IV and FoxPro, with and without memo file; Visual FoxPro. dBASE 7 (0x04) is built otherwise
 VERSIONS = frozenset({0x02, 0x03, 0x30, 0x31, 0x32, 0x43, 0x63, 0x83, 0x8B, 0xCB, 0xF5, 0xFB})
 VISUAL_FOXPRO = frozenset({0x30, 0x31, 0x32})
-#: cells beyond ASCII that are looked at to tell the encoding
-SAMPLE_CELLS = 200_000
-_JULIAN_DAY_OF_FIRST = 1_721_426  # of 0001-01-01
-_CPG = {
-    "utf8": "utf-8",
-    "65001": "utf-8",
-    "gbk": "gb18030",
-    "gb2312": "gb18030",
-    "gb18030": "gb18030",
-    "936": "gb18030",
-}
-_CPG |= {"cp936": "gb18030", "54936": "gb18030", "ansi936": "gb18030", "euccn": "gb18030"}
 
 
 @dataclass(frozen=True)
 class DbfField:
-    """One column: where its bytes stand in a record. ``null_bit`` is its place among Visual FoxPro's null flags."""
+    """One column: where its bytes stand in a record. ``null_bit`` and ``length_bit`` are its places among Visual FoxPro's
+    flags: that it has no value, and that its last byte is the length of a shorter one (Varchar)."""
 
     name: str
     kind: str
@@ -61,6 +45,7 @@ class DbfField:
     length: int
     decimals: int
     null_bit: int | None = None
+    length_bit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +121,8 @@ def open_dbf(path: Path, declared: str, what: str, cpg: str | None = None) -> Db
     """The table in ``path``, its header proven against the file's size. ``declared`` is ``auto``, ``utf-8`` or
     ``gb18030``; ``cpg`` the text of the ``.cpg`` beside it. Raises DeliveryRefused."""
     size = path.stat().st_size
+    if not size:
+        raise DeliveryRefused(f"{what}：文件是空的。现有数据继续有效；请重新提供。", rule_id="delivery.empty")
     with path.open("rb") as f:
         head = f.read(32)
         if len(head) < 32 or head[0] not in VERSIONS:
@@ -150,7 +137,8 @@ def open_dbf(path: Path, declared: str, what: str, cpg: str | None = None) -> Db
     fields, null_flags = _read_descriptors(descriptors, record_bytes, is_foxpro, what)
     _check_size(path, size, header_bytes, records, record_bytes, what)
     table = DbfTable(path, what, fields, records, header_bytes, record_bytes, "utf-8", is_foxpro, null_flags)
-    return replace(table, encoding=_find_encoding(table, declared, cpg))
+    encoding = find_encoding(_beyond_ascii(table), declared, cpg, head[29], what)
+    return replace(table, encoding=encoding)
 
 
 def _check_size(path: Path, size: int, header_bytes: int, records: int, record_bytes: int, what: str) -> None:
@@ -190,9 +178,10 @@ def _read_descriptors(
         if kind == "0":
             null_flags = (offset, length)
         else:
-            bit += foxpro and kind in "VQ"
+            varies = bit if foxpro and kind in "VQ" else None
+            bit += varies is not None
             nullable = foxpro and bool(r[18] & 2)
-            fields.append(DbfField(name, kind, offset, length, r[17], bit if nullable else None))
+            fields.append(DbfField(name, kind, offset, length, r[17], bit if nullable else None, varies))
             bit += nullable
         offset += length
     return tuple(fields), null_flags
@@ -218,7 +207,8 @@ def _decode_names(raw: list[bytes], what: str) -> list[str]:
 def demand_readable(table: DbfTable, fields: Sequence[DbfField]) -> None:
     """Raises DeliveryRefused when one of ``fields`` is of a kind that is not read (memo, picture, object)."""
     binary = {"I": 4, "B": 8, "Y": 8, "T": 8} if table.is_foxpro else {"I": 4}
-    if wrong := [f.name for f in fields if f.kind not in "CNFDL" and binary.get(f.kind) != f.length]:
+    texts = "CNFDLV" if table.null_flags else "CNFDL"
+    if wrong := [f.name for f in fields if f.kind not in texts and binary.get(f.kind) != f.length]:
         raise _refuse(
             table.what,
             f"字段 {'、'.join(wrong)} 是备注或二进制类型，其内容不在本文件中",
@@ -233,61 +223,10 @@ def _refuse(what: str, why: str, mend: str) -> DeliveryRefused:
 # --- encoding ---------------------------------------------------------------------------------------
 
 
-def _find_encoding(table: DbfTable, declared: str, cpg: str | None) -> str:
-    wanted = declared
-    if declared == "auto" and cpg is not None and cpg.strip():
-        wanted = _CPG.get(re.sub(r"[^a-z0-9]", "", cpg.lower()), "")
-        if not wanted:
-            raise DeliveryRefused(
-                f"{table.what}：.cpg 写明的编码“{cpg.strip()[:20]}”不在支持范围内。现有数据继续有效；"
-                "请另存为 UTF-8 或 GB18030 编码后重新提供。",
-                rule_id="delivery.encoding",
-            )
-    utf8 = gb18030 = 0
-    cells: list[bytes] = []
-    for cell in _beyond_ascii(table):
-        cells.append(cell)
-        utf8 += _is_valid(cell, "utf-8") or _is_cut_utf8(cell)
-        gb18030 += _is_valid(cell, "gb18030")
-        if len(cells) >= SAMPLE_CELLS:
-            break
-    seen = len(cells)
-    if not seen:
-        return "utf-8"
-    # a GB18030 cell is hardly ever valid UTF-8, a UTF-8 cell often is valid GB18030
-    found = "utf-8" if utf8 * 2 >= seen else "gb18030" if gb18030 * 10 >= seen * 9 else None
-    if found == "gb18030" and wanted != "utf-8":
-        refuse_foreign(b"\n".join(cells).decode("gb18030", "ignore"), wanted, table.what)
-    if wanted == "auto" and found:
-        return found
-    if wanted == found or (wanted == "gb18030" and gb18030 * 2 >= seen and seen < 16):
-        return wanted
-    if wanted == "gb18030" and found is None and gb18030 * 2 >= seen:
-        return wanted
-    raise DeliveryRefused(
-        f"{table.what}：文字编码不是 {'utf-8 或 gb18030' if wanted == 'auto' else wanted}，无法正确读出。"
-        "现有数据继续有效；请按约定的编码重新导出后提供。",
-        rule_id="delivery.encoding",
-    )
-
-
-def _is_valid(cell: bytes, encoding: str) -> bool:
-    try:
-        cell.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _is_cut_utf8(cell: bytes) -> bool:
-    """True for Chinese in UTF-8 that a field cut inside its last character: often valid GB18030, but no text."""
-    return any(cell[-n] >= 0xC2 and is_chinese_utf8(cell[:-n]) for n in (1, 2) if n < len(cell))
-
-
 def _beyond_ascii(table: DbfTable) -> Iterator[bytes]:
     import numpy as np
 
-    texts = [f for f in table.fields if f.kind == "C"]
+    texts = [f for f in table.fields if f.kind in "CV"]
     for _, block in _read_raw(table):
         for field in texts:
             part = block[:, field.offset : field.offset + field.length]
@@ -326,11 +265,13 @@ def read_blocks(table: DbfTable, fields: Sequence[DbfField]) -> Iterator[DbfBloc
         flaws: dict[int, str] = {}
         for field in fields:
             cells = _cut_cells(block, field)
+            if table.null_flags and field.length_bit is not None:
+                for i in _find_flagged(block, table.null_flags[0], field.length_bit):
+                    cells[i] = cells[i][: cells[i][-1]]
             columns[field.name] = _read_cells(cells, field, table.encoding, flaws)
             if table.null_flags and field.null_bit is not None:
-                at = block[:, table.null_flags[0] + field.null_bit // 8]
-                for i in (at & (1 << field.null_bit % 8)).nonzero()[0]:
-                    columns[field.name][int(i)] = None
+                for i in _find_flagged(block, table.null_flags[0], field.null_bit):
+                    columns[field.name][i] = None
 
         def raw(index: int, block: np.ndarray[Any, Any] = block) -> str:
             record: bytes = block[index].tobytes()
@@ -338,6 +279,11 @@ def read_blocks(table: DbfTable, fields: Sequence[DbfField]) -> Iterator[DbfBloc
             return text.replace("\x00", "␀")
 
         yield DbfBlock(first, (marks == 0x2A).tolist(), columns, flaws, raw)
+
+
+def _find_flagged(block: np.ndarray[Any, Any], offset: int, bit: int) -> list[int]:
+    found: list[int] = (block[:, offset + bit // 8] & (1 << bit % 8)).nonzero()[0].tolist()
+    return found
 
 
 def _cut_cells(block: np.ndarray[Any, Any], field: DbfField) -> list[bytes]:
@@ -350,93 +296,10 @@ def _cut_cells(block: np.ndarray[Any, Any], field: DbfField) -> list[bytes]:
 
 def _read_cells(cells: list[bytes], field: DbfField, encoding: str, flaws: dict[int, str]) -> list[str | None]:
     found: list[str | None] = []
-    read = _READERS.get(field.kind, _read_text)
+    read = READERS.get(field.kind, read_text)
     for i, cell in enumerate(cells):
         text, flaw = read(cell, encoding, field.length)
         if flaw is not None:
             flaws.setdefault(i, flaw)
         found.append(text)
     return found
-
-
-def _read_text(cell: bytes, encoding: str, _: int) -> tuple[str | None, str | None]:
-    """Blanks and NULs that fill the field up are no text; a character cut at the field's end is damage."""
-    cell = cell.rstrip(b"\x00 ")
-    try:
-        text = cell.decode(encoding)
-    except UnicodeDecodeError:
-        return None, ENCODING
-    if text.isascii():
-        return (None, find_flaw([text])) if "\x00" in text else (text, None)
-    if encoding == "gb18030" and is_chinese_utf8(cell):  # written by another program than the rest
-        return None, ENCODING
-    text = normalise_private_use(text)
-    flaw = find_flaw([text])
-    return (None, flaw) if flaw else (text, None)
-
-
-def _read_number(cell: bytes, encoding: str, _: int) -> tuple[str | None, str | None]:
-    text = cell.strip(b"\x00 ")
-    if not text:
-        return None, None
-    if b"*" in text:
-        return None, OVERFLOWED
-    return _read_text(text, encoding, 0)
-
-
-def _read_date(cell: bytes, encoding: str, _: int) -> tuple[str | None, str | None]:
-    """``YYYYMMDD`` as ISO; blank and all zeros are how writers say "none". Anything else stays as it is written."""
-    text = cell.strip(b"\x00 ")
-    if not text.strip(b"0"):
-        return None, None
-    if len(text) == 8 and text.isdigit():
-        said = text.decode()
-        return f"{said[:4]}-{said[4:6]}-{said[6:]}", None
-    return _read_text(text, encoding, 0)
-
-
-def _read_logical(cell: bytes, encoding: str, _: int) -> tuple[str | None, str | None]:
-    said = cell.strip(b"\x00 ")
-    if said in (b"", b"?"):
-        return None, None
-    if said in (b"T", b"t", b"Y", b"y"):
-        return "true", None
-    if said in (b"F", b"f", b"N", b"n"):
-        return "false", None
-    return _read_text(said, encoding, 0)
-
-
-def _read_integer(cell: bytes, encoding: str, length: int) -> tuple[str | None, str | None]:
-    return str(int.from_bytes(cell, "little", signed=True)), None
-
-
-def _read_double(cell: bytes, encoding: str, length: int) -> tuple[str | None, str | None]:
-    return repr(struct.unpack("<d", cell)[0]), None
-
-
-def _read_currency(cell: bytes, encoding: str, length: int) -> tuple[str | None, str | None]:
-    return format(Decimal(int.from_bytes(cell, "little", signed=True)).scaleb(-4), "f"), None
-
-
-def _read_datetime(cell: bytes, encoding: str, length: int) -> tuple[str | None, str | None]:
-    """A Julian day and the milliseconds of the day."""
-    day, milliseconds = struct.unpack("<ii", cell)
-    if not day:
-        return None, None
-    try:
-        said = datetime(1, 1, 1) + timedelta(day - _JULIAN_DAY_OF_FIRST, milliseconds=milliseconds)  # noqa: DTZ001
-    except OverflowError:
-        return None, OUT_OF_RANGE
-    return said.isoformat(sep=" "), None
-
-
-_READERS: dict[str, Callable[[bytes, str, int], tuple[str | None, str | None]]] = {
-    "N": _read_number,
-    "F": _read_number,
-    "D": _read_date,
-    "L": _read_logical,
-    "I": _read_integer,
-    "B": _read_double,
-    "Y": _read_currency,
-    "T": _read_datetime,
-}

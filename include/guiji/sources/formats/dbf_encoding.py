@@ -1,0 +1,90 @@
+"""In which encoding a DBF is: what the catalog declares, what a ``.cpg`` says, what the cells prove (F-37, F-46)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from guiji.errors import DeliveryRefused
+from guiji.sources.formats.foreign import refuse_foreign
+from guiji.sources.formats.mojibake import is_chinese_utf8
+
+#: cells beyond ASCII that are looked at to tell the encoding
+SAMPLE_CELLS = 200_000
+_CPG = {
+    "utf8": "utf-8",
+    "65001": "utf-8",
+    "gbk": "gb18030",
+    "gb2312": "gb18030",
+    "gb18030": "gb18030",
+    "936": "gb18030",
+}
+_CPG |= {"cp936": "gb18030", "54936": "gb18030", "ansi936": "gb18030", "euccn": "gb18030"}
+
+
+#: language bytes of encodings in which nearly any text reads as GB18030; others are what writers put who think of none
+_OTHER_LANGUAGES = {
+    **dict.fromkeys((0x4F, 0x78), "Big5"),
+    **dict.fromkeys((0x13, 0x7B), "Shift-JIS"),
+    **dict.fromkeys((0x4E, 0x79), "EUC-KR"),
+}
+
+
+def find_encoding(beyond_ascii: Iterable[bytes], declared: str, cpg: str | None, language: int, what: str) -> str:
+    """``utf-8`` or ``gb18030`` for cells beyond ASCII. Raises DeliveryRefused.
+
+    ``declared`` is the catalog's word, ``cpg`` what stands in the ``.cpg``, ``language`` the header's language byte."""
+    wanted = declared
+    if declared == "auto" and cpg is not None and cpg.strip():
+        wanted = _CPG.get(re.sub(r"[^a-z0-9]", "", cpg.lower()), "")
+        if not wanted:
+            raise DeliveryRefused(
+                f"{what}：.cpg 写明的编码“{cpg.strip()[:20]}”不在支持范围内。现有数据继续有效；"
+                "请另存为 UTF-8 或 GB18030 编码后重新提供。",
+                rule_id="delivery.encoding",
+            )
+    utf8 = gb18030 = 0
+    cells: list[bytes] = []
+    for cell in beyond_ascii:
+        cells.append(cell)
+        utf8 += _is_valid(cell, "utf-8") or _is_cut_utf8(cell)
+        gb18030 += _is_valid(cell, "gb18030")
+        if len(cells) >= SAMPLE_CELLS:
+            break
+    seen = len(cells)
+    if not seen:
+        return "utf-8"
+    # a GB18030 cell is hardly ever valid UTF-8, a UTF-8 cell often is valid GB18030
+    found = "utf-8" if utf8 * 2 >= seen else "gb18030" if gb18030 * 10 >= seen * 9 else None
+    if found == "gb18030" and wanted != "utf-8":
+        refuse_foreign(b"\n".join(cells).decode("gb18030", "ignore"), wanted, what)
+        if wanted == "auto" and language in _OTHER_LANGUAGES:
+            raise DeliveryRefused(
+                f"{what}：文件头注明的编码是 {_OTHER_LANGUAGES[language]}，而目录中没有登记编码。现有数据继续有效；请另存为 GB18030 编码"
+                "后重新提供；文件头有误的，由数据工程师在资源目录中写明 encoding。",
+                rule_id="delivery.encoding",
+            )
+    if wanted == "auto" and found:
+        return found
+    if wanted == found or (wanted == "gb18030" and gb18030 * 2 >= seen and seen < 16):
+        return wanted
+    if wanted == "gb18030" and found is None and gb18030 * 2 >= seen:
+        return wanted
+    raise DeliveryRefused(
+        f"{what}：文字编码不是 {'utf-8 或 gb18030' if wanted == 'auto' else wanted}，无法正确读出。"
+        "现有数据继续有效；请按约定的编码重新导出后提供。",
+        rule_id="delivery.encoding",
+    )
+
+
+def _is_valid(cell: bytes, encoding: str) -> bool:
+    try:
+        cell.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_cut_utf8(cell: bytes) -> bool:
+    """True for Chinese in UTF-8 that a field cut inside its last character: often valid GB18030, but no text."""
+    return any(cell[-n] >= 0xC2 and is_chinese_utf8(cell[:-n]) for n in (1, 2) if n < len(cell))
