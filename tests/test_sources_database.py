@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from delivering import make_resource, open_at, plain_settings, rows_of
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pooler import serve_pooler
 
 from guiji.catalog.models import Resource
 from guiji.connections import Connection
@@ -75,6 +77,40 @@ def kinds(delivery: Delivery) -> tuple[list[str], list[Any]]:
     batches = list(delivery.batches)
     rows = [tuple(r[c] for c in delivery.columns) for b in batches for r in b.to_pylist()]
     return [str(batches[0].schema.field(c).type) for c in delivery.columns], rows
+
+
+# --- PostgreSQL: the session ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_session_is_what_we_ask_for_whatever_the_server_has_set_and_what_stands_before_it(
+    fep_postgres: Any, monkeypatch: pytest.MonkeyPatch, place: Settings, tmp_path: Path, pooled: bool
+) -> None:
+    asked = ("transaction_isolation", "transaction_read_only", "statement_timeout", "TimeZone")
+    settings = ", ".join(f"current_setting('{name}') AS \"{name}\"" for name in asked)
+    database = fep_postgres.schema
+    _run_pg(
+        fep_postgres.admin_url,
+        (
+            f"CREATE VIEW t AS SELECT 1 AS id, {settings}, DATE '2026-02-01' AS d, "
+            "daterange('2026-02-01', NULL) AS r, INTERVAL '1 day 02:00' AS i, ARRAY[0.1::float8 + 0.2] AS f",
+            *(
+                f"ALTER DATABASE {database} SET {setting}"
+                for setting in ("datestyle = 'SQL, DMY'", "timezone = 'UTC'", "extra_float_digits = 0")
+            ),
+            f"ALTER DATABASE {database} SET intervalstyle = 'iso_8601'",
+        ),
+    )
+    with serve_pooler(fep_postgres.host, fep_postgres.port) as port:
+        server = replace(fep_postgres, port=port) if pooled else fep_postgres
+        monkeypatch.setenv("AIRFLOW_CONN_FEP", _plain(server))
+        delivery = open_at(table("id", *asked, "d", "r", "i", "f"), place, tmp_path)
+        assert rows_of(delivery) == [
+            (
+                *(1, "repeatable read", "on", "1min", "Asia/Shanghai", date(2026, 2, 1)),
+                *("[2026-02-01,)", "1 day 02:00:00", "{0.30000000000000004}"),
+            )
+        ]
 
 
 # --- PostgreSQL: values -------------------------------------------------------------------------------

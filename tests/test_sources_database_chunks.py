@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from guiji.catalog.models import Resource
 from guiji.connections import Connection
-from guiji.errors import DeliveryRefused
+from guiji.errors import CatalogError, DeliveryRefused, SourceUnavailable
 from guiji.records import Delivery, Window
 from guiji.settings import Settings
 from guiji.sources import open_delivery
@@ -55,6 +55,7 @@ def fill(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
                 marks = ", ".join(["%s"] * len(rows[0]))
                 conn.exec_driver_sql(f"INSERT INTO t VALUES ({marks})", rows)
 
+    run.engine = engine  # type: ignore[attr-defined]
     yield run
     engine.dispose()
 
@@ -136,6 +137,16 @@ def test_any_type_of_key_with_ties_and_blanks(fill: Fill, place: Settings, kind:
         assert Counter(read_all(open_chunks(table("id", "a", rows=size), place))) == Counter(at_once)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_bits_bound_ranges_too(fill: Fill, place: Settings, size: int) -> None:
+    fill(
+        "CREATE TABLE t (id bit(3) NULL, a varchar(9))",
+        *(f"INSERT INTO t VALUES (B'{v:03b}', 'v{v}')" for v in (5, 1, 7, 5)),
+    )
+    read = read_all(open_chunks(table("id", "a", rows=size), place))
+    assert Counter(r[1] for r in read) == Counter(["v5", "v1", "v7", "v5"])
+
+
 @hypothesis_settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     keys=st.lists(st.none() | st.text("aAbBäß张 ", max_size=3), max_size=9),
@@ -165,6 +176,63 @@ def test_f14_chunks_keep_the_declared_filter_and_need_not_be_collected(fill: Fil
     fill("CREATE TABLE t (id int, a varchar(9), b varchar(9))", rows=[(i, str(i % 2), f"v{i}") for i in range(9)])
     resource = table("a", "b", filter="a = '1'")
     assert read_all(open_chunks(resource, place)) == [("1", "v1"), ("1", "v3"), ("1", "v5"), ("1", "v7")]
+
+
+@pytest.mark.parametrize("kind", ["binary(2)", "varbinary(2)", "blob"])
+def test_bytes_bound_ranges_as_what_their_digits_mean(
+    mariadb_server: Any, monkeypatch: pytest.MonkeyPatch, place: Settings, kind: str
+) -> None:
+    s = mariadb_server
+    plain = Connection(s.conn_id, s.conn_type, s.host, s.port, s.login, s.password, s.schema)
+    monkeypatch.setenv("AIRFLOW_CONN_FEP", plain.to_json())
+    kept = {"00ff", "6162", "ffff", "7a7a", "0000"}
+    engine = sa.create_engine(s.admin_url)
+    with engine.begin() as conn:
+        conn.exec_driver_sql(f"CREATE TABLE t (id {kind})")
+        conn.exec_driver_sql("INSERT INTO t VALUES (%s)", [(bytes.fromhex(key),) for key in sorted(kept)])
+    engine.dispose()
+    assert Counter(read_all(open_chunks(table("id", rows=2), place))) == Counter((key,) for key in kept)
+
+
+def test_f15_a_line_that_is_cut_between_two_ranges_is_tried_again(fill: Fill, place: Settings) -> None:
+    fill("CREATE TABLE t (id int PRIMARY KEY)", rows=[(i,) for i in range(9)])
+    delivery = open_chunks(table("id"), place)
+    for _ in delivery.batches:
+        if len(ledger(place).get("rows", [])) == 2:
+            cut_lines(fill)
+            break
+    with pytest.raises(SourceUnavailable, match="tried again"):
+        list(delivery.batches)
+    assert read_all(open_chunks(table("id"), place)) == [(str(i),) for i in range(9)]
+
+
+def cut_lines(fill: Fill) -> None:
+    """The server ends every session of the reader, as one does that is restarted."""
+    with fill.engine.connect() as conn:  # type: ignore[attr-defined]
+        if fill.engine.name == "postgresql":  # type: ignore[attr-defined]
+            conn.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            return
+        mine = conn.exec_driver_sql("SELECT CONNECTION_ID()").scalar()
+        for (number,) in conn.exec_driver_sql(
+            f"SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> {mine}"
+        ).all():
+            conn.exec_driver_sql(f"KILL {number}")
+
+
+@pytest.mark.parametrize("kind", ["json", "point"])
+def test_a_chunk_key_without_an_order_is_an_error_of_the_catalog(
+    fep_postgres: Any, monkeypatch: pytest.MonkeyPatch, place: Settings, kind: str
+) -> None:
+    s = fep_postgres
+    plain = Connection(s.conn_id, s.conn_type, s.host, s.port, s.login, s.password, s.schema)
+    monkeypatch.setenv("AIRFLOW_CONN_FEP", plain.to_json())
+    with psycopg.connect(s.admin_url, autocommit=True) as conn:
+        conn.execute(f"CREATE TABLE t (id {kind})")
+    with pytest.raises(CatalogError, match="be read as the catalog asks"):
+        read_all(open_chunks(table("id"), place))
 
 
 def test_a_chunk_key_that_is_gone_refuses_the_delivery(fill: Fill, place: Settings) -> None:

@@ -321,6 +321,40 @@ def test_other_character_sets(maria: Maria, place: Settings, tmp_path: Path, cha
     assert rows_of(open_at(table("id", "a"), place, tmp_path)) == [("1", text), ("2", None)]
 
 
+@pytest.mark.parametrize("said", [None, "gb18030", "utf-8", "latin-1"])
+def test_f37_chinese_in_a_latin1_column_is_what_the_connection_says_or_set_aside(
+    maria: Maria, place: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None
+) -> None:
+    gbk = {"1": "张三", "2": "镕", "3": "a男b", "4": "䶮"}
+    utf8 = {"5": "张三", "6": "𠮷"}
+    plain = {"7": "abc", "8": "", "9": None}
+    letters = {"10": "café", "11": "é", "12": "€"}
+    maria.run("CREATE TABLE t (id int, a varchar(40)) CHARACTER SET latin1")
+    for encoding, values in (("gb18030", gbk), ("utf-8", utf8), ("cp1252", plain | letters)):
+        for key, text in values.items():
+            maria.run(
+                f"INSERT INTO t VALUES ({key}, {'NULL' if text is None else repr(text.encode(encoding).hex()).join(('x', ''))})"
+            )
+    s = maria.server
+    extra = {"latin1_encoding": said} if said else {}
+    plainly = Connection(s.conn_id, s.conn_type, s.host, s.port, s.login, s.password, s.schema, extra)
+    monkeypatch.setenv("AIRFLOW_CONN_FEP", plainly.to_json())
+    rows = [r for b in open_at(table("id", "a"), place, tmp_path).batches for r in b.to_pylist()]
+    sound = {r["id"]: r["a"] for r in rows if r["_broken"] is None}
+    aside = {r["id"] for r in rows if r["_broken"] == "structure.garbled"}
+    assert sound.keys() | aside == {str(n) for n in range(1, 13)}
+    assert {k: sound[k] for k in plain} == plain
+    if said is None:  # é at the end is no Chinese in any encoding
+        assert sound == plain | letters
+    elif said == "gb18030":
+        assert {k: sound[k] for k in gbk} == gbk
+        assert aside == letters.keys() | {"5", "6"} - sound.keys()
+    elif said == "utf-8":
+        assert sound == plain | utf8
+    else:
+        assert (sound["10"], sound["1"], aside) == ("café", "ÕÅÈý", set())
+
+
 def test_f08_a_timestamp_is_of_the_resources_zone(maria: Maria, place: Settings, tmp_path: Path) -> None:
     maria.run(
         "CREATE TABLE t (id int, ts timestamp NULL)",

@@ -64,6 +64,8 @@ _REFUSED_WORDS = (
     "code:-2501",  # 达梦: login
     "code:-5504",  # 达梦: no grant
 )
+#: PostgreSQL: an operator, order or aggregate that the type of a column does not have
+_NO_SUCH_OPERATION = ("42883", "42804")
 #: FreeTDS says "is unavailable or does not exist" of a server that is down
 _DOWN_WORDS = ("unavailable or does not exist", "connection refused")
 
@@ -279,6 +281,12 @@ def translate_error(reading: Reading, exc: Exception, sqlstate: str | None = Non
         # what is quoted may be a value of the table; MySQL has numbers for such messages
         words = re.sub(r'"[^"]*"', '"…"', words) if is_postgres(connection) else re.sub("'[^']*'", "'…'", words)
     words = " ".join(scrub(words).split("Query was:")[0].split())[:300]
+    if sqlstate in _NO_SUCH_OPERATION:
+        return CatalogError(
+            f"{reading.resource.id}: {reading.what} can't be read as the catalog asks: {words}. Nothing was read; choose a "
+            "cursor or chunk_key whose type can be compared, or correct the filter.",
+            resource_id=reading.resource.id,
+        )
     refused = (sqlstate or "")[:2] == "28" or sqlstate in ("42501", "3D000")
     lower = words.lower()
     if refused or (any(w in lower for w in _REFUSED_WORDS) and not any(w in lower for w in _DOWN_WORDS)):

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from guiji.errors import DeliveryRefused
+from guiji.errors import CatalogError, DeliveryRefused
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,6 +100,14 @@ def _read_all(reading: Reading, ranges: Ranges, folder: Path, ledger: ChunkLedge
                 writer.write(batch)
                 rows += batch.num_rows
                 yield batch
+        if high is not None and rows == 0:
+            # the bound is none of the keys that it was found by: the next range would begin where this one did
+            raise CatalogError(
+                f"{reading.resource.id}: column {reading.source.chunk_key!r} of {reading.what} can't bound ranges, for its "
+                "values don't compare as they are written (bytes that are no text, a type without an order). Nothing "
+                "was staged; declare another chunk_key, best the primary key, or none.",
+                resource_id=reading.resource.id,
+            )
         position += rows
         ledger.rows.append(rows)
         ledger.reached, ledger.complete = high, high is None

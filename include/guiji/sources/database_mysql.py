@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from guiji.errors import DeliveryRefused
+from guiji.sources.database_mysql_latin1 import latin1_encoding, read_latin1
 from guiji.sources.database_mysql_rows import BrokenProtocol, PacketBuffer, RowTooLong, split_cells, to_hex
 from guiji.structure import ENCODING, GARBLED
 
@@ -35,6 +36,7 @@ def stream_cells(
     from guiji.sources.database_rows import translated
 
     reading, connection = session.reading, session.connection
+    latin1 = latin1_encoding(reading.connection)
     with translated(reading):
         cursor = session.run(statement, connection.cursor(SSCursor))
         result = connection._result
@@ -52,7 +54,7 @@ def stream_cells(
                 buffer.rows and buffer.size >= _BLOCK_BYTES
             ):
                 cells = split_cells(buffer.cut(reading.source.chunk_rows), len(binary))
-                yield _shape(cells, binary, kinds)
+                yield _shape(cells, binary, kinds, latin1)
     except RowTooLong:
         raise DeliveryRefused(
             f"{reading.what}：有一行超过 128 MB，无法采集。现有数据继续有效；请把该行的大字段改为文件方式提供。",
@@ -91,7 +93,7 @@ def _check_end(tail: bytes | None) -> None:
 
 
 def _shape(
-    cells: list[pa.BinaryArray], binary: Sequence[bool], kinds: Sequence[str]
+    cells: list[pa.BinaryArray], binary: Sequence[bool], kinds: Sequence[str], latin1: str | None
 ) -> tuple[list[pa.Array], pa.Array | None]:
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -107,6 +109,10 @@ def _shape(
         except pa.ArrowInvalid:
             text, wrong = _decode(column)
             broken = _mark(broken, wrong, ENCODING)
+        if kind.endswith("/latin1"):
+            text, doubtful = read_latin1(text, latin1)
+            if doubtful is not None:
+                broken = _mark(broken, doubtful, GARBLED)
         columns.append(_write_single(text) if kind == "float" else text)
     if len(cells) > len(kinds):
         lossy = pc.fill_null(pc.equal(cells[-1], pa.scalar(b"1", pa.binary())), False)

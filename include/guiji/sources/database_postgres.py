@@ -1,7 +1,7 @@
 """PostgreSQL by ADBC: COPY in binary straight into Arrow, a bounded batch at a time, in one REPEATABLE READ snapshot.
 
-Values that make the query different (watermark, window, clock) are set as session variables by a bound statement and
-read with ``current_setting``: COPY takes no parameters, and no value is ever written into SQL text.
+Values that make the query different (watermark, window, clock) are set as variables of the transaction by a bound
+statement and read with ``current_setting``: COPY takes no parameters, and no value is ever written into SQL text.
 """
 
 # ruff: noqa: S608 - identifiers go through the dialect's quoter, values are bound
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from guiji.errors import GuijiError
+from guiji.sources.cursor_form import Bounds, plan_bounds
 from guiji.sources.database import (
     BatchStream,
     Reading,
@@ -36,6 +37,7 @@ _EXACT = {
     "boolean", "smallint", "integer", "bigint", "real", "double precision", "text", "character varying", "date",
     "timestamp without time zone", "timestamp with time zone", "bytea",
 }  # fmt: skip
+_TEXTS = {"text", "character varying", "bpchar"}
 #: of databases that only speak its protocol a DATE may have a time of day: their own text says what it holds
 _EXACT_ELSEWHERE = _EXACT - {"date"}
 _LIBPQ = (
@@ -51,14 +53,16 @@ _DAYS = (-719_162, 2_932_896)
 _MICROS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 
 
-def make_url(connection: Connection, application: str, options: str) -> str:
-    """A libpq URL of the connection. It holds the password: never log it."""
+def make_url(connection: Connection, application: str) -> str:
+    """A libpq URL of the connection. It holds the password: never log it.
+
+    Nothing is set by ``options``: a pooler (PgBouncer) refuses them, or lets them fall without a word."""
     host = connection.host or "127.0.0.1"
     login = quote(connection.login or "", safe="")
     if connection.password:
         login += ":" + quote(connection.password, safe="")
     parameters = {k: str(connection.extra[k]) for k in _LIBPQ if k in connection.extra}
-    parameters |= {"application_name": application[:63], "options": options, "connect_timeout": "15"}
+    parameters |= {"application_name": application[:63], "connect_timeout": "15"}
     parameters |= {"keepalives_idle": "30", "client_encoding": "UTF8"}
     bracketed = f"[{host}]" if ":" in host else host
     database = quote(connection.schema or "", safe="")
@@ -68,19 +72,9 @@ def make_url(connection: Connection, application: str, options: str) -> str:
 
 def read_postgres(reading: Reading, *, limit_zero: bool = False) -> tuple[tuple[str, ...], BatchStream]:
     """(source names, batches) of one table; the column set is checked before this returns."""
-    import adbc_driver_postgresql.dbapi as adbc
-
-    options = (
-        f"-c statement_timeout={reading.timeout_seconds * 1000} -c default_transaction_read_only=on "
-        r"-c default_transaction_isolation=repeatable\ read -c synchronize_seqscans=off "
-        f"-c TimeZone={reading.zone.key} -c DateStyle=ISO -c extra_float_digits=3 -c bytea_output=hex"
-    )
     stack = contextlib.ExitStack()
     with translated(reading), stack:
-        conn = stack.enter_context(
-            contextlib.closing(adbc.connect(make_url(reading.connection, f"guiji {reading.resource.id}", options)))
-        )
-        cursor = stack.enter_context(contextlib.closing(conn.cursor()))
+        cursor = stack.enter_context(begin_snapshot(reading))
         there = _list_columns(reading, cursor)
         match = match_columns(reading, there)
         condition = _set_bounds(reading, cursor, there)
@@ -95,6 +89,30 @@ def read_postgres(reading: Reading, *, limit_zero: bool = False) -> tuple[tuple[
         close = stack.pop_all().close
         return names, BatchStream(batches, close)
     raise AssertionError
+
+
+@contextlib.contextmanager
+def begin_snapshot(reading: Reading) -> Iterator[Any]:
+    """A cursor in one read-only transaction of one snapshot, in which all that is set ends with it: behind a pooler the
+    session may be anybody's before and after."""
+    import adbc_driver_postgresql.dbapi as adbc
+
+    settings = {
+        "statement_timeout": str(reading.timeout_seconds * 1000),
+        "synchronize_seqscans": "off",
+        "TimeZone": reading.zone.key,
+        "DateStyle": "ISO",
+        "IntervalStyle": "postgres",
+        "extra_float_digits": "3",
+        "bytea_output": "hex",
+    }
+    url = make_url(reading.connection, f"guiji {reading.resource.id}")
+    with contextlib.closing(adbc.connect(url)) as connection, contextlib.closing(connection.cursor()) as cursor:
+        cursor.execute(f"{reading.comment} SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        calls = ", ".join(f"set_config('{name}', ${i}, true)" for i, name in enumerate(settings, 1))
+        cursor.execute(f"{reading.comment} SELECT {calls}", tuple(settings.values()))
+        cursor.fetchall()
+        yield cursor
 
 
 @dataclass(frozen=True)
@@ -123,11 +141,12 @@ class _TableQuery:
         if low is not None:
             _set(self.reading, self.cursor, "above", low)
             conditions.append(f"{key} > current_setting('guiji.above')::{kind}")
-        self.cursor.execute(  # named, for ORDER BY would else mean the text
-            f"{self.reading.comment} SELECT {key}::text AS guiji_bound FROM {_table(self.reading)}{_where(conditions)} "
-            f"ORDER BY {key} LIMIT 1 OFFSET {rows - 1:d}"
-        )
-        found = self.cursor.fetchall()
+        with translated(self.reading):
+            self.cursor.execute(  # named, for ORDER BY would else mean the text
+                f"{self.reading.comment} SELECT {key}::text AS guiji_bound FROM {_table(self.reading)}"
+                f"{_where(conditions)} ORDER BY {key} LIMIT 1 OFFSET {rows - 1:d}"
+            )
+            found = self.cursor.fetchall()
         return str(found[0][0]) if found else None
 
     def read_nothing(self) -> Iterator[pa.RecordBatch]:
@@ -185,8 +204,8 @@ def _select(column: str, kind: str, exact: Set[str]) -> str:
 
 
 def _bound_type(kind: str) -> str:
-    """The type that a bound of this column has: ``character`` would cut it to one character."""
-    return "bpchar" if kind == "character" else kind
+    """The type that a bound of this column has: ``character`` and ``bit`` would cut it to the first one."""
+    return {"character": "bpchar", "bit": "bit varying"}.get(kind, kind)
 
 
 def _where(conditions: Sequence[str]) -> str:
@@ -213,29 +232,40 @@ def _set_bounds(reading: Reading, cursor: Any, there: dict[str, str]) -> tuple[s
         assert reading.source.cursor is not None
         column, kind = _quote(reading.source.cursor), _bound_type(there[reading.source.cursor])
         timed = kind.startswith("timestamp") or kind == "date"
-        low = high = None
-        if reading.window is not None and timed:
-            low, high = (_moment(reading, m, kind) for m in (reading.window.start, reading.window.end))
-            _set(reading, cursor, "high", high)
-        elif reading.watermark is not None:
-            low = reading.watermark
-        if low is not None:
-            _set(reading, cursor, "low", low)
-        _set(reading, cursor, "now", _moment(reading, reading.now, kind) if timed else "")
-        lag = reading.source.lag_seconds if timed and high is None else 0
+        bounds = _bound_moment(reading, kind) if timed else _bound_other(reading, cursor, column, conditions)
+        for name, value in (("low", bounds.low), ("high", bounds.high), ("now", bounds.now)):
+            if value is not None:
+                _set(reading, cursor, name, value)
+        lag = reading.source.lag_seconds if timed and bounds.high is None else 0
         bound = f"current_setting('guiji.low')::{kind}" + (f" - interval '{lag:d} seconds'" if lag else "")
-        at_least = f"{column} >= {bound}" if low is not None else "true"
-        if high is None:
-            _find_watermark(reading, cursor, [*conditions, at_least], column, kind, timed)
-        if high is not None:
+        at_least = f"{column} >= {bound}" if bounds.low is not None else "true"
+        if reading.window is None:
+            past = f"{column} <= current_setting('guiji.now')::{kind}" if bounds.now is not None else "true"
+            _find_watermark(reading, cursor, [*conditions, at_least], column, past)
+        absent = f"{column} IS NULL" + (f" OR btrim({column}) = ''" if kind in _TEXTS else "")
+        if bounds.high is not None:
             conditions.append(f"({at_least} AND {column} < current_setting('guiji.high')::{kind})")
-        elif low is not None:
-            conditions.append(f"({at_least} OR {column} IS NULL)")
+        elif bounds.low is not None:
+            conditions.append(f"({at_least} OR {absent})")
     return tuple(conditions)
 
 
-def _find_watermark(reading: Reading, cursor: Any, conditions: list[str], column: str, kind: str, timed: bool) -> None:
-    past = f"{column} <= current_setting('guiji.now')::{kind}" if timed else "true"
+def _bound_moment(reading: Reading, kind: str) -> Bounds:
+    now = _moment(reading, reading.now, kind)
+    if reading.window is None:
+        return Bounds(reading.watermark, None, now)
+    return Bounds(_moment(reading, reading.window.start, kind), _moment(reading, reading.window.end, kind), now)
+
+
+def _bound_other(reading: Reading, cursor: Any, column: str, conditions: Sequence[str]) -> Bounds:
+    """Of a cursor that is a text or a number: what it means, its values say."""
+    cursor.execute(
+        f"{reading.comment} SELECT max({column})::text, min({column})::text FROM {_table(reading)}{_where(conditions)}"
+    )
+    return plan_bounds(reading, *cursor.fetchone())
+
+
+def _find_watermark(reading: Reading, cursor: Any, conditions: list[str], column: str, past: str) -> None:
     cursor.execute(
         f"{reading.comment} SELECT max(CASE WHEN {past} THEN {column} END)::text, "
         f"count(CASE WHEN NOT ({past}) THEN 1 END) FROM {_table(reading)} WHERE {' AND '.join(conditions)}"
@@ -252,8 +282,9 @@ def _moment(reading: Reading, moment: Any, kind: str) -> str:
 
 
 def _set(reading: Reading, cursor: Any, name: str, value: str) -> None:
-    cursor.execute(f"{reading.comment} SELECT set_config('guiji.' || $1, $2, false)", (name, value))
-    cursor.fetchall()
+    with translated(reading):
+        cursor.execute(f"{reading.comment} SELECT set_config('guiji.' || $1, $2, true)", (name, value))
+        cursor.fetchall()
 
 
 def _stream(reading: Reading, reader: pa.RecordBatchReader, position: int) -> Iterator[pa.RecordBatch]:

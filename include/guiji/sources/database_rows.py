@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from guiji.errors import GuijiError
+from guiji.sources.cursor_form import Bounds, plan_bounds
 from guiji.sources.database import BatchStream, Reading, local_text, match_columns, render_filter, translate_error
 from guiji.sources.database_chunks import read_in_chunks
 from guiji.sources.dialects import get_dialect
@@ -227,29 +228,37 @@ class TableQuery:
         assert reading.source.cursor is not None
         kind = self.kind_of(reading.source.cursor)
         column, bound = dialect.quote(reading.source.cursor), dialect.bind(kind)
-        timed = dialect.is_timed(kind)
-        if reading.window is not None and timed:
+        bounds = _bound_moment(reading, kind) if dialect.is_timed(kind) else self._bound_other(column, kind)
+        if bounds.high is not None:
             self.conditions.append(f"{column} >= {bound} AND {column} < {bound}")
-            self.values += [_moment(reading, m, kind) for m in (reading.window.start, reading.window.end)]
+            self.values += [bounds.low, bounds.high]
             return
-        low = _low(reading, timed)
-        at_least = [] if low is None else [f"{column} >= {bound}"]
-        values = [] if low is None else [low]
-        self._find_watermark(column, kind, [*self.conditions, *at_least], values)
-        self.conditions += [f"({c} OR {column} IS NULL)" for c in at_least]
+        at_least = [] if bounds.low is None else [f"{column} >= {bound}"]
+        values = [] if bounds.low is None else [bounds.low]
+        if reading.window is None:
+            self._find_watermark(column, kind, bounds.now, [*self.conditions, *at_least], values)
+        self.conditions += [f"({c} OR {dialect.is_absent(column, kind)})" for c in at_least]
         self.values += values
 
-    def _find_watermark(self, column: str, kind: str, conditions: list[str], values: list[str]) -> None:
+    def _bound_other(self, column: str, kind: str) -> Bounds:
+        """Of a cursor that is a text or a number: what it means, its values say."""
+        largest, smallest = (self.dialect.select(f"{f}({column})", kind) for f in ("MAX", "MIN"))
+        text = f"{self.reading.comment} SELECT {largest}, {smallest} FROM {self.table}{_where(self.conditions)}"
+        (found,) = self.session.fetch((text, ()))
+        return plan_bounds(self.reading, *(None if value is None else to_text(value) for value in found))
+
+    def _find_watermark(
+        self, column: str, kind: str, now: str | None, conditions: list[str], values: list[str]
+    ) -> None:
         reading, dialect = self.reading, self.dialect
-        timed = dialect.is_timed(kind)
-        past = f"{column} <= {dialect.bind(kind)}" if timed else "1 = 1"
-        now = [_moment(reading, reading.now, kind)] if timed else []
+        past = "1 = 1" if now is None else f"{column} <= {dialect.bind(kind)}"
+        nows = [] if now is None else [now]
         newest_text = dialect.select(f"MAX(CASE WHEN {past} THEN {column} END)", kind)
         text = (
             f"{reading.comment} SELECT {newest_text}, "
             f"SUM(CASE WHEN {past} OR {column} IS NULL THEN 0 ELSE 1 END) FROM {self.table}{_where(conditions)}"
         )
-        ((newest, future),) = self.session.fetch((text, (*now, *now, *values)))
+        ((newest, future),) = self.session.fetch((text, (*nows, *nows, *values)))
         if newest is not None:
             reading.report.cursor_max = to_text(newest)
         if future and int(future):
@@ -296,7 +305,8 @@ class TableQuery:
             f"{self.reading.comment} SELECT {expression} FROM {self.table}{_where(conditions)} "
             f"ORDER BY {column}{self.dialect.nth_row(rows)}"
         )
-        found = self.session.fetch((text, tuple(values)))
+        with translated(self.reading):
+            found = self.session.fetch((text, tuple(values)))
         return None if not found or found[0][0] is None else to_text(found[0][0])
 
     @property
@@ -360,12 +370,15 @@ def _moment(reading: Reading, moment: datetime, kind: str) -> str:
     return local_text(moment, reading.zone)
 
 
-def _low(reading: Reading, timed: bool) -> str | None:
+def _bound_moment(reading: Reading, kind: str) -> Bounds:
+    now = _moment(reading, reading.now, kind)
+    if reading.window is not None:
+        return Bounds(_moment(reading, reading.window.start, kind), _moment(reading, reading.window.end, kind), now)
     low = reading.watermark
-    if low is not None and timed and reading.source.lag_seconds:
+    if low is not None and reading.source.lag_seconds:
         with contextlib.suppress(ValueError):  # an exotic text can't be moved back; it is then read without lag
             low = (datetime.fromisoformat(low) - timedelta(seconds=reading.source.lag_seconds)).isoformat(sep=" ")
-    return low
+    return Bounds(low, None, now)
 
 
 def _empty(names: Sequence[str]) -> pa.RecordBatch:

@@ -6,10 +6,9 @@ words that PostgreSQL 9.2 knows, of which openGauss is made.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
-from guiji.sources.database_postgres import make_url, translated
+from guiji.sources.database_postgres import begin_snapshot, translated
 from guiji.sources.describe import DescribedColumn, TableDescription, refuse_missing
 from guiji.sources.dialects.types import propose_type
 
@@ -34,15 +33,7 @@ _COMMENT = "SELECT pg_catalog.obj_description(c.oid, 'pg_class') FROM {table}"
 
 def describe_postgres(reading: Reading) -> TableDescription:
     """Raises DeliveryRefused where there is no such table, SourceRefused, SourceUnavailable."""
-    import adbc_driver_postgresql.dbapi as adbc
-
-    options = f"-c statement_timeout={reading.timeout_seconds * 1000} -c default_transaction_read_only=on"
-    url = make_url(reading.connection, f"guiji {reading.resource.id}", options)
-    with (
-        translated(reading),
-        contextlib.closing(adbc.connect(url)) as connection,
-        contextlib.closing(connection.cursor()) as cursor,
-    ):
+    with translated(reading), begin_snapshot(reading) as cursor:
         columns = _fetch(reading, cursor, _COLUMNS)
         if not columns:
             raise refuse_missing(reading)

@@ -98,11 +98,20 @@ class Dialect:
     #: expression, true where the text the database gives is not what it holds; None where that can't be
     select_lossy: Callable[[Mapping[str, str]], str | None] = field(default=lambda columns: None)
 
+    #: whether a day may be 0000-00-00
+    has_zero_dates: bool = False
+
     #: whether a type holds an instant that is written in the session's zone, without an offset
     is_instant: Callable[[str], bool] = field(default=lambda kind: "local time zone" in kind.lower())
 
     def is_timed(self, kind: str) -> bool:
         return re.split(r"[ (]", kind.lower())[0] in self.timed
+
+    def is_absent(self, column: str, kind: str) -> str:
+        """The condition that a cursor has no value: no comparison with a moment finds such a row (F-06)."""
+        blank = f" OR {column} = ''" if "char" in kind.lower() or kind.lower().startswith("text") else ""
+        zero = f" OR {column} = 0" if self.has_zero_dates and self.is_timed(kind) else ""
+        return f"{column} IS NULL{blank}{zero}"
 
 
 def generic_dialect(name: str) -> Dialect:

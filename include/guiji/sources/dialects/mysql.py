@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from guiji.sources.dialects.base import Dialect, Statement, make_plain_url
+from guiji.sources.dialects.base import MARK, Dialect, Statement, make_plain_url
 
 if TYPE_CHECKING:
     from guiji.sources.database import Reading
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _GEOMETRY = {
     "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection",
 }  # fmt: skip
+_BINARY = {"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"}
 #: every text in these has its own characters in Unicode, and comes back as it was
 _LOSSLESS = {"utf8", "utf8mb3", "utf8mb4", "ascii", "latin1", "binary", "ucs2", "utf16", "utf16le", "utf32"}
 
@@ -79,6 +80,11 @@ def _select(column: str, kind: str) -> str:
     return column
 
 
+def _bind(kind: str) -> str:
+    """Bytes are written as hexadecimal digits, and bound as what these mean."""
+    return f"UNHEX({MARK})" if kind.lower() in _BINARY else MARK
+
+
 def _select_lossy(columns: Mapping[str, str]) -> str | None:
     doubtful = [
         f"({column} IS NOT NULL AND BINARY CONVERT(CONVERT({column} USING utf8mb4) USING {charset}) <> BINARY {column})"
@@ -101,6 +107,8 @@ DIALECT = Dialect(
     begin=_begin,
     columns_query=_columns_query,
     select=_select,
+    bind=_bind,
     select_lossy=_select_lossy,
+    has_zero_dates=True,
     is_instant=lambda kind: kind.lower() == "timestamp",
 )
