@@ -308,6 +308,7 @@ _XML_2003 = '<?xml version="1.0"?><Workbook xmlns="urn:schemas-microsoft-com:off
         (b"Rar!\x1a\x07\x00" + bytes(50), "structure", "请解压后重新提供"),
         (zip_members({"交换/a.xlsx": b"PK"}), "structure", "archive: zip"),
         (zip_members({"word/document.xml": "<a/>"}), "structure", "但不是电子表格"),
+        (b"\x09\x00\x04\x00\x02\x00\x10\x00" + bytes(50), "structure", "旧版 Excel"),
         (b"", "half_a_file", "文件是空的"),
         (bytes(5000), "half_a_file", "只上传了一部分"),
     ],

@@ -30,6 +30,8 @@ _MARKUP = (
     ),
     (_ODS, "是单一 XML 文件的 OpenDocument 表格（fods）", "请另存为 ods 或 xlsx"),
 )
+#: the first record of Excel 2 to 4, and of later ones without a container
+_BARE_XLS = re.compile(rb"\x09[\x00\x02\x04\x08][\x04\x06\x08\x10]\x00")
 _AS_CSV = "请另存为 xlsx，或请数据中心将该资源的格式约定为 csv"
 
 
@@ -53,6 +55,8 @@ def _refuse_other(path: Path, head: bytes, what: str) -> NoReturn:
     for beginning, name in (("image/", "图片"), ("application/pdf", " PDF 文件")):
         if media.startswith(beginning):
             refuse_workbook(what, f"其实是{name}，不是电子表格", "请换成电子表格")
+    if _BARE_XLS.match(head):
+        refuse_workbook(what, "是旧版 Excel（4.0 及更早）的表格，无法可靠读取", "请在 Excel 或 WPS 中打开并另存为 xlsx")
     text = head.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\x00").replace(b"\x00", b"")
     for mark, is_what, mend in _MARKUP:
         if mark in text:

@@ -36,9 +36,12 @@ from guiji.sources.formats.workbook import (
     refuse_text,
     refuse_workbook,
 )
+from guiji.sources.formats.workbook_xls_cells import RSTRING, Book, SheetCells, find_codec, find_misdated
 
 MAX_FILE = 200 << 20
-_BOF, _EOF, _CONTINUE, _FILEPASS, _BOUNDSHEET, _SST, _RECALCID, _UNCALCED = (
+_DATEMODE, _CODEPAGE, _BOF, _EOF, _CONTINUE, _FILEPASS, _BOUNDSHEET, _SST, _RECALCID, _UNCALCED = (
+    0x22,
+    0x42,
     0x809,
     0x0A,
     0x3C,
@@ -49,11 +52,11 @@ _BOF, _EOF, _CONTINUE, _FILEPASS, _BOUNDSHEET, _SST, _RECALCID, _UNCALCED = (
     0x5E,
 )
 _XF, _FORMAT = 0xE0, 0x41E
-_DIMENSIONS, _FORMULA, _STRING, _MULRK, _LABELSST, _BOOLERR = 0x200, 0x06, 0x207, 0xBD, 0xFD, 0x205
+_DIMENSIONS, _FORMULA, _STRING, _MULRK, _LABELSST, _BOOLERR, _LABEL = 0x200, 0x06, 0x207, 0xBD, 0xFD, 0x205, 0x204
 #: records that calamine takes as one cell: NUMBER, LABEL, BOOLERR, RK, LABELSST, FORMULA
-_CELLS = {0x203, 0x204, _BOOLERR, 0x27E, _LABELSST, _FORMULA}
+_CELLS = {0x203, _LABEL, _BOOLERR, 0x27E, _LABELSST, _FORMULA}
 #: cells that calamine passes over, though they hold a value: RSTRING, and numbers of Excel 2 to 4
-_UNREAD = {0xD6, 0x02, 0x03, 0x04, 0x05, 0x07, 0x7E}
+_UNREAD = {RSTRING, 0x02, 0x03, 0x04, 0x05, 0x07, 0x7E}
 
 
 @dataclass
@@ -67,14 +70,16 @@ class _Seen:
     pending: bool = False  # the sheet says that it was saved without calculating
     places: array[int] = field(default_factory=lambda: array("i"))  # of all cells: row × 256 + column
     formats: CellFormats = field(default_factory=CellFormats)
+    cells: SheetCells | None = None  # those that calamine reads wrong
 
 
 @dataclass(frozen=True)
 class _Xls:
     what: str
-    reader: Any
+    reader: Any  # calamine's workbook, None where it is not asked
     facts: dict[str, SheetFacts]
     sheets: tuple[SheetName, ...]
+    seen: dict[str, _Seen]
     twice: dict[str, int]  # sheet -> number of the first row that holds a cell twice
     clock: Clock
     kind: str = "xls"
@@ -82,7 +87,15 @@ class _Xls:
     def open_sheet(self, name: str) -> OpenSheet:
         if name in self.twice:
             refuse_disorder(self.what, name, self.twice[name])
-        return load_sheet(self.reader, name, self.facts[name], self.what, self.clock)
+        seen, facts, rows = self.seen[name], self.facts[name], iter(list[list[Any]]())
+        opened = (
+            OpenSheet(name, facts, (), rows)  # Excel 95 merges no cells
+            if self.reader is None
+            else load_sheet(self.reader, name, facts, self.what, self.clock)
+        )
+        if seen.cells is not None:
+            opened.rows = seen.cells.give_rows(opened.rows, seen.rows, seen.width)
+        return opened
 
 
 def open_xls(path: Path, what: str, clock: Clock) -> _Xls:
@@ -99,7 +112,7 @@ def open_xls(path: Path, what: str, clock: Clock) -> _Xls:
             refuse_workbook(what, "不是电子表格（可能是 Word 等其他文件）", "请另存为 xlsx")
         calculates = is_calculator(read_program(streams))
         del streams
-        seen, calculated = _inspect(stream, what, clock)
+        seen, sheets, calculated = _inspect(stream, what, clock)
     except (ValueError, struct.error, IndexError):
         refuse_damaged(what)
     total = sum(s.rows * s.width for s in seen)
@@ -107,14 +120,18 @@ def open_xls(path: Path, what: str, clock: Clock) -> _Xls:
         widest = max(seen, key=lambda s: s.rows * s.width)
         refuse_size(what, str(seen.index(widest) + 1), widest.rows, widest.width)
     del stream
-    reader = load_calamine(path, ".xls", what, clock)
-    # by position: both follow the records of the file, and names would have to be decoded twice
-    if len(reader.sheets_metadata) != len(seen):
-        refuse_damaged(what)
-    named = {m.name: s for m, s in zip(reader.sheets_metadata, seen, strict=True)}
+    reader = None
+    if not sheets:
+        reader = load_calamine(path, ".xls", what, clock)
+        # by position: both follow the records of the file, and names would have to be decoded twice
+        if len(reader.sheets_metadata) != len(seen):
+            refuse_damaged(what)
+    titles = [s.name for s in sheets] if reader is None else [m.name for m in reader.sheets_metadata]
+    named = dict(zip(titles, seen, strict=True))
     facts = {name: _make_facts(s, calculated or calculates) for name, s in named.items()}
     twice = {name: row for name, s in named.items() if (row := _find_twice(s.places)) is not None}
-    return _Xls(what, reader, facts, list_sheets(reader), twice, clock)
+    shown = tuple(s for s in sheets if s.name in named) if reader is None else list_sheets(reader)
+    return _Xls(what, reader, facts, shown, named, twice, clock)
 
 
 def _find_twice(places: array[int]) -> int | None:
@@ -149,8 +166,11 @@ def _records(stream: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
     raise Damaged("no end record")
 
 
-def _inspect(stream: bytes, what: str, clock: Clock) -> tuple[list[_Seen], bool]:
-    positions: list[int] = []
+def _inspect(stream: bytes, what: str, clock: Clock) -> tuple[list[_Seen], list[SheetName], bool]:
+    """(what was seen of each sheet, the sheets where calamine is not to be asked, whether Excel calculated)."""
+    bounds: list[int] = []  # where the records that name a sheet begin
+    old = since_1904 = False
+    page = 0
     numbers: list[int] = []
     formats: dict[int, str] = {}
     calculated = False
@@ -160,7 +180,13 @@ def _inspect(stream: bytes, what: str, clock: Clock) -> tuple[list[_Seen], bool]
         if kind == _FILEPASS:
             refuse_encrypted(what)
         elif kind == _BOUNDSHEET:
-            positions.append(struct.unpack_from("<I", stream, at)[0])
+            bounds.append(at)
+        elif kind == _BOF:
+            old = struct.unpack_from("<H", stream, at)[0] < 0x600
+        elif kind == _CODEPAGE:
+            page = struct.unpack_from("<H", stream, at)[0]
+        elif kind == _DATEMODE:
+            since_1904 = stream[at] == 1
         elif kind == _RECALCID:
             calculated = any(stream[at + 4 : at + length])
         elif kind == _XF:
@@ -172,7 +198,18 @@ def _inspect(stream: bytes, what: str, clock: Clock) -> tuple[list[_Seen], bool]
         in_strings = kind == _SST or (kind == _CONTINUE and in_strings)
     lengths = _string_lengths(stream, strings) if strings else []
     styles = make_styles(numbers, formats)
-    return [_inspect_sheet(stream, start, lengths, styles, what, clock) for start in positions], calculated
+    book = Book(find_codec(page) if old else None, styles.codes, find_misdated(numbers, formats), since_1904)
+    worksheets = [at for at in bounds if not old or not stream[at + 5] & 15]  # no charts nor modules of Excel 95
+    seen = [
+        _inspect_sheet(stream, struct.unpack_from("<I", stream, at)[0], lengths, styles, what, clock, book)
+        for at in worksheets
+    ]
+    return seen, [_read_name(stream, at, book.codec) for at in worksheets] if book.codec else [], calculated
+
+
+def _read_name(stream: bytes, at: int, codec: str) -> SheetName:
+    """A sheet of Excel 95."""
+    return SheetName(stream[at + 7 : at + 7 + stream[at + 6]].decode(codec, "replace"), not stream[at + 4] & 3)
 
 
 def _read_format(content: bytes) -> str:
@@ -185,15 +222,19 @@ def _read_format(content: bytes) -> str:
     return content[1 : 1 + content[0]].decode("gb18030", "replace")
 
 
-def _inspect_sheet(stream: bytes, start: int, lengths: list[int], styles: Styles, what: str, clock: Clock) -> _Seen:
-    seen = _Seen(formats=CellFormats(list(styles.codes)))
+def _inspect_sheet(
+    stream: bytes, start: int, lengths: list[int], styles: Styles, what: str, clock: Clock, book: Book
+) -> _Seen:
+    seen = _Seen(formats=CellFormats(list(styles.codes)), cells=None if book.asks_calamine else SheetCells(book))
     telling, dates = styles.telling(), styles.dates()
     place = struct.Struct("<HH").unpack_from
     style_at = struct.Struct("<H").unpack_from
     for n, (kind, at, length) in enumerate(_records(stream, start)):
         if not n & 0xFFFF:
             clock.check()
-        if kind in _CELLS or kind == _MULRK:
+        if seen.cells is not None:
+            seen.cells.see(kind, stream, at, length)
+        if kind in _CELLS or kind == _MULRK or (kind == RSTRING and book.codec is not None):
             row, column = place(stream, at)
             last = place(stream, at + length - 4)[1] if kind == _MULRK else column
             seen.places.extend(range(row << 8 | column, (row << 8 | last) + 1))
@@ -205,11 +246,13 @@ def _inspect_sheet(stream: bytes, start: int, lengths: list[int], styles: Styles
             if kind == _LABELSST:
                 index = struct.unpack_from("<I", stream, at + 6)[0]
                 seen.text += lengths[index] if index < len(lengths) else 0
+            elif kind in (_LABEL, RSTRING):
+                seen.text += length
             elif kind == _BOOLERR and stream[at + 7]:
                 seen.errors.add((row, column))
             elif kind == _FORMULA:
                 _see_formula(seen, stream, at, (row, column))
-        elif kind in (_STRING, 0x204):
+        elif kind == _STRING:
             seen.text += length
         elif kind == _UNCALCED:
             seen.pending = True
