@@ -20,7 +20,7 @@ from workbooks import KINDS, Fault, Formula, Sheet, make_book, make_ods, record,
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.formats.compound_file import Damaged, read_streams
-from guiji.sources.formats.workbook_xlsx import _parse, _scan, _Seen
+from guiji.sources.formats.workbook_xlsx_scan import Seen, parse_sheet, scan_sheet
 
 ABC = expect("姓名", "编号", "地址")
 ROWS = [ABC.columns, *[(f"人{i}", str(i), "某某街道") for i in range(300)]]
@@ -239,6 +239,21 @@ def test_a_chain_of_sectors_that_leads_back_into_itself_ends(tmp_path: Path) -> 
     assert set(read_streams(bytes(whole))) == {"Workbook"}
 
 
+@pytest.mark.parametrize("odd", ["", "<!-- so that a parser reads it -->"])
+def test_f45_cells_that_are_only_formatted_take_no_place(tmp_path: Path, odd: str) -> None:
+    with zipfile.ZipFile(io.BytesIO(make_book("xlsx", Sheet([ABC.columns, ("张三", "1", "街")])))) as archive:
+        members: dict[str, str | bytes] = {n: archive.read(n) for n in archive.namelist()}
+    name = "xl/worksheets/sheet1.xml"
+    sheet = str(members[name], "utf-8")
+    far = f'<row r="1048576" s="1">{odd}<c r="H1048576" s="0"/></row></sheetData>'
+    content = zip_members({**members, name: sheet.replace("</sheetData>", far)})
+    rows, report = read_bytes(tmp_path, content, ABC, "a.xlsx", type="xlsx")
+    assert (sound(rows, ABC), report.skipped) == ([("张三", "1", "街")], {})
+    far = far.replace('s="0"/>', 's="0"><v>1</v></c>')
+    with pytest.raises(DeliveryRefused, match="1048576 行 × 8 列"):
+        read_bytes(tmp_path, zip_members({**members, name: sheet.replace("</sheetData>", far)}), ABC, "b", type="xlsx")
+
+
 def test_xls_with_long_and_continued_strings_is_read_whole(tmp_path: Path) -> None:
     rows = [(f"人{i}", "码" * 3000 + str(i), "a" * 9000) for i in range(20)]
     content = make_book("xls", Sheet([ABC.columns, *rows]))
@@ -257,7 +272,7 @@ def test_the_scan_of_a_sheet_sees_what_the_parser_sees(rows: list[list[object]],
     with zipfile.ZipFile(io.BytesIO(make_book("xlsx", Sheet(rows)))) as archive:
         data = archive.read("xl/worksheets/sheet1.xml")
     pieces = [data[i : i + step] for i in range(0, len(data), step)]
-    scanned = _scan((p for p in pieces), _Seen(recalculates))
-    parsed = _parse((p for p in pieces), _Seen(recalculates))
+    scanned = scan_sheet((p for p in pieces), Seen(recalculates))
+    parsed = parse_sheet((p for p in pieces), Seen(recalculates))
     parsed.items = scanned.items
     assert scanned == parsed

@@ -115,3 +115,16 @@ def test_f45_declared_totals_are_left_to_the_declaration(tmp_path: Path) -> None
     rows = [PEOPLE.columns, ("小计", "", ""), ("总计", "", "")]
     got, report = read(tmp_path, "xlsx", rows, PEOPLE, total="总计")
     assert ([r["_line"] for r in got], report.skipped) == ([2], {"total": 1})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_f45_hidden_rows_are_rows_and_are_named(tmp_path: Path, kind: str) -> None:
+    expected = expect("姓名", "编号")
+    given = [expected.columns, *((f"人{n}", str(n)) for n in range(30)), ("", "")]
+    content = make_book(kind, Sheet(given, hidden_rows=[0, *range(3, 28), 31]))
+    got, report = read_bytes(tmp_path, content, expected, f"a.{kind}", type=kind)
+    assert sound(got, expected) == given[1:31]
+    lines = "、".join(map(str, range(4, 24)))
+    assert report.notes == [
+        f"文件 a.{kind} 工作表“表”：25 行在表中被隐藏或筛选掉（第 {lines} 行等），按数据行处理；如不是数据，请删去后重新提供"
+    ]

@@ -52,6 +52,7 @@ class Sheet:
     name: str = "表"
     merged: Sequence[tuple[int, int, int, int]] = ()
     hidden: bool = False
+    hidden_rows: Sequence[int] = ()
 
 
 def make_book(kind: str, *sheets: Sheet, calculated: bool = True) -> bytes:
@@ -102,6 +103,8 @@ def _make_xlsx(sheets: Sequence[Sheet], calculated: bool) -> bytes:
                         made.write_datetime(i, j, value, day)
                     elif value is not None and value != "":
                         made.write(i, j, value)
+            for i in sheet.hidden_rows:
+                made.set_row(i, None, None, {"hidden": True})
             if sheet.hidden:
                 made.hide()
     return out.getvalue()
@@ -136,6 +139,8 @@ def _make_xls(sheets: Sequence[Sheet], calculated: bool) -> bytes:
                     made.write(i, j, value, day)
                 elif value is not None and value != "":
                     made.write(i, j, value)
+        for i in sheet.hidden_rows:
+            made.row(i).hidden = True
         for top, left, bottom, right in sheet.merged:
             made.merge(top, bottom, left, right)
     out = io.BytesIO()
@@ -254,7 +259,7 @@ def _make_xlsb(sheets: Sequence[Sheet], calculated: bool) -> bytes:
         relations += f'<Relationship Id="rId{n}" Type="t" Target="worksheets/sheet{n}.bin"/>'
         body = b""
         for i, row in enumerate(sheet.rows):
-            body += record(0, struct.pack("<II", i, 0) + bytes(9))
+            body += record(0, struct.pack("<II", i, 0) + bytes([0, 0, 0, 16 * (i in sheet.hidden_rows), 0, 0, 0, 0, 0]))
             for j, value in enumerate(row):
                 if value is not None and value != "":
                     body += _xlsb_cell(j, value, strings, formats)
@@ -342,9 +347,8 @@ def _make_ods(sheets: Sequence[Sheet], _: bool) -> bytes:
         for i, row in enumerate(sheet.rows):
             cells = "".join(_ods_cell(value, spans.get((i, j), "")) for j, value in enumerate(row))
             # as LibreOffice does: blank cells up to the last column
-            body += (
-                f'<table:table-row>{cells}<table:table-cell table:number-columns-repeated="16000"/></table:table-row>'
-            )
+            visibility = ' table:visibility="filter"' if i in sheet.hidden_rows else ""
+            body += f'<table:table-row{visibility}>{cells}<table:table-cell table:number-columns-repeated="16000"/></table:table-row>'
         body += (
             '<table:table-row table:number-rows-repeated="1048000"><table:table-cell/></table:table-row></table:table>'
         )

@@ -335,6 +335,8 @@ def _make_batch(
         columns = [[column[i] for i in lines] for column in columns]
     n = len(columns[0])
     numbers = range(number, number + n) if lines is None else [number + i for i in lines]
+    if hidden := reading.sheet.facts.hidden:
+        reading.lines.notes.hidden.add(k + 1 for k in numbers if k in hidden)
     texts: list[Any] = []
     wrong: dict[int, str] = {}
     flawed = reading.flawed, covered.wrong

@@ -63,6 +63,7 @@ class LineNotes:
     like_footnotes: Lines = field(default_factory=Lines)
     sure_totals: Lines = field(default_factory=Lines)  # left out: without a key they can be no data
     sure_footnotes: Lines = field(default_factory=Lines)
+    hidden: Lines = field(default_factory=Lines)  # read as rows, though nobody sees them in the sheet
 
     def say(self, what: str) -> list[str]:
         """The notes on ``what``, one of each kind that there is."""
@@ -81,6 +82,11 @@ class LineNotes:
                     f"{what}：{lines.count:,} 行像是{title}行（{lines}），因没有约定{title}行，按数据行处理；"
                     f"如不是数据，请删去后重新提供，或在资源目录中登记（layout.{key}）"
                 )
+        if self.hidden.count:
+            notes.append(
+                f"{what}：{self.hidden.count:,} 行在表中被隐藏或筛选掉（{self.hidden}），按数据行处理；"
+                "如不是数据，请删去后重新提供"
+            )
         return notes
 
 

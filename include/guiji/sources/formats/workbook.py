@@ -53,6 +53,7 @@ class SheetFacts:
     uncalculated: frozenset[Cell] = frozenset()  # formulas that certainly have no result
     doubtful: frozenset[Cell] = frozenset()  # formulas with the result 0 that nothing shows to have been calculated
     merged: tuple[tuple[Cell, Cell], ...] | None = None  # None: the reader knows them
+    hidden: frozenset[int] = frozenset()  # rows that nobody sees; they are read all the same
     formats: FormatsOf = no_formats  # of cells; asked for where a number stands in a text field, a date in a header
 
 

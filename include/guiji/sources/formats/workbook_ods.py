@@ -55,6 +55,7 @@ class _Table:
     uncalculated: set[Cell] = field(default_factory=set)
     merged: list[tuple[Cell, Cell]] = field(default_factory=list)
     formats: CellFormats = field(default_factory=lambda: CellFormats(typed=True))
+    hidden: set[int] = field(default_factory=set)  # rows
     lost: set[int] = field(default_factory=set)  # rows with a date that no calendar knows
 
 
@@ -68,7 +69,8 @@ class _Ods:
     def open_sheet(self, name: str) -> OpenSheet:
         table = self.tables[name]
         errors, uncalculated = frozenset(table.errors), frozenset(table.uncalculated)
-        facts = SheetFacts(table.height * table.width, errors, uncalculated, formats=lambda _: table.formats)
+        cells, hidden = table.height * table.width, frozenset(table.hidden)
+        facts = SheetFacts(cells, errors, uncalculated, hidden=hidden, formats=lambda _: table.formats)
         return OpenSheet(name, facts, tuple(table.merged), _give_rows(table), lost=table.lost)
 
 
@@ -125,6 +127,7 @@ class _Reader:
         self.aside = 0  # inside a comment or drawing of the cell
         self.new_errors: list[int] = []
         self.new_uncalculated: list[int] = []
+        self.is_hidden = False  # the row
         self.is_lost = False  # the row holds a date that no calendar knows
         self.new_shown: list[tuple[int, str]] = []  # column, the mark of what is shown there
         self.codes: dict[str, int] = {}
@@ -160,6 +163,7 @@ class _Reader:
         elif name == "table:table-row" and self.table is not None:
             self.row_repeat = _repeat(attributes, "table:number-rows-repeated", _LONGEST)
             self.cells, self.column, self.is_lost = [], 0, False
+            self.is_hidden = attributes.get("table:visibility") in ("collapse", "filter")
             self.new_errors, self.new_uncalculated, self.new_shown = [], [], []
         elif name in ("table:table-cell", "table:covered-table-cell") and self.table is not None:
             self.attributes, self.paragraphs, self.in_cell = attributes, [], True
@@ -252,6 +256,8 @@ class _Reader:
                 refuse_text(self.what, table.name)
             for number in range(self.row, self.row + self.row_repeat):
                 table.rows.append((number, self.cells))
+                if self.is_hidden:
+                    table.hidden.add(number)
                 if self.is_lost:
                     table.lost.add(number)
                 table.errors.update((number, c) for c in self.new_errors)

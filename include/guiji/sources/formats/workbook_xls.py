@@ -51,7 +51,7 @@ _DATEMODE, _CODEPAGE, _BOF, _EOF, _CONTINUE, _FILEPASS, _BOUNDSHEET, _SST, _RECA
     0x1C1,
     0x5E,
 )
-_XF, _FORMAT = 0xE0, 0x41E
+_XF, _FORMAT, _ROW = 0xE0, 0x41E, 0x208
 _DIMENSIONS, _FORMULA, _STRING, _MULRK, _LABELSST, _BOOLERR, _LABEL = 0x200, 0x06, 0x207, 0xBD, 0xFD, 0x205, 0x204
 #: records that calamine takes as one cell: NUMBER, LABEL, BOOLERR, RK, LABELSST, FORMULA
 _CELLS = {0x203, _LABEL, _BOOLERR, 0x27E, _LABELSST, _FORMULA}
@@ -65,6 +65,7 @@ class _Seen:
     width: int = 0
     text: int = 0
     errors: set[Cell] = field(default_factory=set)
+    hidden: set[int] = field(default_factory=set)  # rows
     zeros: set[Cell] = field(default_factory=set)  # formulas with the result 0 or the empty text
     results: bool = False  # a formula has another result than none
     pending: bool = False  # the sheet says that it was saved without calculating
@@ -148,7 +149,8 @@ def _make_facts(seen: _Seen, calculated: bool) -> SheetFacts:
     if seen.pending:
         uncalculated = frozenset(seen.zeros)
     cells, errors = seen.rows * seen.width, frozenset(seen.errors)
-    return SheetFacts(cells, errors, uncalculated, doubtful, formats=lambda _: seen.formats)
+    hidden = frozenset(seen.hidden)
+    return SheetFacts(cells, errors, uncalculated, doubtful, hidden=hidden, formats=lambda _: seen.formats)
 
 
 def _records(stream: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
@@ -254,6 +256,9 @@ def _inspect_sheet(
                 _see_formula(seen, stream, at, (row, column))
         elif kind == _STRING:
             seen.text += length
+        elif kind == _ROW:
+            if length >= 14 and style_at(stream, at + 12)[0] & 0x20:
+                seen.hidden.add(style_at(stream, at)[0])
         elif kind == _UNCALCED:
             seen.pending = True
         elif kind == _DIMENSIONS:

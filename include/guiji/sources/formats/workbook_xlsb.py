@@ -54,6 +54,7 @@ class _Seen:
     zeros: set[Cell] = field(default_factory=set)
     results: bool = False  # a formula has another result than 0
     merged: list[tuple[Cell, Cell]] = field(default_factory=list)
+    hidden: set[int] = field(default_factory=set)  # rows
     last: int = -1  # place of the last cell: row × the widest sheet + column
     disordered: int = 0  # the first row that stands twice, holds a cell twice, or comes too late
     formats: CellFormats = field(default_factory=CellFormats)
@@ -128,7 +129,7 @@ def _inspect(book: _Xlsb, sheet: str) -> SheetFacts:
         refuse_disorder(what, sheet, seen.disordered)
     zeros = judge_zeros(seen.zeros, seen.results, book.calculated)
     errors, merged = frozenset(seen.errors), tuple(seen.merged)
-    return SheetFacts(seen.rows * seen.width, errors, *zeros, merged, lambda _: seen.formats)
+    return SheetFacts(seen.rows * seen.width, errors, *zeros, merged, frozenset(seen.hidden), lambda _: seen.formats)
 
 
 def _see_sheet(seen: _Seen, records: Iterable[tuple[int, bytes]], book: _Xlsb, sheet: str) -> None:
@@ -149,6 +150,8 @@ def _see_sheet(seen: _Seen, records: Iterable[tuple[int, bytes]], book: _Xlsb, s
             (row,) = number(data)
             if row >= 1 << 20:
                 raise ValueError("a row outside of any sheet")
+            if data[11:12] and data[11] & 16:
+                seen.hidden.add(row)
         elif kind in _UNREAD:
             refuse_workbook(book.what, f"工作表“{sheet}”含有无法可靠读取的单元格", "请在 Excel 中打开并另存为 xlsx")
         elif _BLANK < kind <= _FORMULA_ERROR:

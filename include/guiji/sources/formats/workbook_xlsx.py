@@ -1,29 +1,20 @@
-"""xlsx: the XML of a sheet is looked through in pieces before calamine builds the sheet.
-
-What is looked for: how far the cells reach, error cells, formulas without a result, and how much text the shared
-strings unfold to. Sheets as Excel, WPS, POI, openpyxl and xlsxwriter write them are scanned as arrays of bytes;
-a sheet that is written in any other way goes through an XML parser, which is slower and knows every way.
-"""
+"""xlsx: the XML of a sheet is looked through in pieces (``workbook_xlsx_scan``) before calamine builds the sheet, and so are the
+shared strings: how much text they unfold to (``workbook_strings``)."""
 
 from __future__ import annotations
 
-import re
 import zipfile
-from array import array
-from collections.abc import Collection, Generator, Iterable
+from collections.abc import Collection, Generator
 from concurrent.futures import Future
-from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.formats import workbook as limits
-from guiji.sources.formats.ahead import read_ahead
-from guiji.sources.formats.cell_formats import CellFormats, column_number, read_xlsx_formats
+from guiji.sources.formats.cell_formats import CellFormats, read_xlsx_formats
 from guiji.sources.formats.clock import Clock
 from guiji.sources.formats.workbook import (
-    Cell,
     OpenSheet,
     SheetFacts,
     SheetName,
@@ -38,48 +29,10 @@ from guiji.sources.formats.workbook import (
     refuse_unreadable,
 )
 from guiji.sources.formats.workbook_strings import NotPlain, list_lengths, longest_string, sum_items, sum_text
+from guiji.sources.formats.workbook_xlsx_scan import Seen, parse_sheet, scan_sheet
 
 if TYPE_CHECKING:
-    import numpy as np
-
-_ERROR = re.compile(rb'<c\s(?=[^>]*\bt="e")[^>]*?\br="([A-Z]{1,3})(\d{1,7})"')
-_FORMULA = re.compile(rb"<c\s([^>]*)>\s*<f\b(?:[^>]*/>|[^>]*>[^<]*</f>)\s*(<v\s*/>|<v\s*>([^<]*)</v>)?")
-_REFERENCE = re.compile(rb'\br="([A-Z]{1,3})(\d{1,7})"')
-_LONGEST_CELL = 32 << 20
-_WIDEST = 16_384
-_LONGEST = 1_048_576
-
-
-@dataclass
-class _Seen:
-    """What was seen of a sheet so far."""
-
-    recalculates: bool
-    rows: int = 0
-    width: int = 0
-    errors: set[Cell] = field(default_factory=set)
-    uncalculated: set[Cell] = field(default_factory=set)
-    shared: int = 0  # cells that show a shared string
-    last: int = -1  # place of the last cell: row × the widest sheet + column
-    disordered: int = 0  # the first row that stands twice, holds a cell twice, or comes too late
-    items: array[int] = field(default_factory=lambda: array("I"))  # which, where the parser saw them
-
-    def add_places(self, rows: np.ndarray[Any, Any], columns: np.ndarray[Any, Any]) -> None:
-        """Cells in the order of the file. Readers disagree on which of two cells at one place counts."""
-        import numpy as np
-
-        places = np.concatenate(([self.last], rows.astype(np.int64) * (_WIDEST + 1) + columns))
-        self.last = int(places[-1])
-        if not self.disordered and bool((wrong := np.diff(places) <= 0).any()):
-            self.disordered = int(rows[wrong][0])
-
-    def add_formula(self, cell: Cell, kind: str | None, value: str | None, has_value: bool) -> None:
-        """A formula cell whose stored value is none: absent, or the 0 of a writer that leaves calculating to Excel.
-        A formula of the type text with an empty value was calculated, its result is the empty text."""
-        if has_value and kind == "str":
-            return
-        if not value or (self.recalculates and value in ("0", "0.0")):
-            self.uncalculated.add(cell)
+    pass
 
 
 @dataclass(frozen=True)
@@ -138,12 +91,15 @@ def _inspect(book: _Xlsx, sheet: str) -> SheetFacts:
         with zipfile.ZipFile(book.path) as archive:
             plain = True
             try:
-                seen = _scan(book.read_sheet(sheet), _Seen(book.recalculates))
+                seen = scan_sheet(book.read_sheet(sheet), Seen(book.recalculates))
             except NotPlain:
                 plain = False
-                seen = _parse(book.read_sheet(sheet), _Seen(book.recalculates))
+                seen = parse_sheet(book.read_sheet(sheet), Seen(book.recalculates))
             if seen.disordered:
                 refuse_disorder(what, sheet, seen.disordered)
+            if seen.rows * seen.width > limits.MAX_CELLS:  # the reader does not build cells that are only formatted
+                filled = (scan_sheet if plain else parse_sheet)(book.read_sheet(sheet), Seen(False, only_filled=True))
+                seen.rows, seen.width = filled.rows, filled.width
             if seen.rows * seen.width > limits.MAX_CELLS:
                 refuse_size(what, sheet, seen.rows, seen.width)
             longest = book.clock.wait(book.loading)[1]
@@ -167,7 +123,8 @@ def _inspect(book: _Xlsx, sheet: str) -> SheetFacts:
             refuse_unreadable(exc, what)
 
     errors, uncalculated = frozenset(seen.errors), frozenset(seen.uncalculated)
-    return SheetFacts(seen.rows * seen.width, errors, uncalculated, formats=formats)
+    hidden = frozenset(seen.hidden)
+    return SheetFacts(seen.rows * seen.width, errors, uncalculated, formats=formats, hidden=hidden)
 
 
 def _list_sheets(archive: zipfile.ZipFile, what: str) -> tuple[tuple[SheetName, ...], dict[str, str], bool]:
@@ -202,175 +159,3 @@ def _list_sheets(archive: zipfile.ZipFile, what: str) -> tuple[tuple[SheetName, 
             members[name] = names[full.lower()]
             sheets.append(SheetName(name, element.get("state", "visible") == "visible"))
     return tuple(sheets), members, recalculates
-
-
-# --- the common way ------------------------------------------------------------------------------------
-
-
-def _scan(chunks: Generator[bytes], seen: _Seen) -> _Seen:
-    rest = b""
-    with closing(read_ahead(chunks)) as ahead:
-        for chunk in ahead:
-            data = rest + chunk
-            cut = data.rfind(b"<c ")  # the last cell may go on in the next piece
-            cut = max(len(data) - 40, 0) if cut < 0 else cut
-            _scan_cells(data, cut, seen)
-            rest = data[cut:]
-            if len(rest) > _LONGEST_CELL:
-                raise NotPlain
-    _scan_cells(rest, len(rest), seen)
-    return seen
-
-
-def _scan_cells(data: bytes, end: int, seen: _Seen) -> None:
-    """Adds the cells that begin before ``end``. Raises NotPlain where a cell could hide from the scan."""
-    import numpy as np
-
-    if len(data) < end + 24:  # so far is looked beyond a place
-        data += b"\0" * 24
-    a = np.frombuffer(data, np.uint8)
-    opening = np.flatnonzero(a[:end] == 60)  # "<"
-    second = a[opening + 1]
-    prefix = np.flatnonzero(a[:end] == 58)  # ":"
-    instructions = opening[second == 63]
-    if bool((second == 33).any()) or any(bool((a[instructions + n] != b).any()) for n, b in enumerate(b"xml", 2)):
-        raise NotPlain  # comments, CDATA, entities; instructions other than <?xml
-    if len(_not_letters(a, prefix[a[prefix + 1] == 99])):
-        raise NotPlain  # cells with a prefix
-    starts = _not_letters(a, opening[second == 99])  # "<c…" is also <col>, <cols>, <cfRule> and others
-    if not len(starts):
-        return
-    at = starts + 2
-    for byte in b' r="':
-        if not bool((a[at] == byte).all()):
-            raise NotPlain
-        at = at + 1
-    rows, columns = _read_references(a, at)
-    seen.add_places(rows, columns)
-    seen.rows = max(seen.rows, int(rows.max()))
-    seen.width = max(seen.width, int(columns.max()))
-    seen.shared += data.count(b't="s"', 0, end)
-    if data.find(b't="e"', 0, end) >= 0:
-        seen.errors.update(map(_position, _ERROR.findall(data, 0, end)))
-    if len(_not_letters(a, opening[second == 102])):  # "<f"
-        for attributes, written, value in _FORMULA.findall(data, 0, end):
-            if m := _REFERENCE.search(attributes):
-                kind = "str" if b't="str"' in attributes else None
-                seen.add_formula(_position(m.groups()), kind, value.decode(), bool(written))
-
-
-def _not_letters(a: np.ndarray[Any, Any], at: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Those of the places where no small letter stands two bytes on."""
-    third = a[at + 2]
-    found: np.ndarray[Any, Any] = at[(third < 97) | (third > 122)]
-    return found
-
-
-def _read_references(a: np.ndarray[Any, Any], at: np.ndarray[Any, Any]) -> tuple[Any, Any]:
-    """(rows, columns), both from 1, of the references like AB12" that begin at ``at``."""
-    import numpy as np
-
-    column = np.zeros(len(at), np.int32)
-    row = np.zeros(len(at), np.int32)
-    letters = np.zeros(len(at), np.int8)
-    for _ in range(3):
-        byte = a[at]
-        more = (byte >= 65) & (byte <= 90)
-        if not more.any():
-            break
-        column = np.where(more, column * 26 + byte - 64, column)
-        letters += more
-        at = at + more
-    for _ in range(7):
-        byte = a[at]
-        more = (byte >= 48) & (byte <= 57)
-        if not more.any():
-            break
-        row = np.where(more, row * 10 + (byte.astype(np.int32) - 48), row)
-        at = at + more
-    if not bool(((a[at] == 34) & (row > 0) & (letters > 0)).all()):
-        raise NotPlain
-    return row, column
-
-
-def _position(reference: tuple[bytes, ...]) -> Cell:
-    return int(reference[1]) - 1, column_number(reference[0].decode()) - 1
-
-
-# --- any other way ---------------------------------------------------------------------------------------
-
-
-def _parse(chunks: Iterable[bytes], seen: _Seen) -> _Seen:
-    """The same through an XML parser; a cell without a reference stands right of the one before, as readers take it."""
-    from xml.parsers import expat
-
-    parser = expat.ParserCreate()
-    row = column = -1
-    cell: dict[str, str] = {}
-    has_formula = has_value = in_value = False
-    value: list[str] = []
-
-    def refuse(*_: object) -> None:
-        raise ValueError("a document type in a sheet")
-
-    def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal row, column, cell, has_formula, has_value, in_value
-        tag = name.rpartition(":")[2]
-        if tag == "row":
-            row = int(attributes["r"]) - 1 if "r" in attributes else row + 1
-            column = -1
-        elif tag == "c":
-            cell = attributes
-            has_formula = has_value = False
-            value.clear()
-            if "r" in attributes:
-                m = re.fullmatch(r"([A-Za-z]{1,3})(\d{1,7})", attributes["r"])
-                if m is None:
-                    raise ValueError("a cell without a place")
-                row, column = int(m[2]) - 1, column_number(m[1]) - 1
-            else:
-                row, column = max(row, 0), column + 1
-            seen.rows, seen.width = max(seen.rows, row + 1), max(seen.width, column + 1)
-            if (place := (row + 1) * (_WIDEST + 1) + column + 1) <= seen.last and not seen.disordered:
-                seen.disordered = row + 1
-            seen.last = place
-            if seen.rows > _LONGEST or seen.width > _WIDEST:
-                raise ValueError("a cell outside of any sheet")
-            seen.shared += attributes.get("t") == "s"
-            if attributes.get("t") == "e":
-                seen.errors.add((row, column))
-        elif tag == "f":
-            has_formula = True
-        elif tag == "v":
-            has_value = in_value = True
-
-    def end(name: str) -> None:
-        nonlocal in_value
-        tag = name.rpartition(":")[2]
-        if tag == "v":
-            in_value = False
-        elif tag == "c":
-            if cell.get("t") == "s" and value:
-                seen.items.append(min(int("".join(value)), 0xFFFFFFFF))
-            if has_formula:
-                seen.add_formula((row, column), cell.get("t"), "".join(value), has_value)
-
-    def text(data: str) -> None:
-        if in_value:
-            value.append(data)
-            if len(value) > 1000:
-                raise ValueError("a value without end")
-
-    def refuse_inside(*_: object) -> None:
-        if in_value:  # readers take another number out of 1<!-- -->2
-            raise ValueError("a value in pieces")
-
-    parser.StartDoctypeDeclHandler = refuse
-    parser.CommentHandler = parser.StartCdataSectionHandler = parser.ProcessingInstructionHandler = refuse_inside
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = text
-    for chunk in chunks:
-        parser.Parse(chunk, False)
-    parser.Parse(b"", True)
-    return seen
