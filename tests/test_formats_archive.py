@@ -366,3 +366,15 @@ def test_a_delivery_in_a_zip_goes_the_usual_way(tmp_path: Path) -> None:
     delivery = open_at(make_resource(source, ["a", "b"]), plain_settings(tmp_path), tmp_path / "scratch")
     assert rows_of(delivery) == ROWS
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_what_a_mac_or_an_office_program_leaves_beside_a_file_is_no_member(tmp_path: Path) -> None:
+    files = [("a.csv", CSV), ("._a.csv", b"\0\5\x16\7"), ("数据\\~$b.csv", b"x"), ("__MACOSX/._a.csv", b"")]
+    rows, report = read(tmp_path, pack(*files), member=r".*\.csv")
+    assert (sound(rows, AB), {r["_origin"] for r in rows}, report.notes) == (ROWS, {"a.zip!a.csv"}, [])
+
+
+def test_f40_a_member_is_found_by_the_last_part_of_its_name_however_folders_are_parted(tmp_path: Path) -> None:
+    for name in ("数据/库存.csv", "数据\\库存.csv"):
+        rows, _ = read(tmp_path, pack((name, CSV), ("别的.csv", b"x")), member="库存.*")
+        assert (sound(rows, AB), {r["_origin"] for r in rows}) == (ROWS, {f"a.zip!{name}"})

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 #: a gzip file may be several streams behind one another, but not any number of tiny ones
 MAX_STREAMS = 200_000
-#: what packing programs leave beside the files
-_LITTER = re.compile(r"(?:^|/)(?:__MACOSX/.*|\.DS_Store|Thumbs\.db|desktop\.ini)$")
+#: what packing programs leave beside the files: a Mac's own notes on each (``._a.csv``), an office program's lock
+_LITTER = re.compile(r"(?:^|/)(?:__MACOSX/.*|\.DS_Store|Thumbs\.db|desktop\.ini|\._[^/]*|~\$[^/]*)$")
 
 
 def read_archive(
@@ -74,11 +74,8 @@ def choose_members(members: Sequence[Member], pattern: str | None, report: ReadR
 
     Raises DeliveryRefused when there is none.
     """
-    files = [m for m in members if not _LITTER.search(m.name)]
-    wanted = re.compile(pattern) if pattern else None
-    chosen = [
-        m for m in files if wanted is None or wanted.fullmatch(m.name) or wanted.fullmatch(m.name.rsplit("/", 1)[-1])
-    ]
+    files = [m for m in members if not is_litter(m.name)]
+    chosen = [m for m in files if pattern is None or match_member(pattern, m.name)]
     if not chosen:
         raise DeliveryRefused(
             f"{what}：压缩包中没有符合约定的文件（共 {len(files)} 个文件）。现有数据继续有效；请核对压缩包的内容后重新提供。",
@@ -87,6 +84,16 @@ def choose_members(members: Sequence[Member], pattern: str | None, report: ReadR
     if others := len(files) - len(chosen):
         report.notes.append(f"{what}：压缩包中另有 {others} 个文件不在约定之内，未读取")
     return sorted(chosen, key=lambda m: m.name)
+
+
+def is_litter(name: str) -> bool:
+    """Whether a member is none of the department's files."""
+    return bool(_LITTER.search(name.replace("\\", "/")))
+
+
+def match_member(pattern: str, name: str) -> re.Match[str] | None:
+    """The match of a member's whole name, or of its last part; old programs part folders by a backslash."""
+    return re.fullmatch(pattern, name) or re.fullmatch(pattern, re.split(r"[/\\]", name)[-1])
 
 
 def unpack_to(path: Path, member: Member, target: Path, budget: Budget, what: str) -> None:

@@ -7,7 +7,6 @@ Files of the same content are told by it; the later one names the earlier in ``d
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, match_header
-from guiji.sources.formats.archive import choose_members, refuse_nested, unpack_to
+from guiji.sources.formats.archive import choose_members, match_member, refuse_nested, unpack_to
 from guiji.sources.formats.media import EMPTY, detect_media_type, fits_name, is_whole
 from guiji.sources.formats.zip_file import Budget, list_members
 from guiji.sources.frames import Rows, make_batch
@@ -56,7 +55,7 @@ def look_at(
         with path.open("rb") as f:
             sha256 = hashlib.file_digest(f, "sha256").hexdigest()
     kind = detect_media_type(path)
-    found = re.fullmatch(pattern, name) or re.fullmatch(pattern, name.rsplit("/", 1)[-1]) if pattern else None
+    found = match_member(pattern, name) if pattern else None
     if modified_at is not None:
         modified_at = modified_at.astimezone(TIME_ZONE) if modified_at.tzinfo else modified_at.replace(tzinfo=TIME_ZONE)
     return Document(

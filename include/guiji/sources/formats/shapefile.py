@@ -7,7 +7,6 @@ reference system is taken at its word, and noted.
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, match_header
-from guiji.sources.formats.archive import unpack_to
+from guiji.sources.formats.archive import is_litter, match_member, unpack_to
 from guiji.sources.formats.crs import compare_systems
 from guiji.sources.formats.dbf import DbfBlock, DbfField, DbfTable, demand_readable, open_dbf, read_blocks
 from guiji.sources.formats.geometry import geometry_field, make_geometry_batch
@@ -74,17 +73,16 @@ def read_shapefile(
 
 def find_sets(members: Sequence[Member], pattern: str | None, what: str) -> list[tuple[str, dict[str, Member]]]:
     """(name of the .shp, its parts by ending) of each set, by name. Raises DeliveryRefused, naming what is missing."""
-    wanted = re.compile(pattern) if pattern else None
     by_stem: dict[str, dict[str, Member]] = {}
     for member in members:
         stem, dot, ending = member.name.rpartition(".")
         suffix = (dot + ending).lower()
-        if suffix in NEEDED + OPTIONAL:
+        if suffix in NEEDED + OPTIONAL and not is_litter(member.name):
             by_stem.setdefault(stem.casefold(), {})[suffix] = member
     sets = []
     for stem, parts in sorted(by_stem.items()):
         shown = parts[".shp"].name if ".shp" in parts else f"{next(iter(parts.values())).name.rpartition('.')[0]}.shp"
-        if wanted and not wanted.fullmatch(shown) and not wanted.fullmatch(shown.rsplit("/", 1)[-1]):
+        if pattern and not match_member(pattern, shown):
             continue
         if missing := [s for s in NEEDED if s not in parts]:
             raise DeliveryRefused(
