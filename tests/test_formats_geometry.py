@@ -431,6 +431,19 @@ def test_f46_features_that_are_damaged_are_set_aside(tmp_path: Path) -> None:
     assert [(r["geom"], r["_broken"]) for r in rows] == [(None, None)] * 3  # empty by its flag
 
 
+@pytest.mark.parametrize("kind", [8, 9, 10, 11, 12, 1010, 3012, 15, 16, 17, 0])
+def test_curves_and_solids_are_set_aside_one_by_one(tmp_path: Path, kind: int) -> None:
+    """GDAL and ArcGIS write arcs into a GeoPackage as they are; no library here draws them."""
+    head = (4490).to_bytes(4, "little").hex()
+    for order, name in (("little", "01"), ("big", "00")):
+        wkb = name + kind.to_bytes(4, order).hex() + "00000000"  # type: ignore[arg-type]
+        rows, _ = read(
+            tmp_path, alter(tmp_path, f"UPDATE greens SET geom = X'47500001{head}{wkb}' WHERE fid = 1"), **GREENS
+        )
+        assert aside(rows) == [(1, "not_a_shape")]
+        assert same(shapes_of(rows)[1:], POINTS[1:])
+
+
 def test_f33_half_a_geopackage_is_refused(tmp_path: Path) -> None:
     content = (CORPUS / "layers.gpkg").read_bytes()
     for size in (0, 50, 4096, len(content) // 2, len(content) - 1):

@@ -228,6 +228,20 @@ def test_geometry_becomes_wkb_or_is_rejected(tmp_path: Path) -> None:
     assert read_rejected(binary) == {2: ["value.geometry"]}
 
 
+def test_a_curve_is_rejected_alone_and_measures_are_left_out(tmp_path: Path) -> None:
+    field = {"type": "geometry", "crs": "EPSG:4490"}
+    cells = ["CIRCULARSTRING (0 0, 1 1, 2 0)", "POINT M (1 2 9)", "LINESTRING ZM (0 0 1 9, 1 1 2 9)", "POINT (1 2)"]
+    cells.append("GEOMETRYCOLLECTION (POINT (1 2), COMPOUNDCURVE (CIRCULARSTRING (0 0, 1 1, 2 0)))")
+    checked = check_cells(tmp_path, field, cells)
+    assert read_rejected(checked) == {1: ["value.geometry"], 5: ["value.geometry"]}
+    found = [shapely.to_wkt(shapely.from_wkb(v)) for (v,) in read_accepted(checked, "value")]
+    assert found == ["POINT (1 2)", "LINESTRING Z (0 0 1, 1 1 2)", "POINT (1 2)"]
+    arc = bytes.fromhex("0108000000030000000000000000000000000000000000000000000000000000f03f000000000000f03f")
+    arc += bytes.fromhex("00000000000000400000000000000000")
+    binary = check_cells(tmp_path / "w", field, [arc, shapely.Point(1, 2).wkb], types={"value": pa.binary()})
+    assert read_rejected(binary) == {1: ["value.geometry"]}
+
+
 @pytest.mark.parametrize(
     ("field", "type_", "cells", "expected"),
     [

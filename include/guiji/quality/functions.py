@@ -64,24 +64,39 @@ def _place(values: Any, west: Any, south: Any, east: Any, north: Any) -> Any:
     return pa.array(np.where(inside, 0, np.where(swapped, 2, 1)).astype(np.int8), mask=np.isnan(x1))
 
 
+def _parse_straight(parse: Callable[..., Any], value: Any) -> Any:
+    import shapely
+
+    try:
+        shape = parse(value, on_invalid="ignore")
+        shapely.is_valid(shape)
+    except (NotImplementedError, shapely.errors.GEOSException):
+        return None
+    return shape
+
+
 def _read_geometry(encoding: str) -> Callable[..., Any]:
     def read(values: Any) -> Any:
-        """WKB of each value; null where it is no geometry, empty, or not valid (self-crossing, unclosed)."""
+        """WKB of each value, without measures; null where it is no geometry, empty, not valid (self-crossing, unclosed),
+        or has curves."""
         import numpy as np
         import pyarrow as pa
         import shapely
 
         objects = np.asarray(values.to_pylist(), dtype=object)
-        if encoding == "wkt":
-            shapes = shapely.from_wkt(objects, on_invalid="ignore")
-        elif encoding == "geojson":
-            shapes = shapely.from_geojson(objects, on_invalid="ignore")
-        else:
-            shapes = shapely.from_wkb(objects, on_invalid="ignore")
-        sound = shapely.is_valid(shapes) & ~shapely.is_empty(shapes) & ~shapely.is_missing(shapes)
+        parse = {"wkt": shapely.from_wkt, "geojson": shapely.from_geojson, "wkb": shapely.from_wkb}[encoding]
+        try:
+            shapes = parse(objects, on_invalid="ignore")
+            valid = shapely.is_valid(shapes)
+        except (NotImplementedError, shapely.errors.GEOSException):  # a curve is among them, or in one of them
+            shapes = np.array([_parse_straight(parse, one) for one in objects], dtype=object)
+            valid = shapely.is_valid(shapes)
+        sound = valid & ~shapely.is_empty(shapes) & ~shapely.is_missing(shapes)
         bounds = shapely.bounds(shapes)
         sound &= np.isfinite(bounds).all(axis=1)
-        written = shapely.to_wkb(np.where(sound, shapes, None), byte_order=1)
+        flat = ~shapely.has_z(shapes)
+        shapes[flat] = shapely.force_2d(shapes[flat])
+        written = shapely.to_wkb(np.where(sound, shapes, None), byte_order=1, output_dimension=3)
         return pa.array(list(written), pa.binary())
 
     return read

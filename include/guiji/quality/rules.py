@@ -198,7 +198,7 @@ def _field_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinit
         title, indicator, mend = (
             f"{t}必须是有效的图形",
             "0302",
-            f"请检查{t}是否闭合、有无自相交，坐标是否为{spec.crs}。",
+            f"请检查{t}是否闭合、有无自相交（圆弧须先转为折线），坐标是否为{spec.crs}。",
         )
     elif kind == "unit":
         title, indicator, mend = (

@@ -135,7 +135,16 @@ def parse_blob(blob: object, srs_id: int) -> tuple[bytes | None, str | None]:
         return None, OTHER_CRS
     if flags & 0x10:
         return None, None
-    return blob[8 + _ENVELOPES[envelope] :], None
+    wkb = blob[8 + _ENVELOPES[envelope] :]
+    return (wkb, None) if _is_straight(wkb) else (None, NOT_A_SHAPE)
+
+
+def _is_straight(wkb: bytes) -> bool:
+    """Whether the geometry is a point, line or surface, or several; not a curve, and not cut off within its head."""
+    if len(wkb) < 5:
+        return False
+    kind = int.from_bytes(wkb[1:5], "little" if wkb[0] else "big")
+    return 1 <= (kind & 0xFFFF) % 1000 <= 7
 
 
 def _check_file(path: Path, what: str) -> None:

@@ -169,7 +169,10 @@ def _write_shape(data: bytes) -> str:
     """A geometry as MySQL keeps it, four bytes of its system before the WKB, as WKT with all its digits."""
     import shapely
 
-    shape = shapely.from_wkb(data[4:], on_invalid="ignore") if len(data) > 4 else None
+    try:
+        shape = shapely.from_wkb(data[4:]) if len(data) > 4 else None
+    except (shapely.errors.GEOSException, NotImplementedError):  # the second for a curve
+        shape = None
     if shape is None:
         raise Unreadable(NOT_A_SHAPE)
     return str(shapely.to_wkt(shape, rounding_precision=17))
