@@ -58,6 +58,13 @@ class LocalFolder:
                 "check its permissions, then run it again."
             ) from exc
 
+    def look(self, file: Listed) -> object:
+        try:
+            status = os.stat(self._path(file))
+        except OSError as exc:
+            raise self._unavailable(f"file {file.name} can't be read", exc) from exc
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
     def read_small(self, file: Listed, limit: int = 4096) -> bytes:
         with open(self._path(file), "rb") as f:
             return f.read(limit)

@@ -10,6 +10,7 @@ import contextlib
 import ftplib
 import re
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,16 +18,16 @@ from typing import TYPE_CHECKING
 
 from guiji.errors import SourceRefused, SourceUnavailable
 from guiji.masking import scrub
+from guiji.sources.ftp_list import parse_list
 from guiji.sources.remote_folder import MOST_FILES, Listed, Pace, decode_name, join_archive
 from guiji.sources.tls import find_certificate_error, make_tls_context, refuse_certificate
 
 if TYPE_CHECKING:
-    import ssl
-
     from guiji.connections import Connection
 
 TIMEOUT = 30.0  # seconds without a byte; the connection's extra.timeout overrides it
 _NOT_FOUND = re.compile(r"^550")
+_DENIED = re.compile("denied|not permitted", re.IGNORECASE)
 
 
 class _EnoughError(Exception):
@@ -47,6 +48,22 @@ class _SecureFtp(ftplib.FTP_TLS):
         return line, size
 
 
+class _ImplicitFtp(_SecureFtp):
+    """FTPS that speaks TLS from the first byte on (port 990)."""
+
+    _line: socket.socket | None = None
+
+    @property
+    def sock(self) -> socket.socket | None:
+        return self._line
+
+    @sock.setter
+    def sock(self, line: socket.socket | None) -> None:
+        if line is not None and not isinstance(line, ssl.SSLSocket):
+            line = self.context.wrap_socket(line, server_hostname=self.host)
+        self._line = line
+
+
 class FtpFolder:
     """A directory on an FTP server; logs in again when the last session broke."""
 
@@ -55,6 +72,7 @@ class FtpFolder:
         self.directory = directory
         self.archive = join_archive(directory, archive)
         self._ftp: ftplib.FTP | None = None
+        self._home = "/"  # where a session begins
 
     def close(self) -> None:
         ftp, self._ftp = self._ftp, None
@@ -67,24 +85,27 @@ class FtpFolder:
         if self._ftp is not None:
             return self._ftp
         c = self.connection
-        secure = c.conn_type == "ftps"
+        implicit = c.conn_type == "ftps" and (c.port == 990 or is_set(c.extra.get("implicit_tls")))
+        port = c.port or (990 if implicit else 21)
         timeout = float(c.extra.get("timeout", TIMEOUT))
         # latin-1 keeps every byte of a name; decode_name tells what it says
         ftp: ftplib.FTP = (
-            _SecureFtp(context=make_tls_context(c), timeout=timeout, encoding="latin-1")
-            if secure
+            (_ImplicitFtp if implicit else _SecureFtp)(context=make_tls_context(c), timeout=timeout, encoding="latin-1")
+            if c.conn_type == "ftps"
             else ftplib.FTP(timeout=timeout, encoding="latin-1")  # noqa: S321 - what the department has
         )
         try:
-            ftp.connect(c.host or "127.0.0.1", c.port or 21)
+            ftp.connect(c.host or "127.0.0.1", port)
         except (OSError, EOFError, ftplib.Error) as exc:
+            if (flaw := find_certificate_error(exc)) is not None:
+                raise refuse_certificate(c, flaw) from None
             raise SourceUnavailable(
-                f"Connection {c.conn_id}: {c.host}:{c.port or 21} can't be reached ({type(exc).__name__}). Nothing was "
+                f"Connection {c.conn_id}: {c.host}:{port} can't be reached ({type(exc).__name__}). Nothing was "
                 "read; it will be tried again, check that the front-end processor is up.",
                 connection=c.conn_id,
             ) from exc
         try:
-            if isinstance(ftp, _SecureFtp):
+            if isinstance(ftp, _SecureFtp) and not implicit:
                 self._demand_tls(ftp)
             ftp.login(c.login or "anonymous", c.password or "")
             if isinstance(ftp, _SecureFtp):
@@ -108,6 +129,8 @@ class FtpFolder:
         ftp.set_pasv(True)
         with contextlib.suppress(ftplib.Error):
             ftp.sendcmd("OPTS UTF8 ON")
+        with contextlib.suppress(ftplib.Error):
+            self._home = ftp.pwd()
         self._ftp = ftp
         return ftp
 
@@ -129,7 +152,7 @@ class FtpFolder:
             yield
         except ftplib.error_perm as exc:
             words = scrub(str(exc)).encode("latin-1", "replace").decode("utf-8", "replace")[:120]
-            if _NOT_FOUND.match(words):
+            if _NOT_FOUND.match(words) and not _DENIED.search(words):
                 raise SourceUnavailable(
                     f"Connection {c.conn_id}: {action}: {words}. Nothing was read; check the directory in the catalog, "
                     "it will be tried again.",
@@ -158,10 +181,13 @@ class FtpFolder:
             raise
 
     def _list(self, ftp: ftplib.FTP, directory: str, archived: bool) -> Iterator[Listed]:
+        # vsftpd lists a directory that is not there as an empty one
+        ftp.cwd(directory)
+        ftp.cwd(self._home)
         try:
             entries = self._ask_lines(ftp, f"MLSD {directory}")
         except ftplib.error_perm as exc:
-            if not str(exc).startswith(("500", "501", "502", "504")):
+            if not is_unknown(exc):
                 raise
             yield from self._list_old(ftp, directory, archived)
             return
@@ -185,24 +211,58 @@ class FtpFolder:
         return lines
 
     def _list_old(self, ftp: ftplib.FTP, directory: str, archived: bool) -> Iterator[Listed]:
-        """Listing by NLST, SIZE and MDTM, for servers of before 2007."""
+        """Listing by NLST, SIZE and MDTM, for servers of before 2007 and vsftpd."""
         try:
             names = self._ask_lines(ftp, f"NLST {directory}")
         except ftplib.error_perm as exc:
             if str(exc).startswith("550") and "no files" in str(exc).lower():
                 return
             raise
-        ftp.voidcmd("TYPE I")
+        found = []
         for path in names:
             name = path.rpartition("/")[2]
             raw = name.encode("latin-1")
             try:
-                size = ftp.size(f"{directory.rstrip('/')}/{name}")
-                moment = ftp.voidcmd(f"MDTM {directory.rstrip('/')}/{name}").split()[-1]
-            except ftplib.error_perm:
-                continue  # a directory
-            if size is not None:
-                yield Listed(decode_name(raw), raw, size, _parse_time(moment), archived)
+                look = self._look(ftp, f"{directory.rstrip('/')}/{name}")
+            except ftplib.error_perm as exc:
+                if is_unknown(exc):
+                    yield from self._list_by_words(ftp, directory, archived)
+                    return
+                if self._is_directory(ftp, f"{directory.rstrip('/')}/{name}"):
+                    continue
+                look = 0, datetime.fromtimestamp(0, UTC)  # a file that we may not read: it is named when it is fetched
+            found.append(Listed(decode_name(raw), raw, *look, archived))
+        yield from found
+
+    def _is_directory(self, ftp: ftplib.FTP, path: str) -> bool:
+        try:
+            ftp.cwd(path)
+        except ftplib.error_perm:
+            return False
+        ftp.cwd(self._home)
+        return True
+
+    def _list_by_words(self, ftp: ftplib.FTP, directory: str, archived: bool) -> Iterator[Listed]:
+        """Listing by LIST, for servers that know neither MLSD nor SIZE and MDTM."""
+        lines = self._ask_lines(ftp, f"LIST {directory}")
+        try:
+            for name, size, moment in parse_list(lines, datetime.now(UTC)):
+                raw = name.encode("latin-1")
+                yield Listed(decode_name(raw), raw, size, moment, archived)
+        except ValueError as exc:
+            raise OSError(str(exc)) from None
+
+    @staticmethod
+    def _look(ftp: ftplib.FTP, path: str) -> tuple[int, datetime]:
+        """Size and time of one file. Raises error_perm for a directory, and where the server knows no such question."""
+        ftp.voidcmd("TYPE I")
+        size = ftp.size(path)
+        return int(size or 0), _parse_time(ftp.voidcmd(f"MDTM {path}").split()[-1])
+
+    def look(self, file: Listed) -> object:
+        with self._translated(f"looking at {file.name}"), contextlib.suppress(ftplib.error_perm):
+            return self._look(self._session(), self._path(file))
+        return None
 
     def fetch(self, file: Listed, target: Path, attempt: int) -> None:
         pace = Pace(file.size, float(self.connection.extra.get("timeout", TIMEOUT)))
@@ -247,6 +307,15 @@ class FtpFolder:
     def _path(self, file: Listed) -> str:
         where = self.archive if file.archived else self.directory
         return f"{self._wire(where).rstrip('/')}/{file.raw.decode('latin-1')}"
+
+
+def is_unknown(error: ftplib.error_perm) -> bool:
+    """Whether the server does not know the command."""
+    return str(error).startswith(("500", "501", "502", "504"))
+
+
+def is_set(value: object) -> bool:
+    return str(value).lower() in ("true", "1", "yes")
 
 
 def _parse_time(text: str) -> datetime:

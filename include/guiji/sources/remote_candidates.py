@@ -2,7 +2,7 @@
 
 A name that begins with a dot or ends in .part, .tmp or .filepart is never a delivery. A file is complete when its
 marker is there, when a manifest names it and it is as large as that says, or when size and time stay the same over
-two looks.
+two looks; the last is asked too where the marker is older than the file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,10 +65,18 @@ def find_candidates(
             marker = by_name.get(file.name + suffix) or by_name.get(Path(file.name).stem + suffix)
             if marker is None:
                 continue
-            found.append(Candidate(file, business_date, marker))
+            notes = () if not is_stale(c := Candidate(file, business_date, marker)) else (_say_stale(c),)
+            found.append(replace(c, notes=notes))
         else:
             found.append(Candidate(file, business_date))
     return sorted(found, key=_order)
+
+
+def _say_stale(c: Candidate) -> str:
+    assert c.marker is not None
+    return (
+        f"完成标志文件 {c.marker.name} 早于文件 {c.file.name}，不能说明文件已传完；请在文件传完之后再上传完成标志文件"
+    )
 
 
 def is_unfinished(name: str) -> bool:
@@ -197,9 +205,19 @@ def wait_complete(complete: Completeness, chosen: Sequence[Candidate], folder: F
     """Those of ``chosen`` that are complete: by marker (already demanded), by manifest, or unchanged over ``seconds``."""
     if complete.mode == "manifest":
         chosen = [c for c in chosen if not c.awaited]
-    if complete.mode == "ok_file" or complete.seconds <= 0 or not chosen:
+    doubtful = [c for c in chosen if complete.mode != "ok_file" or is_stale(c)]
+    if complete.seconds <= 0 or not doubtful:
         return list(chosen)
     time.sleep(complete.seconds)
     again = set(folder.list_files())
     # a manifest may still grow as well, and name more files then
-    return [c for c in chosen if all(f.archived or f in again for f in (*c.files, *([c.marker] if c.marker else [])))]
+    return [
+        c
+        for c in chosen
+        if c not in doubtful or all(f.archived or f in again for f in (*c.files, *([c.marker] if c.marker else [])))
+    ]
+
+
+def is_stale(c: Candidate) -> bool:
+    """True for a marker older than its file: it was there when the file was uploaded (again), so it says nothing of it."""
+    return c.marker is not None and not c.stated and c.marker.modified_at < c.file.modified_at

@@ -1,6 +1,7 @@
 """Folders of files, near and far: what is in them, and how one file gets here whole (F-34) or is put away.
 
-A file is downloaded under another name, its size compared, synced and renamed. A server that sends more than it said,
+A file is downloaded under another name, its size compared, synced and renamed; one that was written again meanwhile is
+fetched again. A server that sends more than it said,
 or hardly anything, is cut off.
 """
 
@@ -45,6 +46,9 @@ class Folder(Protocol):
 
     def fetch(self, file: Listed, target: Path, attempt: int) -> None:
         """Writes the file to ``target``. Raises SourceUnavailable when it breaks off."""
+
+    def look(self, file: Listed) -> object:
+        """What differs once the file has been written again (size and time); None where the server can't say."""
 
     def read_small(self, file: Listed, limit: int = 4096) -> bytes:
         """The content of a marker file, at most ``limit`` bytes of it."""
@@ -97,12 +101,17 @@ def fetch_whole(folder: Folder, file: Listed, target: Path) -> tuple[Path, str]:
         try:
             temporary.unlink(missing_ok=True)
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            before = folder.look(file)
             folder.fetch(file, temporary, attempt)
             arrived = temporary.stat().st_size
             if arrived != file.size:
                 raise SourceUnavailable(
                     f"File {file.name} has {file.size} bytes in the listing, {arrived} arrived. Nothing was staged; "
                     "it will be fetched again."
+                )
+            if folder.look(file) != before:  # of as many bytes, some may be of the former file
+                raise SourceUnavailable(
+                    f"File {file.name} was written again while it was fetched. Nothing was staged; it will be fetched again."
                 )
             break
         except SourceUnavailable:

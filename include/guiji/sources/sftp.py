@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import io
+import logging
 import socket
 import stat
 from collections.abc import Iterator
@@ -84,6 +85,8 @@ def _start(connection: Connection, pinned: bytes | None) -> paramiko.Transport:
     """A transport after the key exchange. Raises SourceUnavailable, and SourceRefused for another host key."""
     import paramiko
 
+    # it writes its errors with a traceback before it raises them
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     where = f"{connection.host}:{connection.port or 22}"
     try:
         sock = socket.create_connection(
@@ -119,6 +122,14 @@ def _start(connection: Connection, pinned: bytes | None) -> paramiko.Transport:
     except SourceRefused:
         transport.close()
         raise
+    except paramiko.ssh_exception.IncompatiblePeer as exc:
+        transport.close()
+        raise SourceRefused(
+            f"Connection {connection.conn_id}: {where} and we have no way of encryption in common ({exc}). Nothing was "
+            "read, trying again changes nothing; the server knows old ways only (SHA-1, CBC) that are no longer safe: ask "
+            "its owner to bring it up to date.",
+            connection=connection.conn_id,
+        ) from None
     except (paramiko.SSHException, OSError, EOFError) as exc:
         transport.close()
         raise SourceUnavailable(
@@ -234,6 +245,11 @@ class SftpFolder:
                 # a wrong size in the listing must not make the reader wait for bytes that never come
                 f.prefetch(min(file.size, f.stat().st_size or file.size), max_concurrent_requests=64)
             fetch_by_chunks(lambda: f.read(_CHUNK), target, pace)
+
+    def look(self, file: Listed) -> object:
+        with self._translated(f"looking at {file.name}"):
+            status = self._session().stat(self._path(file))
+            return status.st_size, status.st_mtime
 
     def read_small(self, file: Listed, limit: int = 4096) -> bytes:
         with self._translated(f"reading {file.name}"), self._session().open(self._path(file), "rb") as f:

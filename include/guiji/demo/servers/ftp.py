@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,17 @@ def serve_ftp(
     mlsd: bool = True,
     writable: bool = False,
     certificate: Path | None = None,
+    implicit: bool = False,
+    lacks: Collection[str] = (),
+    windows: bool = False,
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> Iterator[FtpServer]:
     """Serves ``root``, passive mode; names are in ``encoding``. ``mlsd=False`` is a server of before 2007.
 
     With ``certificate`` (a PEM file with its key; needs pyOpenSSL) login and data are refused without TLS.
-    ``writable``: files may be renamed and folders made.
+    ``implicit``: TLS from the first byte on. ``lacks``: commands that the server does not know. ``windows``: LIST is as
+    Windows' server writes it. ``writable``: files may be renamed and folders made.
     """
     from pyftpdlib.authorizers import AuthenticationFailed, DummyAuthorizer
     from pyftpdlib.filesystems import AbstractedFS
@@ -83,6 +87,16 @@ def serve_ftp(
         def getsize(self, path: str) -> int:
             return int(super().getsize(path)) + faults.size_lie
 
+        def format_list(self, basedir: str, listing: list[str], ignore_err: bool = True) -> Iterator[bytes]:
+            if not windows:
+                yield from super().format_list(basedir, listing, ignore_err)
+                return
+            for name in listing:
+                status = self.stat(f"{basedir}/{name}")
+                at = time.strftime("%m-%d-%y  %I:%M%p", time.gmtime(status.st_mtime))
+                size = f"{'<DIR>':<20}" if self.isdir(f"{basedir}/{name}") else f"{status.st_size:>20}"
+                yield f"{at} {size} {name}\r\n".encode(encoding, "surrogateescape")
+
     control: Any = FTPHandler
     transfer: Any = Transfer
     if certificate is not None:
@@ -90,6 +104,17 @@ def serve_ftp(
 
         control = TLS_FTPHandler
         transfer = type("SecureTransfer", (Transfer, TLS_DTPHandler), {})
+
+        if implicit:
+
+            class Implicit(TLS_FTPHandler):  # type: ignore[misc]
+                def handle(self) -> None:
+                    self.secure_connection(self.ssl_context)
+
+                def handle_ssl_established(self) -> None:
+                    super().handle()
+
+            control = Implicit
 
     class Handler(control):  # type: ignore[misc]
         dtp_handler = transfer
@@ -101,8 +126,8 @@ def serve_ftp(
     if certificate is not None:
         Handler.certfile = str(certificate)
         Handler.tls_control_required = Handler.tls_data_required = True
-    if not mlsd:
-        Handler.proto_cmds = {k: v for k, v in control.proto_cmds.items() if k not in ("MLSD", "MLST")}
+    absent = {*lacks, *(() if mlsd else ("MLSD", "MLST"))}
+    Handler.proto_cmds = {k: v for k, v in control.proto_cmds.items() if k not in absent}
     Handler.encoding = encoding
     Handler.authorizer = Authorizer()
     Handler.authorizer.add_user(user, password, str(root), perm="elrfm" if writable else "elr")
@@ -126,7 +151,8 @@ def serve_ftp(
             port=server.address[1],
             login=user,
             password=password,
-            extra={"encoding": encoding} if encoding != "utf-8" else {},
+            extra=({"encoding": encoding} if encoding != "utf-8" else {})
+            | ({"implicit_tls": True} if implicit else {}),
             root=root,
             faults=faults,
         )
