@@ -180,8 +180,7 @@ def test_any_table_in_any_dialect_and_encoding_comes_back(
     rows, report = outcome
     got = sound(rows, expected)
     if not aside(rows):
-        blank = [row for row in table if any(row)]
-        assert got in (table, blank)
+        assert got == [row for row in table if any(map(str.strip, row))]
         assert report.skipped.get("blank", 0) == len(table) - len(got)
         return
     event("set aside")

@@ -150,7 +150,7 @@ def test_f45_titles_hidden_sheets_totals_and_footnotes(tmp_path: Path) -> None:
     assert "2 行按约定作为合计行，未采集（第 6、7 行）" in report.notes[-1]
 
 
-def test_f45_lines_like_totals_stay_rows_and_are_named_where_none_is_declared(tmp_path: Path) -> None:
+def test_f45_lines_like_totals_are_rows_set_aside_or_left_out_by_their_key(tmp_path: Path) -> None:
     lines = [("总 计", "1", ""), ("总计量所", "2", ""), ("", "小计", "3"), ("填表人：某", "4", "")]
 
     def write(_: Any, sheet: Any) -> None:
@@ -161,7 +161,8 @@ def test_f45_lines_like_totals_stay_rows_and_are_named_where_none_is_declared(tm
     assert [r["_line"] for r in rows] == [2, 3, 5]
     assert report.skipped == {"total": 1}  # that without a key can be no row
     told = [n.partition("：")[2].partition("，")[0] for n in report.notes]
-    assert told == ["1 行是合计行（第 4 行）", "1 行像是合计行（第 2 行）", "1 行像是脚注行（第 5 行）"]
+    assert told == ["1 行是合计行（第 4 行）", "1 行像是脚注行（第 5 行）"]
+    assert aside(rows) == [(2, "total_line")]
 
 
 def test_f45_merged_cells_in_the_data_are_set_aside(tmp_path: Path) -> None:

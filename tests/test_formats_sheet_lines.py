@@ -98,11 +98,19 @@ def test_f45_totals_and_signatures_without_a_key_are_left_out_and_named(tmp_path
 
 
 @every_kind
-def test_f45_what_may_be_data_stays_a_row(tmp_path: Path, kind: str) -> None:
+def test_f45_a_total_in_a_key_of_text_is_set_aside_with_its_key_until_the_layout_says_what_it_is(
+    tmp_path: Path, kind: str
+) -> None:
     rows = [NAMED.columns, ("合计", "3"), ("小计", ""), ("注：甲", "1"), ("合计乡", "2"), ("", "合计乡"), ("", "5")]
     got, report = read(tmp_path, kind, rows, NAMED)
-    want = [("合计", "3"), ("小计", None), ("注：甲", "1"), ("合计乡", "2"), (None, "合计乡"), (None, "5")]
-    assert (sound(got, NAMED), aside(got), report.skipped) == (want, [], {})
+    want = [("注：甲", "1"), ("合计乡", "2"), (None, "合计乡"), (None, "5")]
+    assert (sound(got, NAMED), aside(got)) == (want, [(2, "total_line"), (3, "total_line")])
+    assert [(r["地区"], r["_raw"]) for r in got if r["_broken"]] == [("合计", "合计\t3"), ("小计", "小计\t")]
+    assert report.skipped == {}
+    data, _ = read(tmp_path, kind, rows, NAMED, total="")
+    assert (sound(data, NAMED), aside(data)) == ([("合计", "3"), ("小计", None), *want], [])
+    left, report = read(tmp_path, kind, rows, NAMED, total="合计|小计")
+    assert (sound(left, NAMED), aside(left), report.skipped) == (want, [], {"total": 2})
 
 
 def test_f45_without_a_key_in_the_sheet_nothing_is_left_out(tmp_path: Path) -> None:
@@ -111,10 +119,14 @@ def test_f45_without_a_key_in_the_sheet_nothing_is_left_out(tmp_path: Path) -> N
     assert ([(r["地区"], r["数量"]) for r in got], report.skipped) == ([("合计", None), (None, "合计")], {})
 
 
-def test_f45_declared_totals_are_left_to_the_declaration(tmp_path: Path) -> None:
+def test_f45_a_total_that_was_not_declared_is_none_of_the_data_either(tmp_path: Path) -> None:
     rows = [PEOPLE.columns, ("小计", "", ""), ("总计", "", "")]
     got, report = read(tmp_path, "xlsx", rows, PEOPLE, total="总计")
-    assert ([r["_line"] for r in got], report.skipped) == ([2], {"total": 1})
+    assert ([r["_line"] for r in got], report.skipped) == ([], {"total": 2})
+    assert [n.partition("：")[2].partition("，")[0] for n in report.notes] == [
+        "1 行按约定作为合计行",
+        "1 行是合计行（第 2 行）",
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -59,6 +59,7 @@ SKIPPED = {
     "comment": "注释行",
     "footnote": "脚注行",
     "total": "合计行",
+    "rule": "分隔线",
     "repeated_header": "重复表头",
     "deleted": "已标记删除的记录",
     "redelivered": "重复提供的文件",

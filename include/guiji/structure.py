@@ -10,6 +10,8 @@ UNCLOSED_QUOTE = "structure.unclosed_quote"
 BARE_QUOTE = "structure.bare_quote"
 BAD_ESCAPE = "structure.bad_escape"
 LINE_BREAK = "structure.line_break"
+BROKEN_LINE = "structure.broken_line"
+TOTAL_LINE = "structure.total_line"
 NUL = "structure.nul"
 ENCODING = "structure.encoding"
 GARBLED = "structure.garbled"
@@ -44,6 +46,16 @@ STRUCTURE: dict[str, tuple[str, str]] = {
         "请检查该行的转义符，单元格中的转义符本身应双写，更正后重新报送。",
     ),
     LINE_BREAK: ("单元格内不得有未加引号的换行", "请去掉该单元格中的换行后重新报送。"),
+    BROKEN_LINE: (
+        "一行数据不得断成几行",
+        "与该行相邻的一行只是半行，可能是该行的单元格中间换了行，无法判断文字属于哪一行；"
+        "请去掉单元格中的换行（或给单元格加上引号），表格之外的说明文字请移到文件开头，更正后重新报送。",
+    ),
+    TOTAL_LINE: (
+        "主键不得是“合计”“小计”一类的字样",
+        "该行像是合计行，无法判断是否为数据；如是合计行，请删去后重新报送，如确是数据，"
+        "请联系数据中心在资源目录中登记（layout.total）。",
+    ),
     NUL: ("文本中不得含有空字符（NUL）", "请在业务系统中清除该行的不可见空字符后重新报送。"),
     ENCODING: ("文本必须能按约定的编码读出", "请以 UTF-8 或 GB18030 编码重新导出该行所在的文件。"),
     GARBLED: ("文字不得为乱码", "该行文字在导出或转换时已损坏，无法恢复；请从业务系统重新导出。"),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from guiji.authoring.words import NULL_TOKENS
 from guiji.engine import quote_identifier, quote_text, scan_parquet
-from guiji.sources.formats.line_notes import TOTAL_TITLE
+from guiji.sources.formats.line_titles import TOTAL_TITLE
 
 if TYPE_CHECKING:
     import pyarrow as pa

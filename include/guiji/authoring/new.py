@@ -23,7 +23,7 @@ from guiji.authoring.keys import guess_key
 from guiji.catalog.questions import OPEN
 from guiji.catalog.write_yaml import write_flow
 from guiji.errors import DeliveryRefused, UsageError
-from guiji.sources.formats.line_notes import TOTAL_TITLE
+from guiji.sources.formats.line_titles import TOTAL_TITLE
 
 if TYPE_CHECKING:
     from guiji.settings import Settings

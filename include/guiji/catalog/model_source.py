@@ -57,7 +57,8 @@ class Layout(Model):
     footnote: str | None = None
     """regular expression: from the first line that matches on, nothing is data; counted as skipped"""
     total: str | None = None
-    """regular expression of the first cell that is not blank in total lines; counted as skipped, named in the notes"""
+    """regular expression of the first cell that is not blank in total lines; counted as skipped, named in the notes. Where
+    it is absent, a row whose key says 合计 or the like is set aside; the empty text says that such rows are data"""
     unpivot: Unpivot | None = None
     """turn columns into rows"""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,9 @@ from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, count_matches
 from guiji.sources.formats.ahead import read_ahead
 from guiji.sources.formats.csv_plain import read_proven, read_unquoted
-from guiji.sources.formats.csv_records import Reading, names_in_order, read_names, read_positions, tokenise_doubtful
+from guiji.sources.formats.csv_records import Reading, read_names, read_positions, tokenise_doubtful
 from guiji.sources.formats.csv_scan import scan_block
+from guiji.sources.formats.csv_sift import sift_batch, skip_footnotes
 from guiji.sources.formats.encoding import (
     UNDECODABLE,
     Block,
@@ -36,16 +36,13 @@ from guiji.sources.formats.layout import (
     Table,
     build_table,
     find_header,
-    first_filled,
-    match_column,
     refuse_headless,
     shape_batch,
     skip,
 )
-from guiji.sources.formats.line_notes import doubt_pattern, looks_like
 from guiji.sources.formats.tokenizer import CONTINUES, Dialect, split_cells
 from guiji.sources.frames import add_system_columns, make_batch
-from guiji.structure import RAGGED, UNCLOSED_QUOTE
+from guiji.structure import UNCLOSED_QUOTE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,11 +72,13 @@ def _read_all(reading: Reading, first: Block, raws: Generator[RawBlock]) -> Iter
 
     rest = b""
     lines = 0
+    held: pa.RecordBatch | None = None  # what comes next may put its last row in doubt
     with closing(read_ahead(_prepare(reading, raws))) as prepared:
         for raw, ready in itertools.chain([(RawBlock(b""), first)], prepared):
             if isinstance(ready, list) and not rest and not reading.in_footnotes:
                 batch, n = _number_lines(reading, ready, np.arange(len(ready[0]))), len(ready[0])
-                batch = _finish_batch(reading, batch, raw.data, reading.encoding)
+                reading.neighbours.pass_rows(reading.line, n)
+                batch = sift_batch(reading, batch, raw.data, reading.encoding)
                 reading.line += n
             else:
                 block = decode_block(raw, reading.encoding, reading.what) if isinstance(ready, list) else ready
@@ -88,12 +87,20 @@ def _read_all(reading: Reading, first: Block, raws: Generator[RawBlock]) -> Iter
                 refuse_undecodable(lines, len(reading.undecodable), reading.encoding, reading.what)
                 batch, rest = _read_block(reading, rest + block.data, block)
             if batch is not None and batch.num_rows:
-                _note_doubtful(reading, batch)
-                yield shape_batch(reading.table, batch)
+                if held is not None:
+                    yield _shape(reading, held)
+                held = batch
+    if held is not None:
+        yield _shape(reading, held)
     reading.headers.report(reading.report)
     if reading.rows_after_footnote:
         reading.report.notes.append(f"{reading.what}：脚注之后还有 {reading.rows_after_footnote} 行像数据的行，未采集")
     reading.report.notes += reading.notes.say(reading.what)
+
+
+def _shape(reading: Reading, batch: pa.RecordBatch) -> pa.RecordBatch:
+    batch = reading.neighbours.set_aside(reading.table, batch, reading.dialect.delimiter)
+    return shape_batch(reading.table, batch)
 
 
 def _prepare(reading: Reading, raws: Generator[RawBlock]) -> Generator[tuple[RawBlock, list[pa.Array] | Block]]:
@@ -196,41 +203,12 @@ def _read_block(reading: Reading, data: bytes, block: Block) -> tuple[pa.RecordB
     if not data.endswith(b"\n"):
         data += b"\n"
     if reading.in_footnotes:
-        _skip_footnotes(reading, data.split(b"\n")[:-1])
+        skip_footnotes(reading, data.split(b"\n")[:-1])
         return None, b""
     batch, n, rest = _read_mixed(reading, data, block)
-    batch = _finish_batch(reading, batch, data)
+    batch = sift_batch(reading, batch, data)
     reading.line += n
     return batch, rest
-
-
-def _finish_batch(reading: Reading, batch: pa.RecordBatch, data: bytes, encoding: str = "utf-8") -> pa.RecordBatch:
-    """The rows of a batch of the lines ``data``: without totals, footnotes and what is below them."""
-    batch = _drop_headers(reading, batch, data, encoding)
-    return _cut_footnotes(reading, _drop_unnamed_and_totals(reading, batch))
-
-
-def _drop_headers(reading: Reading, batch: pa.RecordBatch, data: bytes, encoding: str) -> pa.RecordBatch:
-    """The rows without the lines that are the header again, down to the first footnote."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    watched = range(1, 1 + len(reading.headers.positions))  # behind the first cell
-    rows = {row for i in watched for row in reading.headers.find_names(batch.column(i))}
-    if rows and reading.table.layout.footnote:
-        end = pc.index(reading.table.find_footnotes(batch.column("__first")), True).as_py()
-        rows = {row for row in rows if end < 0 or row < end}
-    if not rows:
-        return batch
-    lines = data.split(b"\n")
-    keep = np.ones(batch.num_rows, bool)
-    for i in sorted(rows):
-        number = batch.column("_line")[i].as_py()
-        text = lines[number - reading.line].decode("gb18030" if encoding == "gb18030" else "utf-8", "replace")
-        cells = split_cells(text.removesuffix("\r"), reading.dialect)
-        keep[i] = isinstance(cells, str) or not reading.headers.take(cells, number)
-    return batch if keep.all() else batch.filter(pa.array(keep))
 
 
 def _read_mixed(reading: Reading, data: bytes, block: Block) -> tuple[pa.RecordBatch, int, bytes]:
@@ -279,90 +257,3 @@ def _merge(plain: pa.RecordBatch, others: pa.RecordBatch) -> pa.RecordBatch:
     joined = pa.Table.from_batches([plain, others])
     batch: pa.RecordBatch = joined.sort_by("_line").combine_chunks().to_batches()[0]
     return batch
-
-
-def _drop_unnamed_and_totals(reading: Reading, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Sets rows aside that have a value where the header has no name; drops and counts total lines."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if reading.table.match.unnamed:
-        stray = pa.repeat(False, batch.num_rows)
-        for p in reading.table.match.unnamed:
-            cell = pc.fill_null(pc.utf8_trim_whitespace(batch.column(f"__u{p}")), "")
-            stray = pc.or_(stray, pc.not_equal(cell, ""))
-        if pc.any(stray).as_py():
-            batch = _set_aside(
-                batch, pc.and_(stray, pc.is_null(batch.column("_broken"))), RAGGED, reading.dialect.delimiter
-            )
-    if reading.table.layout.total and batch.num_rows:
-        columns = [batch.column(name) for name in names_in_order(reading.table)]
-        total = pc.and_(reading.table.find_totals(columns), pc.is_null(batch.column("_broken")))
-        if dropped := pc.sum(total).as_py():
-            skip(reading.report, "total", dropped)
-            reading.notes.totals.add(batch.column("_line").filter(total).to_pylist())
-            batch = batch.filter(pc.invert(total))
-    return batch
-
-
-def _note_doubtful(reading: Reading, batch: pa.RecordBatch) -> None:
-    """Names the rows that look like totals or footnotes where the layout declares none; they stay rows."""
-    import pyarrow.compute as pc
-
-    layout = reading.table.layout
-    for title, lines in (("total", reading.notes.like_totals), ("footnote", reading.notes.like_footnotes)):
-        if (pattern := doubt_pattern(layout, title)) is None:
-            continue
-        cells = batch.column("__first")
-        if title == "total" and (cells.null_count or pc.any(pc.equal(cells, "")).as_py()):
-            cells = first_filled([batch.column(name) for name in names_in_order(reading.table)])
-        found = match_column(cells, pattern, partial(looks_like, layout, title))
-        if pc.any(found).as_py():
-            lines.add(batch.column("_line").filter(found).to_pylist())
-
-
-def _set_aside(batch: pa.RecordBatch, which: pa.BooleanArray, rule_id: str, delimiter: str) -> pa.RecordBatch:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    system = ("_origin", "_line", "_broken", "_raw")
-    cells = [n for n in batch.schema.names if n not in system]
-    raw = pc.binary_join_element_wise(
-        *(pc.fill_null(batch.column(c), "") for c in cells if c != "__first" and not c.startswith("__other")), delimiter
-    )
-    arrays = []
-    for name in batch.schema.names:
-        column = batch.column(name)
-        if name == "_broken":
-            column = pc.if_else(which, rule_id, column)
-        elif name == "_raw":
-            column = pc.if_else(which, raw, column)
-        elif name in cells:
-            column = pc.if_else(which, pa.scalar(None, pa.string()), column)
-        arrays.append(column)
-    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
-
-
-def _cut_footnotes(reading: Reading, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows above the first footnote; what is below is counted as skipped."""
-    if not reading.table.layout.footnote or not batch.num_rows:
-        return batch
-    import pyarrow.compute as pc
-
-    found = pc.index(reading.table.find_footnotes(batch.column("__first")), True).as_py()
-    if found < 0:
-        return batch
-    reading.in_footnotes = True
-    skip(reading.report, "footnote", batch.num_rows - found)
-    below = batch.slice(found + 1)
-    rows = pc.and_(pc.is_valid(below.columns[1]), pc.is_null(below.column("_broken")))
-    reading.rows_after_footnote += pc.sum(rows).as_py() or 0
-    return batch.slice(0, found)
-
-
-def _skip_footnotes(reading: Reading, lines: list[bytes]) -> None:
-    width = reading.table.width
-    for line in lines:
-        blank = not line.strip(b" ,;\t\r")
-        skip(reading.report, "blank" if blank else "footnote")
-        reading.rows_after_footnote += not blank and line.count(reading.dialect.delimiter.encode()) == width - 1

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from guiji.sources.formats.csv_neighbours import Beside, Neighbours, find_beside
 from guiji.sources.formats.csv_scan import Scan
 from guiji.sources.formats.encoding import UNDECODABLE, Block, half_a_file
 from guiji.sources.formats.header_again import HeaderWatch
 from guiji.sources.formats.layout import Table, skip
-from guiji.sources.formats.line_notes import LineNotes, looks_like
+from guiji.sources.formats.line_notes import LineNotes
+from guiji.sources.formats.line_titles import is_remark, judge_line
 from guiji.sources.formats.tokenizer import CONTINUES, Dialect, find_flaw, keep_sound, split_cells
 from guiji.sources.frames import Rows
 from guiji.structure import BAD_ESCAPE, ENCODING, NUL, RAGGED, UNCLOSED_QUOTE
@@ -48,6 +50,7 @@ class Reading:
     rows_after_footnote: int = 0
     undecodable: dict[int, str] = field(default_factory=dict)
     notes: LineNotes = field(default_factory=LineNotes)
+    neighbours: Neighbours = field(default_factory=Neighbours)
 
     def __post_init__(self) -> None:
         self.headers = HeaderWatch(self.table, self.what)
@@ -94,6 +97,10 @@ def tokenise_doubtful(
     next_free = 0
     footnoted = False
     open_from: int | None = None  # an unclosed quote that no sound line has followed yet
+    spans: dict[int, int] = {}  # last line -> first line of the records that span lines
+    parts: list[tuple[int, int, Beside]] = []
+    blank = scan.blank.copy()
+    last_row = _find_last_row(data, reading)
     for k in map(int, np.flatnonzero(~(scan.plain | scan.blank | scan.comment))):
         if k < next_free:
             continue
@@ -109,6 +116,7 @@ def tokenise_doubtful(
                 and not block.final
                 and not _is_too_long(scan, k, last)
             ):
+                reading.neighbours.pass_lines(reading.line, blank[:k], spans, parts)
                 return rows, taken, k
             if cells == _TWO_READINGS:  # one row over several lines, or several rows: none of them is beyond doubt
                 rule_id = UNCLOSED_QUOTE if alone == UNCLOSED_QUOTE else BAD_ESCAPE
@@ -118,6 +126,12 @@ def tokenise_doubtful(
                 continue
             if isinstance(cells, str):  # a mistaken quote: its line alone is set aside
                 cells, last = UNCLOSED_QUOTE if alone == UNCLOSED_QUOTE else BAD_ESCAPE, k
+        may_follow = int(scan.ends[last]) < last_row
+        if not (may_follow or block.final) and _is_short_remark(cells, reading.table.width):
+            if scan.ends[-1] - scan.starts[k] < LONGEST_RECORD:  # what comes next shows what it is
+                reading.neighbours.pass_lines(reading.line, blank[:k], spans, parts)
+                return rows, taken, k
+            may_follow = True
         text = data[scan.starts[k] : scan.ends[last]].decode()
         taken[k : last + 1] = True
         next_free = last + 1
@@ -126,9 +140,20 @@ def tokenise_doubtful(
             footnoted = True  # kept as a line for now; cut off with what follows it
             rows.add([first, *[None] * (len(read_names(reading.table)) - 1)], number)
             continue
+        if last > k:
+            spans[last] = k
         is_last = block.final and last == count - 1
-        sound = _judge_record(reading, rows, text, cells, number, is_last and block.unended)
-        open_from = None if sound else k if cells == UNCLOSED_QUOTE and open_from is None else open_from
+        became = _judge_record(reading, rows, text, cells, number, is_last and block.unended, may_follow)
+        blank[k] = became == "blank"
+        if became == "row":
+            open_from = None
+        elif became == "aside":
+            open_from = k if cells == UNCLOSED_QUOTE and open_from is None else open_from
+            if text.startswith(_UNDECODABLE):
+                cells, text = ENCODING, reading.undecodable[_undecodable_number(text)]
+            if beside := find_beside(reading.table, cells, text, reading.dialect.delimiter):
+                parts.append((k, last, beside))
+    reading.neighbours.pass_lines(reading.line, blank, spans, parts)
     if block.final and not footnoted and open_from is not None and not scan.plain[open_from + 1 :].any():
         raise half_a_file(reading.what)
     return rows, taken, None
@@ -210,41 +235,65 @@ def _set_lines_aside(
 
 
 def _judge_record(
-    reading: Reading, rows: Rows, text: str, cells: Sequence[str | None] | str, number: int, unended: bool
-) -> bool:
-    """Adds one record as a row (True), unless it is the header again, or as a row set aside. Raises DeliveryRefused for
-    half a file and for another header."""
+    reading: Reading,
+    rows: Rows,
+    text: str,
+    cells: Sequence[str | None] | str,
+    number: int,
+    unended: bool,
+    may_follow: bool,
+) -> Literal["row", "aside", "blank", "left out"]:
+    """What one record became: a row (or the header again), a row set aside, or none. ``may_follow``: rows may stand
+    below. Raises DeliveryRefused for half a file and for another header."""
     table = reading.table
     if text.startswith(_UNDECODABLE):
-        _add_broken(reading, rows, number, ENCODING, reading.undecodable[int(text.removeprefix(_UNDECODABLE))])
-        return False
+        _add_broken(reading, rows, number, ENCODING, reading.undecodable[_undecodable_number(text)])
+        return "aside"
     if isinstance(cells, str):
         if unended and cells in (UNCLOSED_QUOTE, CONTINUES):
             raise half_a_file(reading.what)
         _add_broken(reading, rows, number, cells, text)
-        return False
+        return "aside"
     if any(map(reading.headers.is_name, cells)) and reading.headers.take(cells, number):
-        return True
+        return "row"
     flaw = find_flaw(cells)
     if len(cells) != table.width:
         if table.is_total(*cells):
             skip(reading.report, "total")
             reading.notes.totals.add([number])
-            return False
-        if looks_like(table.layout, "total", next((c for c in cells if c and c.strip()), "")):
-            reading.notes.like_totals.add([number])
-        elif looks_like(table.layout, "footnote", cells[0] or ""):
-            reading.notes.like_footnotes.add([number])
+            return "left out"
+        title = judge_line(table, cells)
+        if title == "footnote" and may_follow and _is_short_remark(cells, table.width):
+            title = None
+        if reading.notes.leave_out(title, number, reading.report):
+            return "blank" if title == "blank" else "left out"
         if unended and len(cells) < table.width:
             raise half_a_file(reading.what)
         _add_broken(reading, rows, number, NUL if flaw == NUL else RAGGED, text)
-        return False
+        return "aside"
     wanted = [cells[p] for p in read_positions(table)]
     if flaw:
         rows.add_broken(keep_sound(wanted), number, flaw, text.replace("\x00", "␀"))
-        return False
+        return "aside"
     rows.add(wanted, number)
-    return True
+    return "row"
+
+
+def _is_short_remark(cells: Sequence[str | None] | str, width: int) -> bool:
+    """True for a remark on the table that may as well be the rest of a cell of the row above, until the table ends."""
+    return not isinstance(cells, str) and len(cells) < width and is_remark(cells)
+
+
+def _undecodable_number(text: str) -> int:
+    return int(text.removeprefix(_UNDECODABLE))
+
+
+def _find_last_row(data: bytes, reading: Reading) -> int:
+    """Offset behind which there are too few delimiters for a row."""
+    at = len(data)
+    for _ in range(reading.table.width - 1):
+        at = max(data.rfind(reading.dialect.delimiter.encode(), 0, at), 0)
+    return at
 
 
 def _add_broken(reading: Reading, rows: Rows, number: int, rule_id: str, text: str) -> None:

@@ -37,7 +37,7 @@ from guiji.sources.formats.layout import (
 from guiji.sources.formats.line_notes import LineNotes
 from guiji.sources.formats.merged import Covered, MergedCells, find_merged
 from guiji.sources.formats.number_format import is_telling, spell_header
-from guiji.sources.formats.sheet_lines import SheetLines, is_empty, trim_header
+from guiji.sources.formats.sheet_lines import WHOLE_ROW, SheetLines, is_empty, trim_header
 from guiji.sources.formats.workbook import Cell, OpenSheet, Workbook, open_workbook, refuse_workbook
 from guiji.sources.frames import text_schema
 from guiji.structure import CELL_ERROR, OUT_OF_RANGE, RAGGED, UNCALCULATED
@@ -338,9 +338,9 @@ def _make_batch(
     if hidden := reading.sheet.facts.hidden:
         reading.lines.notes.hidden.add(k + 1 for k in numbers if k in hidden)
     texts: list[Any] = []
-    wrong: dict[int, str] = {}
     flawed = reading.flawed, covered.wrong
     flaws = [i for i, k in enumerate(numbers) if k in flawed[0] or k in flawed[1]] if any(flawed) else []
+    wrong = {i: rule for i in flaws if (rule := reading.flawed.get(numbers[i], {}).get(WHOLE_ROW))}
     for position, field in zip(reading.positions, reading.fields, strict=True):
         cells, rows = covered.fill(position, columns[position], numbers)
         text, broken = column_text(cells, field)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import header_columns, normalise_name
 from guiji.sources.formats.layout import Table, skip
-from guiji.sources.formats.line_notes import join_texts
+from guiji.sources.formats.line_titles import join_texts
 from guiji.sources.formats.number_format import spell_header
 
 if TYPE_CHECKING:

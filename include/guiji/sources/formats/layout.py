@@ -19,17 +19,6 @@ if TYPE_CHECKING:
 
 #: how far down a header is looked for
 HEADER_WITHIN = 60
-SKIP_TITLES = {
-    "title": "标题行",
-    "metadata": "说明行",
-    "blank": "空行",
-    "footnote": "脚注行",
-    "comment": "注释行",
-    "total": "合计行",
-    "repeated_header": "重复表头",
-    "redelivered": "重复提供的文件",
-    "deleted": "已作删除标记的记录",
-}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Looks at columns, many rows at a time; a row is looked at by itself only where a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,17 +14,20 @@ from typing import TYPE_CHECKING, Any
 from guiji.sources.formats.cells import column_text, is_blank, title_text
 from guiji.sources.formats.header_again import HeaderWatch
 from guiji.sources.formats.layout import Table, join_headers, skip
-from guiji.sources.formats.line_notes import LineNotes, is_title, looks_like, may_be_title
+from guiji.sources.formats.line_notes import LineNotes
+from guiji.sources.formats.line_titles import find_suspects, judge_line, total_key_positions
+from guiji.structure import TOTAL_LINE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from guiji.catalog.models import FieldSpec
     from guiji.records import ReadReport
     from guiji.sources.formats.workbook import Cell
 
 Columns = Sequence[Sequence[Any]]
 Merged = Sequence[tuple["Cell", "Cell"]]
+#: stands for a position in ``flawed``: the rule is broken by the row, and its cells are beyond doubt
+WHOLE_ROW = -1
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class SheetLines:
             if layout.total:
                 total = self.table.find_totals(titles).to_pylist()
         again = self._find_headers(columns, number, end)
-        again |= self._find_titles(columns, number, end, again, report)
+        declared = {i for i, is_total in enumerate(total) if is_total}
+        again |= self._find_titles(columns, number, end, again | declared, report)
         if not blank and not total and end is None and not again:
             return None, None
         lines = []
@@ -137,50 +140,18 @@ class SheetLines:
     def _find_titles(
         self, columns: Columns, number: int, end: int | None, known: set[int], report: ReadReport
     ) -> set[int]:
-        """Indexes of the rows that look like totals or footnotes, are not declared, and can be no data: their key is
-        blank or can't be valid. What only looks like one stays a row and is named."""
-        layout = self.table.layout
+        """Indexes of the rows that can be no data though nobody declared them. What may be a row and may be a total is
+        set aside by ``flawed``; what only looks like one stays a row and is named."""
         aside: set[int] = set()
-        for i in may_be_title(columns, end):
+        for i in find_suspects(columns, total_key_positions(self.table), end):
             if i in known:
                 continue
-            filled = next((column[i] for column in columns if not is_blank(column[i])), "")
-            if not isinstance(filled, str):
-                continue
-            title = next((t for t in ("total", "footnote") if is_title(layout, t, filled)), None)
-            if title is not None and self._has_no_key(columns, i):
-                skip(report, title)
-                (self.notes.sure_totals if title == "total" else self.notes.sure_footnotes).add([number + i + 1])
+            title = judge_line(self.table, _titles(columns, i))
+            if self.notes.leave_out(title, number + i + 1, report):
                 aside.add(i)
-            elif looks_like(layout, "total", filled):
-                self.notes.like_totals.add([number + i + 1])
-            elif columns[0][i] != "" and looks_like(layout, "footnote", filled):
-                self.notes.like_footnotes.add([number + i + 1])
+            elif title == "doubtful":
+                self.flawed.setdefault(number + i, {}).setdefault(WHOLE_ROW, TOTAL_LINE)
         return aside
-
-    def _has_no_key(self, columns: Columns, i: int) -> bool:
-        """True where a row certainly has no key: a column of it is blank, or holds a word where a number must stand."""
-        fields, index = self.table.expected.fields, self.table.match.index
-        return any(
-            _cannot_be(fields[name], title_text(columns[index[name]][i]))
-            for name in self.table.expected.keys
-            if name in index and name in fields
-        )
-
-
-def _cannot_be(field: FieldSpec, text: str) -> bool:
-    """True for a text that can't be a key's value in this field."""
-    text = text.strip()
-    if not text or text in field.null_tokens:
-        return True
-    if field.type != "string" or field.identifier:
-        return not any(c.isdigit() for c in text)
-    if field.length and len(text) > field.length:
-        return True
-    try:
-        return field.pattern is not None and re.fullmatch(field.pattern, text) is None
-    except re.error:  # a pattern that RE2 knows and Python does not
-        return False
 
 
 def _titles(columns: Columns, i: int) -> list[str]:
