@@ -314,3 +314,17 @@ def test_f39_a_file_of_unclosed_quotes_takes_no_more_than_seconds(tmp_path: Path
     rows, _ = read_bytes(tmp_path, ("姓名,编号,地址\n" + "\n".join(lines) + "\n李四,1,街\n").encode(), expected)
     assert len(aside(rows)) == 20_000
     assert sound(rows, expected) == [("李四", "1", "街")]
+
+
+@pytest.mark.parametrize("block", [4 << 20, 64])
+def test_an_escaped_line_end_of_two_readings_takes_the_lines_with_it_that_it_may_belong_to(
+    tmp_path: Path, block: int
+) -> None:
+    """``\\<CR><LF>`` is an escaped line end, or an escaped carriage return at the end of a row."""
+    expected = expect("姓名")
+    outcome = read_or_refuse(
+        tmp_path, "姓名\n张\\\r\n李\\\n王\\\n赵\n周\n".encode(), expected, block, quote="", escape="\\"
+    )
+    assert not isinstance(outcome, str)
+    assert sound(outcome[0], expected) == [("周",)]
+    assert aside(outcome[0]) == [(n, "bad_escape") for n in (2, 3, 4, 5)]

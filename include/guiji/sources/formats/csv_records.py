@@ -111,7 +111,7 @@ def tokenise_doubtful(
         if cells in (UNCLOSED_QUOTE, CONTINUES) and not footnoted:
             cells, last = _join_lines(reading, data, scan, k, alone)
             if (
-                cells in (UNCLOSED_QUOTE, CONTINUES)
+                cells in (UNCLOSED_QUOTE, CONTINUES, _TWO_READINGS)
                 and last == count - 1
                 and not block.final
                 and not _is_too_long(scan, k, last)
@@ -175,7 +175,10 @@ def _join_lines(
     while last + 1 < len(scan.starts) and not _is_too_long(scan, first, last):
         if status == CONTINUES and data[scan.ends[last] : scan.ends[last] + 1] == b"\r":
             # an escaped line end of two characters, or an escaped carriage return and then the line's end
-            return _TWO_READINGS, last + 1
+            last += 1
+            while last + 1 < len(scan.starts) and _is_end_escaped(reading, data, scan, last):
+                last += 1
+            return _TWO_READINGS, last
         last += 1
         line = data[scan.starts[last] : scan.ends[last]]
         if status == UNCLOSED_QUOTE and quote not in line:
@@ -226,6 +229,11 @@ def _escaped_ends(reading: Reading, data: bytes, scan: Scan, first: int) -> int:
     return k - first
 
 
+def _is_end_escaped(reading: Reading, data: bytes, scan: Scan, k: int) -> bool:
+    line, escape = data[scan.starts[k] : scan.ends[k]], reading.dialect.escape.encode()
+    return (len(line) - len(line.rstrip(escape))) % 2 == 1
+
+
 def _set_lines_aside(
     reading: Reading, rows: Rows, data: bytes, scan: Scan, span: tuple[int, int], rule_id: str
 ) -> None:
@@ -256,6 +264,9 @@ def _judge_record(
         return "aside"
     if any(map(reading.headers.is_name, cells)) and reading.headers.take(cells, number):
         return "row"
+    if not any(cell and cell.strip() for cell in cells):
+        skip(reading.report, "blank")
+        return "blank"
     flaw = find_flaw(cells)
     if len(cells) != table.width:
         if table.is_total(*cells):
@@ -266,7 +277,7 @@ def _judge_record(
         if title == "footnote" and may_follow and _is_short_remark(cells, table.width):
             title = None
         if reading.notes.leave_out(title, number, reading.report):
-            return "blank" if title == "blank" else "left out"
+            return "left out"
         if unended and len(cells) < table.width:
             raise half_a_file(reading.what)
         _add_broken(reading, rows, number, NUL if flaw == NUL else RAGGED, text)
