@@ -232,6 +232,9 @@ def write_stock(form: dict[str, Any]) -> bytes:
         rows = texts if form.get("header") is False else [list(HEADER), *texts]
         csv.writer(sink, delimiter=form.get("delimiter", ",")).writerows(rows)
         return sink.getvalue().encode(form.get("encoding", "utf-8"))
+    if kind == "html":
+        cells = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in (HEADER, *texts))
+        return f"<html><meta charset=gb2312><table>{cells}</table></html>".encode("gb18030")
     if kind in KINDS:
         name = form.get("layout", {}).get("sheet", "表")
         others = [Sheet([list(HEADER)], "去年")] if name != "表" else []

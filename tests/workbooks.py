@@ -1,6 +1,6 @@
-"""Workbooks of all four kinds from one description, for tests that hold for each of them.
+"""Workbooks of all kinds from one description, for tests that hold for each of them.
 
-xlsx by xlsxwriter, xls by xlwt (the results of formulas are put in afterwards: xlwt stores none), xlsb and ods by hand.
+xlsx by xlsxwriter, xls by xlwt (the results of formulas are put in afterwards: xlwt stores none), the others by hand.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape, quoteattr
 import xlsxwriter
 import xlwt
 
-KINDS = ("xlsx", "xls", "xlsb", "ods")
+KINDS = ("xlsx", "xls", "xlsb", "ods", "fods", "xml2003")
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ def make_book(kind: str, *sheets: Sheet, calculated: bool = True) -> bytes:
         "xls": _make_xls,
         "xlsb": _make_xlsb,
         "ods": _make_ods,
+        "fods": _make_fods,
+        "xml2003": _make_xml2003,
     }
     return makers[kind](sheets, calculated)
 
@@ -336,6 +338,17 @@ def _ods_cell(value: Any, more: str) -> str:
 
 
 def _make_ods(sheets: Sequence[Sheet], _: bool) -> bytes:
+    return make_ods(_ods_body(sheets))
+
+
+def _make_fods(sheets: Sequence[Sheet], _: bool) -> bytes:
+    head = _ODS_HEAD.replace(
+        "document-content ", 'document office:mimetype="application/vnd.oasis.opendocument.spreadsheet" '
+    )
+    return (head + _ods_body(sheets) + _ODS_FOOT.replace("document-content", "document")).encode()
+
+
+def _ods_body(sheets: Sequence[Sheet]) -> str:
     body = ""
     for sheet in sheets:
         style = "hidden" if sheet.hidden else "shown"
@@ -352,7 +365,7 @@ def _make_ods(sheets: Sequence[Sheet], _: bool) -> bytes:
         body += (
             '<table:table-row table:number-rows-repeated="1048000"><table:table-cell/></table:table-row></table:table>'
         )
-    return make_ods(body)
+    return body
 
 
 def make_ods(body: str, manifest: str = "<manifest/>", head: str = _ODS_HEAD) -> bytes:
@@ -364,3 +377,70 @@ def make_ods(body: str, manifest: str = "<manifest/>", head: str = _ODS_HEAD) ->
             "META-INF/manifest.xml": manifest,
         }
     )
+
+
+# --- XML of 2003 -----------------------------------------------------------------------------------------
+
+
+def _make_xml2003(sheets: Sequence[Sheet], _: bool) -> bytes:
+    formats = sorted({c.format for sheet in sheets for row in sheet.rows for c in row if isinstance(c, Shown)})
+    styles = "".join(
+        f'<Style ss:ID="s{n}"><NumberFormat ss:Format={quoteattr(code)}/></Style>' for n, code in enumerate(formats)
+    )
+    body = "".join(_xml2003_sheet(sheet, formats) for sheet in sheets)
+    return (
+        '<?xml version="1.0"?>\n<?mso-application progid="Excel.Sheet"?>\n'
+        '<Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet" xmlns:x="urn:schemas-microsoft-com:office:excel" '
+        'xmlns:ss="urn:schemas-microsoft-com:office:spreadsheet" xmlns:html="http://www.w3.org/TR/REC-html40">'
+        f"<Styles>{styles}</Styles>{body}</Workbook>"
+    ).encode()
+
+
+def _xml2003_sheet(sheet: Sheet, formats: Sequence[str]) -> str:
+    spans = {(t, lf): f' ss:MergeAcross="{r - lf}" ss:MergeDown="{b - t}"' for t, lf, b, r in sheet.merged}
+    covered = {
+        (i, j) for t, lf, b, r in sheet.merged for i in range(t, b + 1) for j in range(lf, r + 1) if (i, j) != (t, lf)
+    }
+    rows = ""
+    for i, row in enumerate(sheet.rows):
+        cells, last = "", -1
+        for j, value in enumerate(row):
+            more = spans.get((i, j), "")
+            # as Excel does: blank cells and those that others cover are not written
+            if (value is None or value == "" or (i, j) in covered) and not more:
+                continue
+            index = f' ss:Index="{j + 1}"' if j > last + 1 or last < 0 < j else ""
+            cells += _xml2003_cell(value, index + more, formats)
+            last = j
+        rows += f'<Row ss:Index="{i + 1}">{cells}</Row>' if cells else ""
+    hidden = "<x:Visible>SheetHidden</x:Visible>" if sheet.hidden else ""
+    return (
+        f"<Worksheet ss:Name={quoteattr(sheet.name)}><Table>{rows}</Table>"
+        f"<x:WorksheetOptions>{hidden}</x:WorksheetOptions></Worksheet>"
+    )
+
+
+def _xml2003_cell(value: Any, more: str, formats: Sequence[str]) -> str:
+    def cell(kind: str, text: str) -> str:
+        text = escape(text, {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"})
+        return f'<Cell{more}><Data ss:Type="{kind}">{text}</Data></Cell>'
+
+    if value is None or value == "":
+        return f"<Cell{more}/>"
+    if isinstance(value, Formula):
+        more += f" ss:Formula={quoteattr('=' + value.text)}"
+        return f"<Cell{more}/>" if value.result is None else cell("Number", repr(value.result))
+    if isinstance(value, Fault):
+        return cell("Error", value.text)
+    if isinstance(value, Shown):
+        more += f' ss:StyleID="s{formats.index(value.format)}"'
+        value = value.value
+    if isinstance(value, bool):
+        return cell("Boolean", str(int(value)))
+    if isinstance(value, int | float):
+        return cell("Number", repr(value))
+    if isinstance(value, dt.datetime):
+        return cell("DateTime", value.isoformat(timespec="milliseconds"))
+    if isinstance(value, dt.date):
+        return cell("DateTime", f"{value.isoformat()}T00:00:00.000")
+    return cell("String", value)

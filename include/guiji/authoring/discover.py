@@ -31,10 +31,10 @@ _HEAD_LINES = 400
 _ROUNDS = 60
 _ENDINGS = {
     "txt": "csv", "tsv": "csv", "dat": "csv", "ndjson": "jsonl", "xlsm": "xlsx", "et": "xls", "shp": "shapefile",
-    "gpkg": "geopackage", "pq": "parquet",
+    "gpkg": "geopackage", "pq": "parquet", "htm": "html",
 }  # fmt: skip
 #: forms that calamine opens, when the catalog knows them
-_SHEETS = ("xlsx", "xls", "xlsb", "ods")
+_SHEETS = ("xlsx", "xls", "xlsb", "ods", "fods", "html", "xml2003")
 _GEOMETRIES = ("geojson", "shapefile", "shp", "geopackage", "gpkg")
 GEOMETRY_COLUMN = "图形"
 _PACKED = (".zip", ".gz", ".gzip")

@@ -29,7 +29,7 @@ from guiji.errors import CatalogError
 
 _EMAIL = re.compile(r"[^@\s<>,;\"]+@[^@\s<>,;\"]+")
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
-SPREADSHEETS = ("xlsx", "xls", "xlsb", "ods")
+SPREADSHEETS = ("xlsx", "xls", "xlsb", "ods", "fods", "html", "xml2003")
 _ORDERED = ("int64", "float64", "date32", "timestamp")
 
 

@@ -67,10 +67,11 @@ class Format(Model):
     """The form of a file."""
 
     type: Literal[
-        "csv", "xlsx", "xls", "xlsb", "ods", "json", "geojson", "jsonl", "xml", "parquet", "dbf", "sql",
-        "shapefile", "geopackage", "document"
+        "csv", "xlsx", "xls", "xlsb", "ods", "fods", "html", "xml2003", "json", "geojson", "jsonl", "xml", "parquet", "dbf",
+        "sql", "shapefile", "geopackage", "document"
     ] = "csv"  # fmt: skip
-    """the form: csv, xlsx, xls, xlsb, ods, json, geojson, jsonl (a JSON record per line), xml, parquet, dbf, sql (a table
+    """the form: csv, xlsx, xls, xlsb, ods, fods (OpenDocument in one XML file), html (tables of a web page), xml2003
+    (SpreadsheetML; both are what many systems export as .xls), json, geojson, jsonl (a JSON record per line), xml, parquet, dbf, sql (a table
     backup), shapefile (zipped), geopackage, document (any file: it is registered, its content is not read)"""
     archive: Literal["none", "zip", "gzip"] = "none"
     """what the file is packed in; unpacked under limits, archives within archives are refused"""

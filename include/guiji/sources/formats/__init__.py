@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: ``Format.type`` -> module of this package and its function, a ``Reader``; imported when first needed
 READERS: dict[str, tuple[str, str]] = {
     "csv": ("csv", "read_csv"),
-    **dict.fromkeys(("xlsx", "xls", "xlsb", "ods"), ("excel", "read_excel")),
+    **dict.fromkeys(("xlsx", "xls", "xlsb", "ods", "fods", "html", "xml2003"), ("excel", "read_excel")),
     "json": ("json", "read_json"),
     "geojson": ("json", "read_json"),
     "jsonl": ("json_lines", "read_json_lines"),

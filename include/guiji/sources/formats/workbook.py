@@ -2,8 +2,8 @@
 
 A workbook of 142 KB can claim 17 billion cells; a formula without a stored result reads as 0 and an error as blank
 (F-44, F-45). All of that stands in the file and is found there before a reader may build the sheet: ``workbook_xlsx``
-looks through the XML, ``workbook_xls`` and ``workbook_xlsb`` through the binary records, ``workbook_ods`` reads
-by itself. What a file is, its first bytes and members say; its name and the catalog's word for it may be wrong.
+looks through the XML, ``workbook_xls`` and ``workbook_xlsb`` through the binary records, ``workbook_ods``,
+``workbook_html`` and ``workbook_xml`` read by themselves. What a file is, its first bytes and members say; its name and the catalog's word for it may be wrong.
 """
 
 from __future__ import annotations
@@ -111,10 +111,18 @@ def open_workbook(path: Path, what: str, clock: Clock | None = None) -> Workbook
         from guiji.sources.formats.workbook_xlsb import open_xlsb
 
         return open_xlsb(path, what, clock)
-    if kind == "ods":
-        from guiji.sources.formats.workbook_ods import open_ods
+    if kind in ("ods", "fods"):
+        from guiji.sources.formats.workbook_ods import open_fods, open_ods
 
-        return open_ods(path, what, clock)
+        return (open_ods if kind == "ods" else open_fods)(path, what, clock)
+    if kind == "html":
+        from guiji.sources.formats.workbook_html import open_html
+
+        return open_html(path, what, clock)
+    if kind == "xml2003":
+        from guiji.sources.formats.workbook_xml import open_xml_workbook
+
+        return open_xml_workbook(path, what, clock)
     from guiji.sources.formats.workbook_xlsx import open_xlsx
 
     return open_xlsx(path, what, clock)

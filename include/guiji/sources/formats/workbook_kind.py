@@ -1,7 +1,8 @@
 """What a file that goes by the name of a spreadsheet really is, by its first bytes and its members.
 
-Much of what business systems export as .xls is a web page, 2003 XML or text. None of these is read as a workbook: a
-department is told what its file is, and how it becomes one without losing digits on the way.
+Much of what business systems export as .xls is a web page or 2003 XML; these are read as what they are, for opening and
+saving them in a spreadsheet program costs long numbers their last digits. Of anything else a department is told what its
+file is, and how it becomes a workbook.
 """
 
 from __future__ import annotations
@@ -21,29 +22,38 @@ _ODS = b"application/vnd.oasis.opendocument.spreadsheet"
 _HTML = re.compile(rb"<(?:!doctype\s+html|html|head|meta|table|tr|td|style|script|body|div|center|font)[\s>]", re.I)
 _SPREADSHEET_NAME = re.compile(r"(?i).*\.(?:xlsx|xlsm|xls|xlsb|ods|et|csv)")
 _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-#: what calls itself a spreadsheet and is none: (a mark within the first bytes, what it is, the mend)
-_MARKUP = (
-    (
-        b"schemas-microsoft-com:office:spreadsheet",
-        "是 XML 表格（2003 版 XML），不是工作簿",
-        "请在 Excel 中打开并另存为 xlsx",
-    ),
-    (_ODS, "是单一 XML 文件的 OpenDocument 表格（fods）", "请另存为 ods 或 xlsx"),
-)
+#: a mark within the first bytes of a text -> the kind
+_MARKUP = ((b"schemas-microsoft-com:office:spreadsheet", "xml2003"), (_ODS, "fods"))
 #: the first record of Excel 2 to 4, and of later ones without a container
 _BARE_XLS = re.compile(rb"\x09[\x00\x02\x04\x08][\x04\x06\x08\x10]\x00")
 _AS_CSV = "请另存为 xlsx，或请数据中心将该资源的格式约定为 csv"
 
 
 def detect_kind(path: Path, what: str) -> str:
-    """xlsx, xls, xlsb or ods, by content. Raises DeliveryRefused for anything else, and says what it is."""
+    """xlsx, xls, xlsb, ods, fods, html or xml2003, by content. Raises DeliveryRefused for anything else, and says what it is."""
     with path.open("rb") as f:
         head = f.read(8192)
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         return "xls"
     if head.startswith(b"PK\x03\x04"):
         return _detect_member(path, what)
-    _refuse_other(path, head, what)
+    return _detect_text(head) or _refuse_other(path, head, what)
+
+
+def _detect_text(head: bytes) -> str | None:
+    if head[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"mime-version:", b"from:")):
+        return None  # web pages in the form of a mail
+    text = _plain(head)
+    if not head.startswith(_BOMS) and any(byte < 9 for byte in text[:4096]):
+        return None
+    for mark, kind in _MARKUP:
+        if mark in text:
+            return kind
+    return "html" if _HTML.search(text[:4096]) else None
+
+
+def _plain(head: bytes) -> bytes:
+    return head.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\x00").replace(b"\x00", b"")
 
 
 def _refuse_other(path: Path, head: bytes, what: str) -> NoReturn:
@@ -57,16 +67,9 @@ def _refuse_other(path: Path, head: bytes, what: str) -> NoReturn:
             refuse_workbook(what, f"其实是{name}，不是电子表格", "请换成电子表格")
     if _BARE_XLS.match(head):
         refuse_workbook(what, "是旧版 Excel（4.0 及更早）的表格，无法可靠读取", "请在 Excel 或 WPS 中打开并另存为 xlsx")
-    text = head.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\x00").replace(b"\x00", b"")
-    for mark, is_what, mend in _MARKUP:
-        if mark in text:
-            refuse_workbook(what, is_what, mend)
-    if _HTML.search(text[:4096]):
-        refuse_workbook(
-            what,
-            "其实是网页（HTML）格式的表格，只是文件名像电子表格；用 Excel 打开再另存时，身份证号等长数字可能丢失后几位",
-            "请从业务系统重新导出为 xlsx 或 CSV（只能另存的，请先核对长数字）",
-        )
+    text = _plain(head)
+    if text.lower().startswith((b"mime-version:", b"from:")):
+        refuse_workbook(what, "其实是单个文件的网页（mht），不是电子表格", "请从业务系统重新导出为 xlsx 或 CSV")
     if text.startswith(b"<?xml"):
         refuse_workbook(what, "其实是 XML 文件，不是电子表格", "请另存为 xlsx，或请数据中心将该资源的格式约定为 xml")
     if head.startswith(_BOMS) or (len(text) > 8 and b"\x00" not in head and _is_text(head)):
