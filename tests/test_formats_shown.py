@@ -183,6 +183,19 @@ def test_f23_a_day_before_the_calendar_and_a_time_of_a_later_day_are_set_aside(t
     assert aside(got) == [(n, "number_format") for n in (2, 3, 4, 5, 108, 109, 110, 111)]
 
 
+@pytest.mark.parametrize("kind", ["xlsx", "xls", "xlsb"])
+def test_f23_chinese_digits_are_no_part_of_a_date(tmp_path: Path, kind: str) -> None:
+    rows = [
+        ("a", Shown(0.3, '[DBNum1][$-804]h"时"mm"分";@'), "街"),
+        ("b", Shown(dt.date(2026, 3, 5), '[DBNum1][$-804]yyyy"年"m"月"'), "街"),
+        ("c", Shown(dt.date(2026, 3, 5), '[DBNum1][$-804]yyyy"年"m"月"d"日"'), "街"),
+        ("d", Shown(5.0, "[DBNum1]0"), "街"),
+    ]
+    got, _ = read(tmp_path, kind, make_book(kind, Sheet([ABC.columns, *rows])))
+    assert sound(got, ABC) == [("a", "07:12:00", "街"), ("c", "2026-03-05", "街")]
+    assert aside(got) == [(3, "number_format"), (5, "number_format")]
+
+
 @every_kind
 def test_f23_a_date_cell_is_a_date_whatever_spelling_the_field_asks_of_texts(tmp_path: Path, kind: str) -> None:
     expected = expect(

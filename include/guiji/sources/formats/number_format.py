@@ -30,6 +30,8 @@ BUILT_IN: dict[int, str] = {
 }  # fmt: skip
 
 _LITERAL = "\x01"
+#: digits in Chinese: a field that shows no part of a date, and is not rendered
+_CHINESE = "\x02"
 _TOKEN = re.compile(r'"([^"]*)"?|\\(.?)|[_*](?:.|$)|\[([^\]]*)\]?|(G/通用格式|General|常规)|(.)', re.S | re.I)
 #: what stands around a number and takes nothing from it
 _HARMLESS = frozenset(" \u00a0\u3000()¥￥$€£+")
@@ -244,7 +246,7 @@ def _date_tokens(code: str) -> tuple[tuple[str, str], ...]:
         elif re.fullmatch(r"(?i)h+|m+|s+", bracket):
             tokens.append(("field", bracket))
         elif re.match(r"(?i)dbnum|natnum", bracket):
-            tokens.append(("field", "dbnum"))  # digits in Chinese: no field that is rendered
+            tokens.append(("field", _CHINESE))
     flush()
     return tuple(tokens)
 
