@@ -358,21 +358,27 @@ def test_ods_errors_hidden_values_and_days_outside_of_all_calendars_are_none(tmp
         # as OpenOffice writes an error
         row(cell(f'table:formula="of:=1/0" {zero}', "<text:p>#DIV/0!</text:p>"), street),
         row(cell(f'table:formula="of:=x" {zero}', "<text:p>Err:502</text:p>"), street),
+        row(cell('table:formula="of:=IF(1;&quot;&quot;)"'), cell('table:formula="of:=x" office:value-type="string"')),
         row(cell(one), cell(zero)),  # the format shows nothing
         row(cell(one), cell(zero, "")),  # the program shows nothing
         row(cell(one), cell('office:value-type="date" office:date-value="-0044-03-15"')),
         row(cell(one), cell('office:value-type="date" office:date-value="12026-03-15"')),
     ]
-    content = make_ods(f'<table:table table:name="表">{"".join(body)}</table:table>')
-    rows, _ = read_bytes(tmp_path, content, expected, "a.ods", type="ods")
-    assert sound(rows, expected) == [("a", "1", "街"), ("a", "1", "0")]
+
+    def content_of(*rows: str) -> bytes:
+        return make_ods(f'<table:table table:name="表">{body[0]}{"".join(rows)}</table:table>')
+
+    rows, _ = read_bytes(tmp_path, content_of(*body[1:]), expected, "a.ods", type="ods")
+    assert sound(rows, expected) == [("a", "1", "街"), ("a", None, None), ("a", "1", "0")]
     assert aside(rows) == [
         (3, "cell_error"),
         (4, "cell_error"),
-        (5, "number_format"),
-        (7, "out_of_range"),
+        (6, "number_format"),
         (8, "out_of_range"),
+        (9, "out_of_range"),
     ]
+    never = content_of(row(cell('table:formula="of:=x"', ""), street))
+    assert "没有计算结果" in refused(tmp_path, never, "delivery.uncalculated_formula", "ods")
 
 
 def test_ods_text_keeps_its_lines_tabs_and_blanks_and_no_comment(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def refuse_damaged(what: str) -> NoReturn:
 
 
 def refuse_encrypted(what: str) -> NoReturn:
-    refuse_workbook(what, "工作簿已加密，无法读取", "请去掉密码", "delivery.encrypted")
+    refuse_workbook(what, "工作簿已加密，无法读取", "请去掉密码和工作簿保护", "delivery.encrypted")
 
 
 def refuse_size(what: str, sheet: str, rows: int, width: int) -> NoReturn:

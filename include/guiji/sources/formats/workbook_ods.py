@@ -254,7 +254,8 @@ class _Reader:
         rows = int(self.attributes.get("table:number-rows-spanned", 1))
         if columns > 1 or rows > 1:
             self.table.merged.append(((self.row, start), (self.row + rows - 1, start + columns - 1)))
-        if self.attributes.get("table:formula") and "office:value-type" not in self.attributes and not is_error:
+        has_result = "office:value-type" in self.attributes or self.paragraphs or is_error
+        if self.attributes.get("table:formula") and not has_result:  # LibreOffice writes an empty text as <text:p/>
             self.new_uncalculated.extend(range(start, self.column))
         if is_error:
             self.new_errors.extend(range(start, self.column))
