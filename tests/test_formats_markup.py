@@ -118,6 +118,13 @@ def test_a_page_that_is_no_table_of_data_is_refused_with_what_to_do(tmp_path: Pa
         assert refused.value.rule_id == "delivery.encoding"
 
 
+def test_f45_rows_that_a_page_hides_are_rows_and_are_named(tmp_path: Path) -> None:
+    text = page(cells("张三", "1", "东街"), cells("李四", "2", "x"))
+    rows, report = read_page(tmp_path, text.replace("<tr><td>李四", "<tr style='Display: none'><td>李四"))
+    assert sound(rows, ABC) == [("张三", "1", "东街"), ("李四", "2", "x")]
+    assert [n for n in report.notes if "隐藏" in n and "第 3 行" in n] != []
+
+
 @pytest.mark.parametrize("cut", [0.3, 0.6, 0.97])
 def test_f33_a_page_that_breaks_off_is_refused(tmp_path: Path, cut: float) -> None:
     whole = page(*[cells(f"张三{n}", str(n), "东街") for n in range(200)])

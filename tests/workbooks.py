@@ -412,7 +412,8 @@ def _xml2003_sheet(sheet: Sheet, formats: Sequence[str]) -> str:
             index = f' ss:Index="{j + 1}"' if j > last + 1 or last < 0 < j else ""
             cells += _xml2003_cell(value, index + more, formats)
             last = j
-        rows += f'<Row ss:Index="{i + 1}">{cells}</Row>' if cells else ""
+        seen = ' ss:Hidden="1"' if i in sheet.hidden_rows else ""
+        rows += f'<Row ss:Index="{i + 1}"{seen}>{cells}</Row>' if cells else ""
     hidden = "<x:Visible>SheetHidden</x:Visible>" if sheet.hidden else ""
     return (
         f"<Worksheet ss:Name={quoteattr(sheet.name)}><Table>{rows}</Table>"

@@ -144,6 +144,8 @@ class _Page(HTMLParser):
             return
         elif tag == "tr":
             self.open[-1].start_row()
+            if _is_hidden(dict(attrs)):
+                self.open[-1].table.hidden.add(self.open[-1].row)
         elif tag in ("td", "th"):
             self.open[-1].start_cell(dict(attrs))
         elif tag in _UNSEEN:
@@ -198,6 +200,10 @@ class _Page(HTMLParser):
                 "是没有表格的网页（HTML），表格可能在另外的文件中",
                 "请从业务系统重新导出为 xlsx 或 CSV",
             )
+
+
+def _is_hidden(attributes: dict[str, str | None]) -> bool:
+    return "hidden" in attributes or re.search(r"display\s*:\s*none", attributes.get("style") or "", re.I) is not None
 
 
 def _show(text: str) -> str:

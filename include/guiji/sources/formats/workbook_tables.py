@@ -31,6 +31,7 @@ class BuiltTable:
     merged: list[tuple[Cell, Cell]] = field(default_factory=list)
     formats: CellFormats = field(default_factory=lambda: CellFormats(typed=True))
     lost: set[int] = field(default_factory=set)  # rows with a date that no calendar knows
+    hidden: set[int] = field(default_factory=set)  # rows that nobody sees
     codes: dict[str, int] = field(default_factory=dict)
 
     def add_row(self, number: int, cells: list[Any], marked: int = -1) -> None:
@@ -71,8 +72,13 @@ class BuiltWorkbook:
     def open_sheet(self, name: str) -> OpenSheet:
         table = self.tables[name]
         cells = table.height * table.width
-        errors, uncalculated = frozenset(table.errors), frozenset(table.uncalculated)
-        facts = SheetFacts(cells, errors, uncalculated, formats=lambda _: table.formats)
+        facts = SheetFacts(
+            cells,
+            frozenset(table.errors),
+            frozenset(table.uncalculated),
+            hidden=frozenset(table.hidden),
+            formats=lambda _: table.formats,
+        )
         return OpenSheet(name, facts, tuple(table.merged), _give_rows(table), lost=table.lost)
 
 

@@ -135,6 +135,8 @@ class _Reader:
         elif name == "Row" and self.tables:
             self.row = _index(said, self.row, LONGEST)
             self.row_attributes, self.cells, self.column, self.marked = said, [], -1, -1
+            if said.get("Hidden") == "1":
+                self.tables[-1].hidden.add(self.row)
         elif name == "Cell" and self.tables:
             self.column = _index(said, self.column, WIDEST)
             self.attributes, self.kind = said, ""
