@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guiji.engine import quote_text
-from guiji.misread import MAY_BE_MISREAD, pair_up
+from guiji.misread import MAY_BE_MISREAD, common_characters, pair_up
 from guiji.structure import GARBLED, NOT_A_NUMBER, PRECISION_LOST, STRUCTURE
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ _GB2312 = r"[\x{B0}-\x{F7}][\x{A1}-\x{FE}]"
 _COMMON = r"[\x{C0}-\x{D6}][\x{A1}-\x{FE}]"
 #: text that was never decoded: two characters in HZ (~{VPND~}), or the switch to another alphabet of ISO 2022
 _UNDECODED = r"~\{([!-w][!-~]){2,}~\}|\x1B\$|\x0E([!-~]{2})+\x0F"
-#: a letter with an accent and the letter behind it, read as one character of GBK (Müller: M黮ler)
-_ACCENT = f"[A-Za-z]{pair_up(range(0xC0, 0xFF), range(0x61, 0x7B))}[a-z]"
+#: a letter with an accent and the letter behind it, read as one character of GBK (Müller: M黮ler); a common one may be meant
+_ACCENT = f"[A-Za-z]{pair_up(range(0xC0, 0xFF), range(0x61, 0x7B), common_characters())}[a-z]"
 #: text decoded wrongly before it came (F-37): the marks of what is lost, two characters of UTF-8 or two of GB2312, one of
 #: them common, read as Latin-1 (æµ‹è¯•, ÖÐÎÄ). No language writes such letters in a row
 _GARBLED = rf"\x{{FFFD}}|锟斤拷|([ä-é]{_TRAIL}{{2}}){{2}}|{_COMMON}{_GB2312}|{_GB2312}{_COMMON}|{_UNDECODED}|{_ACCENT}"

@@ -8,7 +8,8 @@ so little text counts only where no name looks like it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 #: bytes of UTF-8 that begin a Chinese character, or the punctuation and full-width letters that stand between them
 _HAN_LEADS = range(0xE4, 0xEA)
@@ -19,13 +20,25 @@ _RUN = re.compile(r"[^\x00-\x7f]+(?:\?[^\x00-\x7f]+)*")
 _PUNCTUATION = re.compile("[\x00-\x7f\u00a0\ufeff\u3000-\u303f\uff00-\uffef]")
 
 
-def pair_up(leads: Iterable[int], trails: Iterable[int]) -> str:
-    """A class of the engine's patterns: the characters of GBK with such a first and such a second byte."""
+@lru_cache(maxsize=1)
+def common_characters() -> frozenset[str]:
+    """The common characters, simplified and traditional: the first levels of GB 2312-80 (3,755) and of Big5 (5,401)."""
+    found = set()
+    for encoding, leads in (("gb2312", range(0xB0, 0xD8)), ("big5", range(0xA4, 0xC7))):
+        for lead in leads:
+            for trail in range(0x40, 0xFF):
+                text = bytes((lead, trail)).decode(encoding, "ignore")
+                found |= {text} if len(text) == 1 and "\u4e00" <= text <= "\u9fff" else set()
+    return frozenset(found)
+
+
+def pair_up(leads: Iterable[int], trails: Iterable[int], but: Collection[str] = ()) -> str:
+    """A class of the engine's patterns: the characters of GBK with such a first and such a second byte, ``but`` these."""
     points = set()
     for lead in leads:
         for trail in trails:
             text = bytes((lead, trail)).decode("gb18030", "ignore")
-            points |= {ord(text)} if len(text) == 1 else set()
+            points |= {ord(text)} if len(text) == 1 and text not in but else set()
     ranges: list[list[int]] = []
     for point in sorted(points):
         if ranges and ranges[-1][1] == point - 1:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from functools import lru_cache
 
 from guiji.errors import DeliveryRefused
+from guiji.misread import common_characters
 
 #: how much of a file is looked at, in characters beyond ASCII
 SAMPLE = 200_000
@@ -84,15 +84,3 @@ def _share_common(han: dict[str, int]) -> float:
     common = common_characters()
     weights = {c: math.log1p(n) for c, n in han.items()}
     return sum(w for c, w in weights.items() if c in common) / sum(weights.values())
-
-
-@lru_cache(maxsize=1)
-def common_characters() -> frozenset[str]:
-    """The common characters, simplified and traditional: the first levels of GB 2312-80 (3,755) and of Big5 (5,401)."""
-    found = set()
-    for encoding, leads in (("gb2312", range(0xB0, 0xD8)), ("big5", range(0xA4, 0xC7))):
-        for lead in leads:
-            for trail in range(0x40, 0xFF):
-                text = bytes((lead, trail)).decode(encoding, "ignore")
-                found |= {text} if len(text) == 1 and "\u4e00" <= text <= "\u9fff" else set()
-    return frozenset(found)
