@@ -27,7 +27,7 @@ from guiji.city import City, read_city
 from guiji.errors import DeliveryRefused, UsageError
 from guiji.quality import check_batch
 from guiji.sources.columns import Expected
-from guiji.sources.formats.crs import known_system, parse_wkt
+from guiji.sources.formats.crs import compare_systems, known_system, parse_wkt
 from guiji.sources.formats.shapefile import find_sets
 from guiji.sources.formats.zip_file import Member
 
@@ -125,6 +125,14 @@ def test_elevations_are_kept(tmp_path: Path) -> None:
     assert {float(z) for s in shapes_of(rows) for z in shapely.get_coordinates(s, include_z=True)[:, 2]} == {1300.5}
 
 
+def test_what_a_mac_packs_beside_a_set_is_no_set(tmp_path: Path) -> None:
+    out = io.BytesIO(repack("points.zip"))
+    with zipfile.ZipFile(out, "a") as z:
+        for suffix in ("shp", "shx", "dbf"):
+            z.writestr(f"__MACOSX/._layer.{suffix}", b"\0\5\x16\7")
+    assert [r["_origin"] for r in read(tmp_path, out.getvalue())[0]] == ["layer!layer.shp"] * 3
+
+
 def test_several_sets_are_read_one_after_another(tmp_path: Path) -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as z:
@@ -183,7 +191,9 @@ def test_f46_another_reference_system_is_refused_and_named(tmp_path: Path) -> No
 def test_f46_a_set_without_prj_is_noted_and_an_unknown_system_too(tmp_path: Path) -> None:
     rows, report = read_corpus(tmp_path, "without_prj.zip")
     assert same(shapes_of(rows), POINTS)
-    assert report.notes == ["文件 layer!layer.shp：没有 .prj，按约定的坐标系 EPSG:4490 归集，未能核对"]
+    assert report.notes == [
+        "文件 layer!layer.shp：没有 .prj（或其中没有内容），按约定的坐标系 EPSG:4490 归集，未能核对"
+    ]
     _, report = read(tmp_path, repack("points.zip", prj=b'LOCAL_CS["city"]'), layer("LOCAL:1"))
     assert report.notes == ["文件 layer!layer.shp：文件注明的坐标系“city”未能与约定的 LOCAL:1 核对"]
     assert refusal(tmp_path, repack("points.zip", prj=b'LOCAL_CS["city"]'))[0] == "crs"
@@ -351,6 +361,49 @@ def test_the_codes_of_gauss_krueger_zones() -> None:
     assert {code: str(known_system(code)) for code in described} == described
     assert known_system("EPSG:3857") is None
     assert parse_wkt('PROJCS["x",GEOGCS["y",DATUM["D_WGS_1984"]],PROJECTION["Mercator_Auxiliary_Sphere"]]') is None
+
+
+def test_f46_an_empty_prj_says_no_system(tmp_path: Path) -> None:
+    for content in (b"", b" \r\n", b"\xef\xbb\xbf"):
+        rows, report = read(tmp_path, repack("points.zip", prj=content))
+        assert (len(rows), report.notes) == (
+            3,
+            ["文件 layer!layer.shp：没有 .prj（或其中没有内容），按约定的坐标系 EPSG:4490 归集，未能核对"],
+        )
+
+
+CGCS = 'GEOGCS["GCS_China_Geodetic_Coordinate_System_2000",DATUM["D_China_2000",SPHEROID["CGCS2000",6378137.0,298.257222101]],'
+GAUSS = (
+    'PROJCS["x",{},PROJECTION["Gauss_Kruger"],PARAMETER["False_Easting",500000.0],PARAMETER["False_Northing",{}],'
+    'PARAMETER["Central_Meridian",111.0],PARAMETER["Scale_Factor",1.0],PARAMETER["Latitude_Of_Origin",{}],UNIT["Meter",1.0]]'
+)
+DEGREES = CGCS + 'PRIMEM["Greenwich",0.0],UNIT["Degree",0.0174532925199433]]'
+
+
+@pytest.mark.parametrize(
+    ("declared", "stated", "is_same"),
+    [
+        ("EPSG:4490", DEGREES, True),
+        ("EPSG:4490", CGCS + 'PRIMEM["Greenwich",0.0],UNIT["Grad",0.015707963267949]]', False),
+        ("EPSG:4490", CGCS + 'PRIMEM["Ferro",-17.66],UNIT["Degree",0.0174532925199433]]', False),
+        ("EPSG:4546", GAUSS.format(DEGREES, "0.0", "0.0"), True),
+        ("EPSG:4546", GAUSS.format(DEGREES, "-3000000.0", "0.0"), False),
+        ("EPSG:4546", GAUSS.format(DEGREES, "0.0", "39.0"), False),
+        ("EPSG:4326", DEGREES[:-1] + ',AUTHORITY["EPSG","4326"]]', False),  # its code is not what it describes
+        (
+            "EPSG:4214",
+            'GEOGCS["GCS_Krasovsky_1940",DATUM["D_Krasovsky_1940",SPHEROID["Krasovsky_1940",6378245.0,298.3]]]',
+            True,
+        ),
+    ],
+)
+def test_f46_all_that_makes_a_system_is_compared(declared: str, stated: str, is_same: bool) -> None:
+    if is_same:
+        assert compare_systems(declared, stated, "x") is None
+    else:
+        with pytest.raises(DeliveryRefused) as refused:
+            compare_systems(declared, stated, "x")
+        assert refused.value.rule_id == "delivery.crs"
 
 
 # --- GeoPackage ---------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ _DATUMS: tuple[tuple[str, str], ...] = (
     ("worldgeodeticsystem1984", WGS84),
     ("xian", XIAN80),
     ("beijing1954", BEIJING54),
+    ("krasovsky1940", BEIJING54),  # as old files name it, by its ellipsoid
 )
 _TRANSVERSE = ("gausskruger", "transversemercator")
 
@@ -85,6 +86,8 @@ def parse_wkt(text: str) -> ReferenceSystem | None:
     datum = next((found for mark, found in _DATUMS if mark in plain), None)
     if datum is None:
         return None
+    if not _is_plain(text):
+        return None
     if not re.search(r"(?i)\bPROJ(?:CS|CRS|ECTEDCRS)\s*\[", text):
         return ReferenceSystem(datum)
     method = re.search(r'(?i)\b(?:PROJECTION|METHOD)\s*\[\s*"([^"]+)"', text)
@@ -95,10 +98,21 @@ def parse_wkt(text: str) -> ReferenceSystem | None:
         for name, value in re.findall(r'(?i)\bPARAMETER\s*\[\s*"([^"]+)"\s*,\s*([-+0-9.eE]+)', text)
     }
     meridian = values.get("centralmeridian", values.get("longitudeofnaturalorigin"))
+    northing = values.get("falsenorthing", 0)
+    origin = values.get("latitudeoforigin", values.get("latitudeofnaturalorigin", 0))
     easting, scale = values.get("falseeasting"), values.get("scalefactor", values.get("scalefactoratnaturalorigin"))
-    if meridian is None or easting is None:
+    if meridian is None or easting is None or northing or origin:
         return None
     return ReferenceSystem(datum, meridian, easting, 1 if scale is None else scale)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether angles are degrees from Greenwich."""
+    prime = re.search(r'(?i)\bPRIMEM(?:ERIDIAN)?\s*\[\s*"[^"]*"\s*,\s*([-+0-9.eE]+)', text)
+    angles = re.findall(r'(?i)\b(?:ANGLE)?UNIT\s*\[\s*"[^"]*"\s*,\s*([-+0-9.eE]+)', text)
+    # the first unit is that of the angles in every dialect; a unit of length is no fraction
+    turned = [float(a) for a in angles if float(a) < 0.1]
+    return (prime is None or float(prime[1]) == 0) and all(abs(a - 0.0174532925199433) < 1e-9 for a in turned)
 
 
 def compare_systems(declared: str, stated: str, what: str) -> str | None:
@@ -111,12 +125,12 @@ def compare_systems(declared: str, stated: str, what: str) -> str | None:
     stated = "EPSG:4326" if stated.upper() == "OGC:CRS84" else stated
     wanted = known_system(declared)
     found = known_system(stated) or parse_wkt(stated)
-    if _code(stated) and _code(stated) == _code(declared):
-        return None
     if wanted is not None and found is not None:
         if _same(wanted, found):
             return None
         raise _other_system(what, f"{declared}（{wanted}）", str(found))
+    if _code(stated) and _code(stated) == _code(declared):
+        return None
     if wanted is not None:
         raise _other_system(what, f"{declared}（{wanted}）", f"“{_name(stated)}”")
     return f"{what}：文件注明的坐标系“{_name(stated)}”未能与约定的 {declared} 核对"

@@ -100,11 +100,11 @@ def _open_layer(files: Mapping[str, Path], what: str, expected: Expected, fmt: F
     from guiji.catalog.models import Layout
 
     geometry, spec = geometry_field(expected, what)
-    if ".prj" in files:
-        note = compare_systems(spec.crs or "", _read_small(files[".prj"]), what)
+    if stated := _read_small(files[".prj"]) if ".prj" in files else "":
+        note = compare_systems(spec.crs or "", stated, what)
         report.notes += [note] if note else []
     else:
-        report.notes.append(f"{what}：没有 .prj，按约定的坐标系 {spec.crs} 归集，未能核对")
+        report.notes.append(f"{what}：没有 .prj（或其中没有内容），按约定的坐标系 {spec.crs} 归集，未能核对")
     cpg = _read_small(files[".cpg"]) if ".cpg" in files else None
     table = open_dbf(files[".dbf"], fmt.encoding, what, cpg)
     shapes = open_shapes(files[".shp"], files[".shx"], what)
