@@ -14,7 +14,7 @@ import pytest
 from delivering import open_at, plain_settings, rows_of
 from interfaces import as_rows, connect, fails, interface, paging, records
 
-from guiji.errors import DeliveryRefused, SourceRefused, SourceUnavailable
+from guiji.errors import CatalogError, DeliveryRefused, SourceRefused, SourceUnavailable
 from guiji.settings import Settings
 from guiji.sources import probe
 from guiji.sources.http_client import read_retry_after
@@ -198,6 +198,69 @@ def test_windows_and_watermarks_become_parameters(http_server: Any, place: Setti
     rows_of(again)
     assert "since=2026-10-02T07%3A59%3A00%2B08%3A00" in http_server.requests[-1]
     assert again.report.cursor_max == "2026-10-02 08:00:00"
+
+
+CURSORS = {
+    "20261002080000": "2026-10-02",
+    "2026/10/02 08:00:00": "2026-10-02",
+    1790899200000: "2026-10-02",
+    1790899200: "2026-10-02",
+    "2026-10-02T08:00:00.000+0800": "2026-10-02",
+}
+
+
+@pytest.mark.parametrize("cursor", CURSORS)
+def test_cursors_and_windows_have_the_form_of_the_interface(
+    http_server: Any, place: Settings, tmp_path: Path, cursor: str | int
+) -> None:
+    http_server.data["/things"] = [{"id": "1", "name": "a", "ts": cursor}, {"id": "2", "name": "b", "ts": None}]
+    parameters = {
+        "a": "{window_start:%Y-%m-%d %H:%M:%S}",
+        "b": "{window_start:milliseconds}",
+        "c": "{window_end:seconds}",
+    }
+    source = {"cursor": "ts", "lag_seconds": 60, "parameters": parameters}
+    resource = interface(source=source, load="incremental", size=9)
+    delivery = open_at(resource, place, tmp_path)
+    assert len(rows_of(delivery)) == 2
+    assert delivery.report.cursor_max == str(cursor)
+    rows_of(open_at(resource, place, tmp_path, watermark=delivery.report.cursor_max))
+    asked = dict(http_server.received[-1].query)
+    assert (asked["a"], asked["b"], asked["c"]) == ("2026-10-02 07:59:00", "1790899140000", "1793462400")
+
+
+def test_a_cursor_that_is_no_moment_is_an_error_of_the_catalog(
+    http_server: Any, place: Settings, tmp_path: Path
+) -> None:
+    http_server.data["/things"] = [{"id": "1", "name": "a", "ts": "V7"}]
+    resource = interface(source={"cursor": "ts"}, load="incremental", size=9)
+    with pytest.raises(CatalogError, match="holds no moments"):
+        rows_of(open_at(resource, place, tmp_path))
+
+
+@pytest.mark.parametrize(("code", "ok"), [(True, "true"), (1, "1"), ("0000", "0000"), (0, "0")])
+def test_f47_a_business_code_may_be_of_any_type(
+    http_server: Any, place: Settings, tmp_path: Path, code: object, ok: str
+) -> None:
+    http_server.answers["/things"] = lambda _: {"head": {"success": code}, "data": {"records": records(2), "total": 2}}
+    resource = interface(source={"code": "head.success", "ok": [ok]})
+    assert rows_of(open_at(resource, place, tmp_path)) == as_rows(records(2))
+    http_server.answers["/things"] = lambda _: {"head": {"success": False}, "data": {"records": records(2), "total": 2}}
+    assert "business code false" in str(fails(http_server, place, tmp_path, SourceUnavailable, resource))
+
+
+def test_a_token_that_the_interface_says_back_is_not_shown(http_server: Any, place: Settings, tmp_path: Path) -> None:
+    http_server.answers["/things"] = lambda _: {"code": "500", "message": "bad: guiji-token 110105199001010017"}
+    words = str(fails(http_server, place, tmp_path, SourceUnavailable))
+    assert "business code 500 bad: ***" in words
+    assert "110105199001010017" not in words
+
+
+def test_f47_a_body_packed_in_several_members_is_whole(http_server: Any, place: Settings, tmp_path: Path) -> None:
+    body = json.dumps({"code": "0", "data": {"records": records(2), "total": 2}}).encode()
+    packed = b"".join(gzip.compress(part) for part in (body[:7], body[7:30], body[30:]))
+    http_server.raw["/things"] = (200, {"Content-Encoding": "gzip"}, packed)
+    assert rows_of(open_at(interface(), place, tmp_path)) == as_rows(records(2))
 
 
 # --- changes meanwhile --------------------------------------------------------------------------------

@@ -254,7 +254,8 @@ class HttpSource(Model):
     method: Literal["get", "post"] = "get"
     """post sends ``body`` as JSON"""
     parameters: dict[str, str] = {}
-    """fixed query parameters; {window_start} and {window_end} are replaced by ISO timestamps"""
+    """fixed query parameters; {window_start} and {window_end} are replaced by ISO timestamps, {window_start:%Y-%m-%d %H:%M:%S}
+    by one of that strftime format, {window_start:milliseconds} and {window_start:seconds} by numbers since 1970"""
     body: dict[str, JsonValue] = {}
     """JSON object to send (method post); the same words are replaced in its texts"""
     encoding: Literal["auto", "utf-8", "gb18030"] = "auto"

@@ -26,6 +26,7 @@ _FORM = re.compile(
     r"(?:(?P<t>[T ]?)(?P<H>\d\d)(?P<f>\D?)(?P<M>\d\d)(?:(?P<g>\D?)(?P<S>\d\d)(?P<end>秒?)(?P<point>\.?)(?P<sub>\d{0,9}))?)?"
 )
 _UNEQUAL = re.compile(r"\d{4}([-/.年])(\d[-/.月]\d{1,2}|\d\d[-/.月]\d)(?!\d).*")
+_SECONDS = re.compile(r"[12]\d{9}")
 _MILLISECONDS = re.compile(r"[12]\d{12}")
 
 
@@ -43,6 +44,15 @@ class CursorForm:
             return str(int(moment.timestamp() * 1000))
         local = moment.astimezone(self.zone)
         return local.strftime(self.parts) + self.point + f"{local.microsecond:06d}000"[: self.digits]
+
+    def read(self, text: str) -> datetime:
+        """The moment that ``text`` means."""
+        text = text.strip()
+        if self.parts is None:
+            return datetime.fromtimestamp(int(text) / 1000, self.zone)
+        whole = text[: len(text) - self.digits - len(self.point)]
+        moment = datetime.strptime(whole, self.parts).replace(tzinfo=self.zone)
+        return moment.replace(microsecond=int(text[len(text) - self.digits :].ljust(6, "0")[:6]) if self.digits else 0)
 
     def move_back(self, text: str, lag: timedelta) -> str:
         """``text`` so much earlier; rounded down (F-04)."""
@@ -79,6 +89,18 @@ def _find_form(text: str, zone: ZoneInfo) -> CursorForm | None:
     except ValueError:
         return None
     return CursorForm(parts, point, digits, zone)
+
+
+def read_moment(text: str, zone: ZoneInfo) -> datetime | None:
+    """The moment that a cursor means: ISO 8601, any form above, or seconds since 1970; None where it means none."""
+    if _SECONDS.fullmatch(text):
+        return datetime.fromtimestamp(int(text), zone)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        form = find_form((text,), zone)
+        return form.read(text) if form else None
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
 
 
 def refuse_unequal(reading: Reading, text: str | None) -> None:

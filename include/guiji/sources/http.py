@@ -8,13 +8,17 @@ noted.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
+from guiji.errors import CatalogError
 from guiji.records import Delivery, ReadReport, Window
 from guiji.sources.columns import Expected, expected_columns
+from guiji.sources.cursor_form import read_moment
 from guiji.sources.formats.json import match_records, record_batch
 from guiji.sources.http_pages import Page, read_pages
 
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
     from guiji.catalog.models import HttpSource, Resource
     from guiji.settings import Settings
     from guiji.sources.http_client import Interface
+
+_WINDOW = re.compile(r"\{window_(start|end)(?::([^{}]+))?\}")
+_UNITS = {"seconds": 1, "milliseconds": 1000}
 
 
 @dataclass
@@ -39,6 +46,8 @@ class _Reading:
     pages: Iterator[Page]
     keys: dict[str, str] | None = None
     known_keys: frozenset[str] = frozenset()
+    read_cursors: int = 0  # that are moments
+    unread_cursors: int = 0  # that are something else
 
 
 def open_interface(
@@ -71,12 +80,11 @@ def _prepare(resource: Resource, settings: Settings, window: Window, watermark: 
 
     source = resource.model.source
     assert isinstance(source, HttpSource)
+    zone = ZoneInfo(resource.model.time_zone)
     start = window.start
-    if watermark and not explicit and resource.model.load == "incremental":
-        with contextlib.suppress(ValueError):
-            since = datetime.fromisoformat(watermark)
-            since = since if since.tzinfo else since.replace(tzinfo=window.start.tzinfo)
-            start = since - timedelta(seconds=source.lag_seconds)
+    increments = watermark and not explicit and resource.model.load == "incremental"
+    if increments and (since := read_moment(str(watermark), zone)) is not None:
+        start = since - timedelta(seconds=source.lag_seconds)
     parameters = {name: _fill_in(value, start, window.end) for name, value in source.parameters.items()}
     body = _fill_in(source.body, start, window.end)
     interface = Interface(resource.id, source, get_connection(settings, source.connection))
@@ -88,10 +96,20 @@ def _prepare(resource: Resource, settings: Settings, window: Window, watermark: 
 def _fill_in(value: Any, start: datetime, end: datetime) -> Any:
     """``value`` with the window in its texts, however deep they stand."""
     if isinstance(value, str):
-        return value.replace("{window_start}", start.isoformat()).replace("{window_end}", end.isoformat())
+        moments = {"start": start, "end": end}
+        return _WINDOW.sub(lambda m: _write_moment(moments[m[1]], m[2]), value)
     if isinstance(value, dict):
         return {k: _fill_in(v, start, end) for k, v in value.items()}
     return [_fill_in(v, start, end) for v in value] if isinstance(value, list) else value
+
+
+def _write_moment(moment: datetime, form: str | None) -> str:
+    """ISO 8601 where the catalog says no form of its own."""
+    if form is None:
+        return moment.isoformat()
+    if form in _UNITS:
+        return str(int(moment.timestamp() * _UNITS[form]))
+    return moment.strftime(form)
 
 
 # --- rows ---------------------------------------------------------------------------------------------
@@ -121,6 +139,7 @@ def _stream(reading: _Reading, first: Page | None) -> Iterator[pa.RecordBatch]:
             yield record_batch(numbered, f"{reading.source.path}#page={number}", reading.expected, keys)
             page = next(reading.pages, None)
             number += 1
+        _demand_cursor(reading)
     finally:
         reading.interface.close()
 
@@ -130,22 +149,27 @@ def _note_cursor(reading: _Reading, records: list[Any]) -> None:
     name = reading.source.cursor
     if name is None or reading.resource.model.load != "incremental":
         return
+    zone = ZoneInfo(reading.resource.model.time_zone)
+    best = read_moment(reading.report.cursor_max, zone) if reading.report.cursor_max else None
     for record in records:
         value = record.get(name) if isinstance(record, dict) else None
-        if value is None:
+        if value is None or value == "":
             continue
-        if (order := _order_of(str(value), reading)) is None or order > reading.now:
+        moment = read_moment(str(value), zone)
+        if moment is None:
+            reading.unread_cursors += 1
             continue
-        best = _order_of(reading.report.cursor_max, reading) if reading.report.cursor_max else None
-        if best is None or order > best:
-            reading.report.cursor_max = str(value)
+        reading.read_cursors += 1
+        if moment <= reading.now and (best is None or moment > best):
+            best, reading.report.cursor_max = moment, str(value)
 
 
-def _order_of(text: str, reading: _Reading) -> datetime | None:
-    from zoneinfo import ZoneInfo
-
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(reading.resource.model.time_zone))
+def _demand_cursor(reading: _Reading) -> None:
+    """Raises CatalogError where not one cursor is a moment: what came between two windows would never be asked for."""
+    if reading.unread_cursors and not reading.read_cursors:
+        raise CatalogError(
+            f"{reading.resource.id}: cursor {reading.source.cursor!r} of {reading.interface.what} holds no moments (such as "
+            "2026-10-01 08:00:00, 20261001080000 or milliseconds since 1970). Nothing was staged; declare a cursor that "
+            "does, or load: snapshot.",
+            resource_id=reading.resource.id,
+        )

@@ -229,16 +229,19 @@ class Interface:
                     return
 
         threading.Thread(target=watch, name="http-deadline", daemon=True).start()
+        too_late = TryAgain(f"the answer took longer than {seconds:g} s")
         try:
             yield
         except GuijiError:
             raise
         except Exception:
             if late.is_set():
-                raise TryAgain(f"the answer took longer than {seconds:g} s") from None
+                raise too_late from None
             raise
         finally:
             done.set()
+        if late.is_set():  # an answer that says no length seems to end where it was cut
+            raise too_late
 
     @contextlib.contextmanager
     def _open(self, request: httpx.Request) -> Iterator[httpx.Response]:
@@ -263,6 +266,9 @@ class Interface:
         for chunk in response.iter_raw():
             try:
                 body += unpack.decompress(chunk, limit + 1 - len(body)) if unpack else chunk
+                while unpack is not None and unpack.unused_data and len(body) <= limit:  # gzip may have several members
+                    rest, unpack = unpack.unused_data, zlib.decompressobj(wbits=47)
+                    body += unpack.decompress(rest, limit + 1 - len(body))
             except zlib.error:
                 raise TryAgain("the packed body is damaged") from None
             if len(body) > limit:
@@ -271,7 +277,7 @@ class Interface:
                     "请减小每页条数后重新提供（上限由 max_page_mb 声明）。",
                     rule_id="delivery.too_large",
                 )
-        if unpack is not None and (not unpack.eof or unpack.unused_data):
+        if unpack is not None and not unpack.eof:
             raise TryAgain("the packed body breaks off")
         return bytes(body)
 
@@ -339,19 +345,28 @@ class Interface:
     def _check_code(self, document: Any) -> None:
         if not self.source.code:
             return
-        code = find_path(document, self.source.code)
-        if code is not None and str(code) in self.source.ok:
+        found = find_path(document, self.source.code)
+        code = str(found).lower() if isinstance(found, bool) else str(found)
+        if found is not None and code in self.source.ok:
             return
         message = find_path(document, self.source.message) if self.source.message else None
-        said = scrub(str(message))[:200] if message is not None else ""
-        shown = scrub(str(code))[:40]
-        if str(code) in ("401", "403"):
+        said = self._scrub(message)[:200] if message is not None else ""
+        shown = self._scrub(code)[:40]
+        if code in ("401", "403"):
             raise SourceRefused(
                 f"Connection {self.connection.conn_id}: {self.source.path} answers code {shown} {said}. Nothing was "
                 f"read; mend the token or login of connection {self.connection.conn_id}.",
                 connection=self.connection.conn_id,
             )
         raise TryAgain(f"business code {shown} {said}".strip())
+
+    def _scrub(self, said: object) -> str:
+        """What the interface says, without personal values, and without our token where it says that back."""
+        words = str(said)
+        for secret in filter(None, (self.connection.password, self.connection.login)):
+            if len(secret) > 3:
+                words = words.replace(secret, "***")
+        return scrub(words)
 
 
 def make_base_url(connection: Connection) -> str:

@@ -210,7 +210,11 @@ def _account(interface: Interface, so_far: _Progress, page: Page, number: int, r
             raise _changed(interface, f"total {so_far.total}, then {page.total}")
         so_far.total = report.declared_rows = page.total
     if page.records and page.digest in so_far.digests:
-        raise _refuse(interface, f"第 {number} 页与之前的一页完全相同，分页没有前进。", "请修复分页后重新提供。")
+        raise _refuse(
+            interface,
+            f"第 {number} 页与之前的一页完全相同，分页没有前进。",
+            "请修复分页（页码超过末页时应返回空页，或提供总条数）后重新提供。",
+        )
     so_far.digests.add(page.digest)
     so_far.size += page.size
     if so_far.size > source.max_mb * _MB:
