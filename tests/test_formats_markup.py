@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from html import escape
 from pathlib import Path
@@ -12,7 +13,7 @@ from delivering import aside, expect, read_bytes, sound
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from workbooks import Sheet, make_book
+from workbooks import Sheet, Shown, make_book
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected
@@ -157,6 +158,17 @@ def test_xml_of_2003_in_gb2312_and_with_rich_text_is_read(tmp_path: Path) -> Non
     rows, report = read_page(tmp_path, text.encode("gb18030"))
     assert sound(rows, ABC) == [("张三", "000123", "东街\n3 号"), ("李四", "2", "x")]
     assert [n for n in report.notes if "实际是 xml2003" in n] != []
+
+
+def test_f23_times_of_xml_of_2003_are_times(tmp_path: Path) -> None:
+    rows = [
+        ABC.columns,
+        ("a", Shown(dt.date(1899, 12, 31), "h:mm"), Shown(dt.date(2024, 1, 5), "yyyy-mm-dd")),
+        ("b", Shown(dt.date(2024, 1, 5), "h:mm"), "x"),
+    ]
+    book = make_book("xml2003", Sheet(rows)).decode().replace("1899-12-31T00:00", "1899-12-31T07:12")
+    got, _ = read_page(tmp_path, book)
+    assert (sound(got, ABC), aside(got)) == ([("a", "07:12:00", "2024-01-05")], [(3, "number_format")])
 
 
 def test_xml_of_2003_with_rows_out_of_order_or_of_no_type_is_refused(tmp_path: Path) -> None:

@@ -113,6 +113,36 @@ def test_f45_a_total_in_a_key_of_text_is_set_aside_with_its_key_until_the_layout
     assert (sound(left, NAMED), aside(left), report.skipped) == (want, [], {"total": 2})
 
 
+FORM = expect("地区", "单位", "产值", "增速", key=["f0"])
+
+
+@every_kind
+@pytest.mark.parametrize(
+    "line", [("甲", "乙", "1", "2"), ("甲", "乙", 1, "2=1/3"), ("栏次", "", 1, 2), ("甲", "乙", "(1)", "（2）")]
+)
+def test_f45_the_line_that_numbers_the_columns_is_no_row(tmp_path: Path, kind: str, line: tuple[Any, ...]) -> None:
+    rows = [FORM.columns, line, ("东胜区", "亿元", "5", "6")]
+    got, report = read(tmp_path, kind, rows, FORM)
+    assert (sound(got, FORM), report.skipped) == ([("东胜区", "亿元", "5", "6")], {"numbering": 1})
+    assert [n.partition("：")[2].partition("，")[0] for n in report.notes] == ["1 行是栏次行（第 2 行）"]
+
+
+@every_kind
+@pytest.mark.parametrize("line", [("1", "2", "3", "4"), (1, 2, 3, 4), ("甲", 1, 2, 3), ("甲", "乙", "丙", "丁")])
+def test_f45_what_may_be_a_row_of_numbers_stays_one_and_is_named(
+    tmp_path: Path, kind: str, line: tuple[Any, ...]
+) -> None:
+    rows = [FORM.columns, line, ("东胜区", "亿元", "5", "6"), ("甲", "1", "", "")]
+    got, report = read(tmp_path, kind, rows, FORM)
+    want = [tuple(map(str, line)), ("东胜区", "亿元", "5", "6"), ("甲", "1", None, None)]
+    assert (sound(got, FORM), report.skipped) == (want, {})
+    assert [n.partition("：")[2] for n in report.notes] == [
+        "第 2 行的内容是 1、2、3……或甲、乙、丙，像是栏次，按数据行处理；如不是数据，请删去后重新提供"
+    ]
+    got, report = read(tmp_path, kind, [PEOPLE.columns, (1, 2, 3), (1, "110105199001010017", "张三")], PEOPLE)
+    assert sound(got, PEOPLE) == [("1", "2", "3"), ("1", "110105199001010017", "张三")]
+
+
 def test_f45_without_a_key_in_the_sheet_nothing_is_left_out(tmp_path: Path) -> None:
     keyless = expect({"title": "省", "constant": "浙江"}, "地区", "数量", key=["f0"])
     got, report = read(tmp_path, "xlsx", [("地区", "数量"), ("合计", ""), ("", "合计")], keyless)

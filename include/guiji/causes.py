@@ -60,6 +60,7 @@ SKIPPED = {
     "footnote": "脚注行",
     "total": "合计行",
     "rule": "分隔线",
+    "numbering": "栏次行",
     "repeated_header": "重复表头",
     "deleted": "已标记删除的记录",
     "redelivered": "重复提供的文件",

@@ -239,6 +239,7 @@ def _open_table(
             flawed,
             trim_header(titles[header:]),
             sheet.merged,
+            start,
         ),
         TextFormats(sheet, texts),
         f"{origin}#{sheet.name}",

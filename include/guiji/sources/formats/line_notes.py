@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: as many are named of each kind; all are counted
 NAMED = 20
-_LEFT_OUT = {"total": "合计", "footnote": "脚注、签署", "rule": "分隔线"}
+_LEFT_OUT = {"total": "合计", "footnote": "脚注、签署", "rule": "分隔线", "numbering": "栏次"}
 _LIKE = {"like_total": ("合计", "total"), "like_footnote": ("脚注", "footnote")}
 
 
@@ -52,7 +52,7 @@ class LineNotes:
             return False
         if title != "blank":
             self.titles.setdefault(title, Lines()).add([number])
-        if title in _LIKE:
+        if title in _LIKE or title == "like_numbering":
             return False
         skip(report, title)
         return True
@@ -64,7 +64,7 @@ class LineNotes:
             notes.append(f"{what}：{self.totals.count:,} 行按约定作为合计行，未采集（{self.totals}）")
         for title, called in _LEFT_OUT.items():
             if lines := self.titles.get(title):
-                why = "" if title == "rule" else "主键为空或不可能有效，"
+                why = "" if title in ("rule", "numbering") else "主键为空或不可能有效，"
                 notes.append(
                     f"{what}：{lines.count:,} 行是{called}行（{lines}），{why}不是数据，未采集；"
                     "如是数据，请补全主键后重新提供"
@@ -75,6 +75,10 @@ class LineNotes:
                     f"{what}：{lines.count:,} 行像是{called}行（{lines}），因没有约定{called}行，按数据行处理；"
                     f"如不是数据，请删去后重新提供，或在资源目录中登记（layout.{key}）"
                 )
+        if lines := self.titles.get("like_numbering"):
+            notes.append(
+                f"{what}：{lines}的内容是 1、2、3……或甲、乙、丙，像是栏次，按数据行处理；如不是数据，请删去后重新提供"
+            )
         if self.hidden.count:
             notes.append(
                 f"{what}：{self.hidden.count:,} 行在表中被隐藏或筛选掉（{self.hidden}），按数据行处理；"

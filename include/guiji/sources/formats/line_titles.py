@@ -1,5 +1,5 @@
 """Lines of a table that are no data though nobody declared them: totals, signatures, counters that database clients
-write below a table, rules of dashes.
+write below a table, rules of dashes, the numbers of the columns below a statistical header (甲、乙、1、2).
 
 Such a line is left out only where it can be no row, because a key is blank or can't be valid. Where its key may be a
 value (合计 in a key of text), nobody can tell a total from a row: it is set aside, until the layout says which it is.
@@ -35,22 +35,29 @@ _COUNTER = (
     rf"|已选择{_BLANKS}{_COUNT}{_BLANKS}行[。.]?|{_COUNT} rows? (?:selected|in set|fetched)[^,;|\t]*"
 )
 _RULE_CELL = r"[-=_+*:|─━—]*[-=_*─━—]{2}[-=_+*:|─━—]*"
+#: the first cells of a line that numbers the columns: letters of the text columns, or what the line is called
+_STEMS = "甲乙丙丁戊己庚辛壬癸"
+_NUMBERING = "甲|栏次|栏号|列次|列号"
+#: a column's number, and how it is calculated: 3, (3), 3=1+2
+_COLUMN_NUMBER = re.compile(r"[(（]?(\d{1,3})[)）]?(?:=[\d+\-*/×÷()（）%]+)?")
 _TOTAL = re.compile(rf"\A{_BLANKS}{TOTAL_TITLE}{_BLANKS}\Z")
 _LIKE_FOOTNOTE = re.compile(rf"\A{_BLANKS}(?:(?:备|附)?注{_BLANKS}[:：]|(?:制表|填表|填报|审核)人)")
 _FOOTNOTE = re.compile(rf"\A{_BLANKS}(?:{_REMARK_TITLE}|{_SIGNATURE_TITLE}|(?:{_COUNTER}){_BLANKS}\Z)")
 _REMARK = re.compile(rf"\A{_BLANKS}(?:{_REMARK_TITLE})")
 _RULE = re.compile(rf"\A{_BLANKS}{_RULE_CELL}{_BLANKS}\Z")
 #: RE2: a first cell of a line that ``judge_line`` must look at, the blank one apart
-SUSPECT = rf"\A{_BLANKS}(?:{TOTAL_TITLE}{_BLANKS}\z|{_REMARK_TITLE}|{_SIGNATURE_TITLE}|(?:{_COUNTER}|{_RULE_CELL}){_BLANKS}\z)"
+SUSPECT = rf"\A{_BLANKS}(?:(?:{TOTAL_TITLE}|{_NUMBERING}){_BLANKS}\z|{_REMARK_TITLE}|{_SIGNATURE_TITLE}|(?:{_COUNTER}|{_RULE_CELL}){_BLANKS}\z)"
 #: RE2: a cell of a key that says it is a total's
 TOTAL_CELL = rf"\A{_BLANKS}{TOTAL_TITLE}{_BLANKS}\z"
 #: how such a cell begins, to tell most cells of a sheet apart at once
-_BEGINNING = rf"[合总小共]{_BLANKS}计|{_COUNT} row|[备附注制填审说数资来单负复经联报共第已(（=_+*:|─━—-]"
+_BEGINNING = rf"[合总小共]{_BLANKS}计|{_NUMBERING}|{_COUNT} row|[备附注制填审说数资来单负复经联报共第已(（=_+*:|─━—-]"
 _SUSPECT_CELL = re.compile(_BEGINNING)
 _SUSPECT_CELLS = re.compile(rf"\n[ \t\u00a0\u3000]*(?:{_BEGINNING})")
 
-#: the first four are no rows; "doubtful" is set aside; the others are rows that are named
-Title = Literal["blank", "rule", "total", "footnote", "doubtful", "like_total", "like_footnote"]
+#: the first five are no rows; "doubtful" is set aside; the others are rows that are named
+Title = Literal[
+    "blank", "rule", "total", "footnote", "numbering", "doubtful", "like_total", "like_footnote", "like_numbering"
+]
 
 
 def judge_line(table: Table, cells: Sequence[str | None]) -> Title | None:
@@ -61,6 +68,8 @@ def judge_line(table: Table, cells: Sequence[str | None]) -> Title | None:
         return "blank"
     if table.width > 1 and all(map(_RULE.match, filled)):
         return "rule"
+    if (numbered := _find_numbering(filled)) is not None:
+        return "numbering" if numbered or has_no_key(table, cells) else "like_numbering"
     total, footnote = _TOTAL.match(filled[0]), _FOOTNOTE.match(filled[0])
     if total and len(cells) < table.width and table.expected.keys and table.layout.total != "":
         return "total"  # no row in any case
@@ -75,6 +84,22 @@ def judge_line(table: Table, cells: Sequence[str | None]) -> Title | None:
     if cells[0] and table.layout.footnote is None and _LIKE_FOOTNOTE.match(cells[0]):
         return "like_footnote"
     return None
+
+
+def _find_numbering(filled: Sequence[str]) -> bool | None:
+    """True for the cells of a line that certainly numbers the columns (甲、乙、1、2), False for one that a row may be too
+    (1、2、3 or 甲、1、2); else None."""
+    texts = [cell.strip() for cell in filled]
+    letters = 0
+    while letters < len(texts) and texts[letters] == _STEMS[letters : letters + 1]:
+        letters += 1
+    called = not letters and re.fullmatch(_NUMBERING, texts[0]) is not None
+    numbers = [_COLUMN_NUMBER.fullmatch(text) for text in texts[letters + called :]]
+    if len(texts) < (4 if letters == 1 else 3) or [m and m[1] for m in numbers] != [
+        str(n) for n in range(1, len(numbers) + 1)
+    ]:
+        return None
+    return bool(numbers) and (called or letters > 1 or (letters == 1 and len(numbers) > 3))
 
 
 def is_remark(cells: Sequence[str | None]) -> bool:

@@ -55,6 +55,12 @@ def is_date_format(code: str) -> bool:
     return bool(_date_parts(code)) and not code.startswith(AS_SHOWN)
 
 
+def is_time_format(code: str) -> bool:
+    """True for a format that shows a time of day and no part of a date."""
+    parts = _date_parts(code)
+    return is_date_format(code) and "h" in parts and not parts & {"y", "d"}
+
+
 def shown_number(value: float, text: str, code: str) -> tuple[str | None, str | None]:
     """(the text that is shown for a number under ``code``, the rule that is broken where it can't be known); ``text`` is
     the number itself, in digits. Where the shown text would be a rounded one, the number stands."""

@@ -40,6 +40,7 @@ class SheetLines:
     flawed: dict[int, dict[int, str]]
     header: tuple[tuple[str, ...], ...]
     merged: Merged
+    start: int = 0  # number of the first row below the header
 
     def find(self, columns: Columns, number: int, report: ReadReport) -> tuple[list[int] | None, int | None]:
         """(indexes of the rows of data, None for all; index of the first declared footnote). Counts the lines that are
@@ -143,7 +144,10 @@ class SheetLines:
         """Indexes of the rows that can be no data though nobody declared them. What may be a row and may be a total is
         set aside by ``flawed``; what only looks like one stays a row and is named."""
         aside: set[int] = set()
-        for i in find_suspects(columns, total_key_positions(self.table), end):
+        suspects = find_suspects(columns, total_key_positions(self.table), end)
+        if number == self.start:  # the columns may be numbered there
+            suspects = sorted({0, *suspects} if end != 0 else suspects)
+        for i in suspects:
             if i in known:
                 continue
             title = judge_line(self.table, _titles(columns, i))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from guiji.errors import DeliveryRefused
 from guiji.sources.formats.charset import decide_charset
 from guiji.sources.formats.clock import Clock
 from guiji.sources.formats.encoding import normalise_private_use
-from guiji.sources.formats.number_format import is_telling
+from guiji.sources.formats.number_format import is_telling, is_time_format
 from guiji.sources.formats.workbook import MAX_SHEET, refuse_damaged, refuse_unreadable, refuse_workbook
 from guiji.sources.formats.workbook_tables import LONGEST, WIDEST, BuiltTable, BuiltWorkbook, check_limits
 
@@ -207,9 +207,16 @@ class _Reader:
             self.marked = self.column
         style = self.attributes.get("StyleID") or self.row_attributes.get("StyleID", "")
         if self.kind in ("Number", "DateTime") and style in self.styles:
+            self._take_time(self.styles[style])
             table.add_format(self.row, self.column, self.styles[style])
         self.column += across
         self.cells.extend([""] * (self.column + 1 - len(self.cells)))
+
+    def _take_time(self, code: str) -> None:
+        """A time of day stands in the file as one of the day before the calendar begins."""
+        value = self.cells[self.column]
+        if isinstance(value, date) and str(value)[:10] == "1899-12-31" and is_time_format(code):
+            self.cells[self.column] = value.time() if isinstance(value, datetime) else time(0)
 
     def _end_row(self, table: BuiltTable) -> None:
         table.add_row(self.row, self.cells, self.marked)
