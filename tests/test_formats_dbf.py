@@ -149,6 +149,9 @@ def test_f46_a_cpg_says_the_encoding_and_an_unknown_one_is_refused(tmp_path: Pat
     for cpg in ("UTF-8", "950"):
         with pytest.raises(DeliveryRefused):
             open_dbf(path, "auto", "x", cpg=cpg)
+    path.write_bytes(make_dbf(CODE_NAME, [(b"1", b"plain")]))
+    for cpg in ("OEM", "ISO-8859-1", "ANSI 1252"):  # what GDAL and ArcGIS put where nothing needs an encoding
+        assert open_dbf(path, "auto", "x", cpg=cpg).encoding == "utf-8"
 
 
 def test_f33_half_a_file_and_a_header_that_disagrees_are_refused(tmp_path: Path) -> None:

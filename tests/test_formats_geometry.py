@@ -623,6 +623,20 @@ def test_f46_geojson_that_states_another_system_is_refused(tmp_path: Path) -> No
         assert len(read(tmp_path, collection(name), type="geojson")[0]) == 1
     for name in ("urn:ogc:def:crs:EPSG::4326", "urn:ogc:def:crs:OGC:1.3:CRS84", "EPSG:3857", "nonsense"):
         assert refusal(tmp_path, collection(name), type="geojson")[0] == "crs"
+    linked = {"type": "FeatureCollection", "crs": {"type": "link", "properties": {"href": "x"}}, "features": [feature]}
+    rows, report = read(tmp_path, json.dumps(linked).encode(), type="geojson")
+    assert len(rows) == 1
+    assert report.notes == ["文件 layer：文件没有以名称注明坐标系，按约定的坐标系 EPSG:4490 归集，未能核对"]
+
+
+def test_f49_a_shape_that_names_its_coordinates_twice_is_set_aside(tmp_path: Path) -> None:
+    point = '{"type": "Point", "coordinates": [109.8, 39.6]%s}'
+    features = ",".join(
+        '{"type": "Feature", "properties": {"code": "1", "name": "x", "area_ha": 1}, "geometry": %s}' % (point % more)
+        for more in (', "coordinates": [1, 2]', "")
+    )
+    rows, _ = read(tmp_path, f'{{"type": "FeatureCollection", "features": [{features}]}}'.encode(), type="geojson")
+    assert (aside(rows), rows[1]["_broken"]) == ([(1, "duplicate_key")], None)
 
 
 # --- what the catalog demands -------------------------------------------------------------------------

@@ -34,15 +34,6 @@ def find_encoding(beyond_ascii: Iterable[bytes], declared: str, cpg: str | None,
     """``utf-8`` or ``gb18030`` for cells beyond ASCII. Raises DeliveryRefused.
 
     ``declared`` is the catalog's word, ``cpg`` what stands in the ``.cpg``, ``language`` the header's language byte."""
-    wanted = declared
-    if declared == "auto" and cpg is not None and cpg.strip():
-        wanted = _CPG.get(re.sub(r"[^a-z0-9]", "", cpg.lower()), "")
-        if not wanted:
-            raise DeliveryRefused(
-                f"{what}：.cpg 写明的编码“{cpg.strip()[:20]}”不在支持范围内。现有数据继续有效；"
-                "请另存为 UTF-8 或 GB18030 编码后重新提供。",
-                rule_id="delivery.encoding",
-            )
     utf8 = gb18030 = 0
     cells: list[bytes] = []
     for cell in beyond_ascii:
@@ -54,6 +45,15 @@ def find_encoding(beyond_ascii: Iterable[bytes], declared: str, cpg: str | None,
     seen = len(cells)
     if not seen:
         return "utf-8"
+    wanted = declared
+    if declared == "auto" and cpg is not None and cpg.strip():
+        wanted = _CPG.get(re.sub(r"[^a-z0-9]", "", cpg.lower()), "")
+        if not wanted:
+            raise DeliveryRefused(
+                f"{what}：.cpg 写明的编码“{cpg.strip()[:20]}”不在支持范围内。现有数据继续有效；"
+                "请另存为 UTF-8 或 GB18030 编码后重新提供。",
+                rule_id="delivery.encoding",
+            )
     # a GB18030 cell is hardly ever valid UTF-8, a UTF-8 cell often is valid GB18030
     found = "utf-8" if utf8 * 2 >= seen else "gb18030" if gb18030 * 10 >= seen * 9 else None
     if found == "gb18030" and wanted != "utf-8":

@@ -144,7 +144,9 @@ def read_json(path: Path, origin: str, expected: Expected, fmt: Format, report: 
     if is_geojson and crs is not None and (stated := found.members.get("crs")) is not None:
         from guiji.sources.formats.crs import compare_systems
 
-        if note := compare_systems(crs, str(find_path(stated, "properties.name")), what):
+        name = find_path(stated, "properties.name")
+        unnamed = f"{what}：文件没有以名称注明坐标系，按约定的坐标系 {crs} 归集，未能核对"  # a link to somewhere
+        if note := compare_systems(crs, name, what) if isinstance(name, str) and name else unnamed:
             report.notes.append(note)
     place = _choose_list(found, where, what)
     if place is None:
@@ -211,10 +213,10 @@ def _flatten_feature(feature: Any, geometry_column: str | None) -> Any:
         return feature
     properties = feature.get("properties") or {}
     flat: dict[str, Any] = type(properties)(properties)
-    if isinstance(feature, Ambiguous):
+    shape = feature.get("geometry")
+    if isinstance(feature, Ambiguous) or _is_ambiguous(shape):
         flat = Ambiguous(flat)
     if geometry_column is not None:
-        shape = feature.get("geometry")
         flat[geometry_column] = None if shape is None else dump_json(shape)
     if "id" in feature:
         flat.setdefault("id", feature["id"])
