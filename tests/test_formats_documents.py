@@ -21,8 +21,8 @@ from guiji.sources.formats.media import detect_media_type, fits_name, is_whole
 
 MODIFIED = datetime(2026, 10, 19, 8, 30, tzinfo=TIME_ZONE)
 PDF = b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\ntrailer\n%%EOF\n"
-JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + b"x" * 40 + b"\xff\xd9"
-PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 20 + b"\0\0\0\0IEND\xaeB`\x82"
+JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + b"x" * 9 + b"\xff\xda\0\x08" + b"x" * 46 + b"\xff\xd9"
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\x14IDAT" + b"x" * 24 + b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def packed(*names: str, mimetype: bytes | None = None) -> bytes:
@@ -52,8 +52,8 @@ FORMS: dict[str, tuple[bytes, str]] = {
     "a.tif": (b"II*\0" + b"x" * 20, "image/tiff"),
     "b.tiff": (b"MM\0*" + b"x" * 20, "image/tiff"),
     "a.bmp": (b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0", "image/bmp"),
-    "a.webp": (b"RIFF\x10\0\0\0WEBPVP8 ", "image/webp"),
-    "a.heic": (b"\0\0\0\x18ftypheic\0\0\0\0", "image/heic"),
+    "a.webp": (b"RIFF\x08\0\0\0WEBPVP8 ", "image/webp"),
+    "a.heic": (b"\0\0\0\x10ftypheic\0\0\0\0", "image/heic"),
     "a.ofd": (packed("OFD.xml", "Doc_0/Document.xml"), "application/ofd"),
     "a.docx": (packed("[Content_Types].xml", "word/document.xml"), f"{OOXML}.wordprocessingml.document"),
     "a.xlsx": (packed("[Content_Types].xml", "xl/workbook.xml"), f"{OOXML}.spreadsheetml.sheet"),
@@ -114,6 +114,53 @@ def test_f33_half_a_document_is_told(tmp_path: Path, name: str) -> None:
     path = tmp_path / "half"
     path.write_bytes(content[: len(content) * 2 // 3])
     assert not is_whole(path, kind if "openxml" not in kind and kind != "application/ofd" else detect_media_type(path))
+
+
+def picture(suffix: str, size: int = 200, **more: Any) -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.effect_noise((size, size), 90).convert("RGB").save(out, suffix, **more)
+    return out.getvalue()
+
+
+def with_thumbnail(picture: bytes, thumbnail: bytes) -> bytes:
+    """The JPEG as a camera writes it, with a small one in its head."""
+    body = b"Exif\0\0" + thumbnail
+    return picture[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + picture[2:]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        with_thumbnail(picture("jpeg"), picture("jpeg", 20)),
+        picture("jpeg", progressive=True),
+        picture("png"),
+        picture("gif"),
+        picture("webp"),
+        b"\0\0\0\x10ftypmp42\0\0\0\0" + b"\0\0\0\x01mdat" + (116).to_bytes(8, "big") + b"x" * 100,
+        b"%PDF-1.7\n1 0 obj << /Linearized 1 /L 600 /H [1 2] >>\n%%EOF\n" + b"x" * 535 + b"\n%%EOF\n",
+    ],
+    ids=["jpeg", "progressive", "png", "gif", "webp", "mp4", "linearized pdf"],
+)
+def test_f33_an_image_that_breaks_off_anywhere_is_told(tmp_path: Path, content: bytes) -> None:
+    """Also behind the end of the thumbnail in its head, and of the first page."""
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    kind = detect_media_type(path)
+    assert is_whole(path, kind)
+    for cut in range(200, len(content) - 2, max(1, len(content) // 97)):
+        path.write_bytes(content[:cut].rstrip(b";"))
+        assert not is_whole(path, kind), cut
+
+
+def test_what_follows_a_picture_does_not_break_it_off(tmp_path: Path) -> None:
+    """A telephone's short film behind the photograph, blocks filled up with zeros."""
+    path = tmp_path / "x"
+    film = b"\0\0\0\x18ftypmp42" + b"x" * 300_000
+    for content in (picture("jpeg") + film, picture("png") + film, picture("gif") + bytes(4096), PDF + bytes(8192)):
+        path.write_bytes(content)
+        assert is_whole(path, detect_media_type(path))
 
 
 # --- the register -------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from guiji.errors import DeliveryRefused
+from guiji.sources.formats.media_ends import has_its_end
 from guiji.sources.formats.zip_file import Budget, list_members, unpack_member
 
 UNKNOWN = "application/octet-stream"
@@ -120,25 +121,8 @@ def fits_name(name: str, media_type: str) -> bool:
 
 def is_whole(path: Path, media_type: str) -> bool:
     """False when the file breaks off, as far as its form has an end to look for (F-33)."""
-    ends = {
-        "application/pdf": (b"%%EOF", 4096),
-        "image/jpeg": (b"\xff\xd9", 65536),  # some cameras append their own data
-        "image/png": (b"IEND\xaeB`\x82", 64),
-        "image/gif": (b"\x3b", 16),
-    }
-    if media_type == ZIP or media_type in (DOCX, XLSX, PPTX, OFD) or "opendocument" in media_type:
-        try:
-            list_members(path, "")
-        except DeliveryRefused:
-            return False
-        return True
-    if media_type not in ends:
-        return True
-    mark, within = ends[media_type]
-    with path.open("rb") as f:
-        size = f.seek(0, 2)
-        f.seek(max(0, size - within))
-        return mark in f.read()
+    packed = media_type == ZIP or media_type in (DOCX, XLSX, PPTX, OFD) or "opendocument" in media_type
+    return has_its_end(path, media_type, is_packed=packed)
 
 
 def _detect_packed(path: Path) -> str:
