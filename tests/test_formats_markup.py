@@ -13,7 +13,7 @@ from delivering import aside, expect, read_bytes, sound
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from workbooks import Sheet, Shown, make_book
+from workbooks import Fault, Sheet, Shown, make_book
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected
@@ -105,6 +105,19 @@ def test_f19_numbers_that_excel_saved_in_a_page_are_its_values(tmp_path: Path) -
     rows, _ = read_page(tmp_path, text, expected)
     assert sound(rows, expected) == [("张三", "000592", "1234.5678"), ("王 五", "0592", None)]
     assert aside(rows) == [(3, "precision_lost")]
+
+
+def test_errors_of_pages_and_of_xml_of_2003_are_none_of_the_data(tmp_path: Path) -> None:
+    rows = [cells("a", "#N/A", "街"), "<td>b</td><td x:err='#REF!'>#REF!</td><td>街</td>", cells("c", "#1", "街")]
+    got, _ = read_page(tmp_path, page(*rows, cells("d", "1", "#DIV/0!")))
+    assert (sound(got, ABC), aside(got)) == ([("c", "#1", "街")], [(n, "cell_error") for n in (2, 3, 5)])
+    made = make_book("xml2003", Sheet([ABC.columns, ("a", "#N/A", "街"), ("b", "#NAME?", "街"), ("c", Fault(), "街")]))
+    # as LibreOffice writes an error
+    text = made.decode().replace(
+        '<Cell><Data ss:Type="String">#NAME?', '<Cell ss:Formula="x"><Data ss:Type="String">#NAME?'
+    )
+    got, _ = read_page(tmp_path, text)
+    assert (sound(got, ABC), aside(got)) == ([("a", "#N/A", "街")], [(3, "cell_error"), (4, "cell_error")])
 
 
 def test_a_page_that_is_no_table_of_data_is_refused_with_what_to_do(tmp_path: Path) -> None:

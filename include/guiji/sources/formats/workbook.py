@@ -33,6 +33,8 @@ MAX_CELLS = 6_000_000
 #: bytes of text in the cells of a sheet, a text counted in every cell that shows it
 MAX_TEXT = 256 << 20
 
+#: how programs spell an error where a file has no type for it
+ERROR = re.compile(r"#(?:N/A|REF!|NAME\?|VALUE!|DIV/0!|NUM!|NULL!)|(?:Err|错误)[:：]\d{3}")
 Cell = tuple[int, int]
 _CHUNK = 1 << 19
 #: what calamine says of an error that is younger than it: it then reads nothing of the sheet

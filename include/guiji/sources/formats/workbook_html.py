@@ -18,7 +18,7 @@ from guiji.errors import DeliveryRefused
 from guiji.sources.formats.charset import CHARSETS
 from guiji.sources.formats.clock import Clock
 from guiji.sources.formats.encoding import detect_encoding, normalise_private_use
-from guiji.sources.formats.workbook import refuse_damaged, refuse_workbook
+from guiji.sources.formats.workbook import ERROR, refuse_damaged, refuse_workbook
 from guiji.sources.formats.workbook_tables import LONGEST, WIDEST, BuiltTable, BuiltWorkbook, check_limits
 
 #: of the page; the parser is slow, and keeps a tag that does not end
@@ -74,7 +74,7 @@ class _Open:
 
     def __init__(self, table: BuiltTable) -> None:
         self.table = table
-        self.row = -1
+        self.row = self.marked = -1  # its last error
         self.cells: list[Any] | None = None  # of the row
         self.spans: dict[int, int] = {}  # column -> rows that a cell above still takes
         self.attributes: dict[str, str | None] = {}
@@ -83,7 +83,7 @@ class _Open:
     def start_row(self) -> None:
         self.end_row()
         self.row += 1
-        self.cells = []
+        self.cells, self.marked = [], -1
 
     def start_cell(self, attributes: dict[str, str | None]) -> None:
         self.end_cell()
@@ -98,7 +98,11 @@ class _Open:
         column = len(self.cells)
         while self.spans.get(column):
             column += 1
-        value = _read_value(self.attributes, text)
+        is_error = "x:err" in self.attributes or ERROR.fullmatch(text) is not None  # a page has no types
+        value = "" if is_error else _read_value(self.attributes, text)
+        if is_error:
+            self.table.errors.add((self.row, column))
+            self.marked = column
         wide, high = (_span(self.attributes.get(n), most) for n, most in (("colspan", WIDEST), ("rowspan", LONGEST)))
         if column + wide > WIDEST:
             raise ValueError("a cell outside of any sheet")
@@ -115,7 +119,7 @@ class _Open:
         self.end_cell()
         if self.cells is None:
             return
-        self.table.add_row(self.row, self.cells)
+        self.table.add_row(self.row, self.cells, self.marked)
         self.cells = None
         self.spans = {column: rows - 1 for column, rows in self.spans.items() if rows > 1}
 

@@ -21,6 +21,7 @@ from guiji.sources.formats.cell_formats import CellFormats
 from guiji.sources.formats.clock import Clock
 from guiji.sources.formats.number_format import note_shown
 from guiji.sources.formats.workbook import (
+    ERROR,
     Cell,
     OpenSheet,
     SheetFacts,
@@ -38,7 +39,6 @@ from guiji.sources.formats.workbook import (
 _LONGEST, _WIDEST = 1_048_576, 16_384
 _DURATION = re.compile(r"(-?)P(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:[.,](\d+))?S)?")
 _WHITE = re.compile(r"[ \t\r\n]+")
-_ERRORS = re.compile(r"#(?:N/A|REF!|NAME\?|VALUE!|DIV/0!|NUM!|NULL!)|(?:Err|错误)[:：]\d{3}")
 
 
 @dataclass
@@ -311,7 +311,7 @@ def _read_value(attributes: dict[str, str], text: str) -> tuple[Any, bool]:
     """(a cell's value as a spreadsheet reader gives it, whether it is an error). Raises ValueError for a value that is
     not of its type."""
     if attributes.get("calcext:value-type") == "error" or (
-        "table:formula" in attributes and _ERRORS.fullmatch(text.strip())
+        "table:formula" in attributes and ERROR.fullmatch(text.strip())
     ):
         return "", True
     kind = attributes.get("office:value-type")

@@ -17,7 +17,7 @@ from guiji.sources.formats.charset import decide_charset
 from guiji.sources.formats.clock import Clock
 from guiji.sources.formats.encoding import normalise_private_use
 from guiji.sources.formats.number_format import is_telling, is_time_format
-from guiji.sources.formats.workbook import MAX_SHEET, refuse_damaged, refuse_unreadable, refuse_workbook
+from guiji.sources.formats.workbook import ERROR, MAX_SHEET, refuse_damaged, refuse_unreadable, refuse_workbook
 from guiji.sources.formats.workbook_tables import LONGEST, WIDEST, BuiltTable, BuiltWorkbook, check_limits
 
 _SS = "urn:schemas-microsoft-com:office:spreadsheet "
@@ -175,7 +175,7 @@ class _Reader:
             value = float(text)
         elif self.kind == "Boolean":
             value = text.strip() == "1"
-        elif self.kind == "Error":
+        elif self.kind == "Error" or ("Formula" in self.attributes and ERROR.fullmatch(text.strip())):
             value = ""
             table.errors.add((self.row, self.column))
             self.marked = self.column
