@@ -22,6 +22,7 @@ from guiji.records import ReadReport
 from guiji.sources.columns import Expected
 from guiji.sources.formats import encoding as encoding_module
 from guiji.sources.formats.ahead import read_ahead
+from guiji.structure import NULL_MARK
 
 CORPUS = Path(__file__).parent / "corpus" / "csv"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((CORPUS / "expected.json").read_text(encoding="utf-8"))
@@ -179,6 +180,10 @@ def test_any_table_in_any_dialect_and_encoding_comes_back(
         return
     rows, report = outcome
     got = sound(rows, expected)
+    if not written.escape and any(r"\N" in row for row in table):  # no value to whoever writes it: never a text
+        event("null mark")
+        table = [row for row in table if r"\N" not in row]
+        rows = [r for r in rows if r["_broken"] != NULL_MARK]
     if not aside(rows):
         assert got == [row for row in table if any(map(str.strip, row))]
         assert report.skipped.get("blank", 0) == len(table) - len(got)

@@ -181,6 +181,19 @@ def test_a_remark_below_the_table_is_a_footnote_and_one_amid_it_may_be_half_a_ro
     assert aside(rows) == [(2, "broken_line"), (3, "ragged"), (4, "broken_line")]
 
 
+def test_f22_a_null_mark_is_no_text_unless_somebody_says_what_it_is(tmp_path: Path) -> None:
+    lines = [r"张三,1,\N", r"李四,2,C:\Name", r'\N,3,"\N"', "王五,4,N"]
+    rows, _ = read(tmp_path, ABC, *lines)
+    assert sound(rows, ABC) == [("李四", "2", r"C:\Name"), ("王五", "4", "N")]
+    assert aside(rows) == [(2, "null_mark"), (4, "null_mark")]
+    assert [(r["编号"], r["_raw"]) for r in rows if r["_broken"]] == [("1", r"张三,1,\N"), ("3", r"\N,3,\N")]
+    known = expect("姓名", "编号", {"title": "地址", "null_tokens": [r"\N"]}, key=["f1"])
+    rows, _ = read(tmp_path, known, *lines[:2])
+    assert (sound(rows, known), aside(rows)) == ([("张三", "1", r"\N"), ("李四", "2", r"C:\Name")], [])
+    rows, _ = read(tmp_path, ABC, r"张三	1	\N", delimiter="\t", escape="\\", quote="")
+    assert (sound(rows, ABC), aside(rows)) == ([("张三", "1", None)], [])
+
+
 text = st.text(st.sampled_from("张三a1 ，\n"), min_size=1, max_size=6).filter(lambda t: t.strip())
 
 

@@ -12,6 +12,7 @@ BAD_ESCAPE = "structure.bad_escape"
 LINE_BREAK = "structure.line_break"
 BROKEN_LINE = "structure.broken_line"
 TOTAL_LINE = "structure.total_line"
+NULL_MARK = "structure.null_mark"
 NUL = "structure.nul"
 ENCODING = "structure.encoding"
 GARBLED = "structure.garbled"
@@ -55,6 +56,11 @@ STRUCTURE: dict[str, tuple[str, str]] = {
         "主键不得是“合计”“小计”一类的字样",
         "该行像是合计行，无法判断是否为数据；如是合计行，请删去后重新报送，如确是数据，"
         "请联系数据中心在资源目录中登记（layout.total）。",
+    ),
+    NULL_MARK: (
+        r"空值不得写成 \N",
+        r"单元格中的 \N 是数据库导出工具写的空值，不是文字；请导出为空单元格后重新报送，"
+        "或请数据中心在资源目录中登记（format.escape，或该字段的 null_tokens）。",
     ),
     NUL: ("文本中不得含有空字符（NUL）", "请在业务系统中清除该行的不可见空字符后重新报送。"),
     ENCODING: ("文本必须能按约定的编码读出", "请以 UTF-8 或 GB18030 编码重新导出该行所在的文件。"),

@@ -79,9 +79,9 @@ def make_stand_in(found: Found) -> Resource:
 
     fields: list[dict[str, Any]] = []
     for i, c in enumerate(found.columns):
-        kind: dict[str, Any] = {}
+        kind: dict[str, Any] = {"null_tokens": [r"\N"]}  # is asked about, sets no row aside
         if c.name == found.geometry:
-            kind = {"type": "geometry", "crs": found.crs or _SYSTEMS[0], "encoding": geometry_encoding(found)}
+            kind |= {"type": "geometry", "crs": found.crs or _SYSTEMS[0], "encoding": geometry_encoding(found)}
         fields.append({"name": f"c{i}", "title": c.name, "column": c.name, "required": False, **kind})
     model = ResourceModel.model_validate(
         {

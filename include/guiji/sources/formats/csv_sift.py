@@ -13,10 +13,14 @@ from guiji.sources.formats.csv_records import Reading, names_in_order, read_name
 from guiji.sources.formats.layout import first_filled, skip
 from guiji.sources.formats.line_titles import SUSPECT, TOTAL_CELL, judge_line, total_key_positions
 from guiji.sources.formats.tokenizer import split_cells
-from guiji.structure import RAGGED, TOTAL_LINE
+from guiji.structure import NULL_MARK, RAGGED, TOTAL_LINE
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+#: what MySQL, PostgreSQL and Hive write for no value
+NULL_MARK_TEXT = r"\N"
+NULL_MARK_BYTES = NULL_MARK_TEXT.encode()
 
 
 def sift_batch(reading: Reading, batch: pa.RecordBatch, data: bytes, encoding: str = "utf-8") -> pa.RecordBatch:
@@ -24,7 +28,9 @@ def sift_batch(reading: Reading, batch: pa.RecordBatch, data: bytes, encoding: s
     below them. Lines that may be totals are set aside."""
     batch = _drop_headers(reading, batch, data, encoding)
     batch = _cut_footnotes(reading, _drop_unnamed_and_totals(reading, batch))
-    return _drop_titles(reading, batch, data, encoding) if batch.num_rows else batch
+    if batch.num_rows:
+        batch = _drop_titles(reading, batch, data, encoding)
+    return _set_null_marks_aside(reading, batch) if NULL_MARK_BYTES in data and batch.num_rows else batch
 
 
 def _drop_headers(reading: Reading, batch: pa.RecordBatch, data: bytes, encoding: str) -> pa.RecordBatch:
@@ -92,6 +98,8 @@ def _drop_titles(reading: Reading, batch: pa.RecordBatch, data: bytes, encoding:
     suspect = pc.and_(suspect, pc.is_null(batch.column("_broken")))
     keep, doubtful = np.ones(batch.num_rows, bool), np.zeros(batch.num_rows, bool)
     rows = np.flatnonzero(suspect.to_numpy(zero_copy_only=False)).tolist()
+    if not rows:
+        return batch
     for i, number, cells in _split_lines(reading, batch, rows, data, encoding):
         title = None if isinstance(cells, str) else judge_line(reading.table, cells)
         keep[i] = not reading.notes.leave_out(title, number, reading.report)
@@ -117,6 +125,29 @@ def _find_suspects(reading: Reading, batch: pa.RecordBatch) -> pa.BooleanArray |
             found = pc.or_kleene(found, pc.match_substring_regex(batch.column(names[position]), TOTAL_CELL))
     found = pc.fill_null(found, False)
     return found if pc.any(found).as_py() else None
+
+
+def _set_null_marks_aside(reading: Reading, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Sets rows aside with a cell that is ``\\N``: what MySQL, PostgreSQL and Hive write for no value is no text, unless an
+    escape is declared or the field knows it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if reading.dialect.escape:
+        return batch
+    table = reading.table
+    fields = [(name, table.expected.fields.get(name)) for name in table.read_columns]
+    if table.layout.unpivot:
+        value = table.expected.fields.get(table.layout.unpivot.value)
+        fields += [(f"__p{p}", value) for p in table.match.pivoted]
+    broken = pa.repeat(False, batch.num_rows)
+    for name, field in fields:
+        if field is not None and NULL_MARK_TEXT not in field.null_tokens:
+            broken = pc.or_(broken, pc.fill_null(pc.equal(batch.column(name), NULL_MARK_TEXT), False))
+    broken = pc.and_(broken, pc.is_null(batch.column("_broken")))
+    if not pc.any(broken).as_py():
+        return batch
+    return mark_broken(batch, broken, NULL_MARK, reading.dialect.delimiter, ())
 
 
 def _cut_footnotes(reading: Reading, batch: pa.RecordBatch) -> pa.RecordBatch:
