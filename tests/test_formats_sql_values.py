@@ -176,3 +176,16 @@ def test_a_packed_backup_says_what_it_is(tmp_path: Path, fep_postgres: Any) -> N
     for option, said in (("-Ft", "是 tar 格式"), ("-Fc", "自定义格式")):
         with pytest.raises(DeliveryRefused, match=said):
             read_bytes(tmp_path, dump_postgres(fep_postgres.admin_url, option), expect("a"), "x", type="sql", table="t")
+
+
+def test_what_the_tool_says_while_it_writes_is_no_statement(tmp_path: Path) -> None:
+    """``mysqldump … > t.sql 2>&1``: a warning is nobody's row, an error is half a backup."""
+    said = "mysqldump: [Warning] Using a password on the command line interface can be insecure.\n"
+    data = "CREATE TABLE t (a int, b text);\nINSERT INTO t VALUES (1, 'mysqldump: x');\n"
+    assert read(tmp_path, said + data, "a", "b") == [("1", "mysqldump: x")]
+    error = "mysqldump: Error 2013: Lost connection to MySQL server during query when dumping table `t` at row: 9\n"
+    with pytest.raises(DeliveryRefused, match="第 3 行是导出程序报告的错误"):
+        read(tmp_path, data + error, "a", "b")
+    pg = "pg_dump: warning: there are circular foreign-key constraints on this table:\npg_dump: detail: t\n"
+    copy = "CREATE TABLE public.t (a int, b text);\nCOPY public.t (a, b) FROM stdin;\n1\tx\n\\.\n"
+    assert read(tmp_path, pg + copy, "a", "b", dialect="postgresql") == [("1", "x")]

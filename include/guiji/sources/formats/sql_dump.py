@@ -12,22 +12,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guiji.sources.columns import Expected, match_header
-from guiji.sources.formats import sql_statements as statements
+from guiji.sources.columns import Expected
 from guiji.sources.formats.encoding import half_a_file
+from guiji.sources.formats.sql_columns import find_columns, match_columns, read_create
 from guiji.sources.formats.sql_head import check_end, find_dialect, find_script_encoding, refuse_packed
 from guiji.sources.formats.sql_reading import (
     COLUMNS,
-    FOLLOWS,
     INSERT,
     Reading,
     check_namesake,
     pass_statement,
     read_meta,
-    read_outline,
 )
-from guiji.sources.formats.sql_tables import CREATE, inherit, read_definitions
-from guiji.sources.formats.sql_text import NAME, Grammar, SqlText, split_name
+from guiji.sources.formats.sql_tables import CREATE
+from guiji.sources.formats.sql_text import NAME, Grammar, SqlText
 from guiji.sources.formats.sql_values import (
     Column,
     Unreadable,
@@ -55,6 +53,8 @@ _COPY = re.compile(
     rf"COPY\s+(?P<name>{NAME})\s*(?:{COLUMNS}\s*)?FROM\s+stdin\s*(?P<options>[^;\n]*);[ \t]*(?:\r?\n|\Z)", _FLAGS
 )
 _DELIMITER = re.compile(r"DELIMITER[ \t]+(\S+)", re.I)
+_REMARK = re.compile(r"(?:mysqldump|mariadb-dump|pg_dump(?:all)?)(?:\.exe)?: (?P<said>[^\n]*)")
+_WARNING = re.compile(r"\[?(?:Warning|hint|detail|notice)\b", re.I)
 _AFTER_ROW = re.compile(r"\s*(?:\*/\s*)?(?:ON\s+CONFLICT\s+DO\s+NOTHING\s*)?", re.I)
 
 #: what the statements of a backup begin with; anything else is a damaged one, which may have held rows
@@ -109,7 +109,7 @@ def _read_all(reading: Reading) -> Iterator[pa.RecordBatch]:
             "missing_table",
         )
     if not reading.matched:  # an empty table: its columns must be right all the same
-        _match(reading, next(iter(reading.created.values())) if reading.created else [])
+        match_columns(reading, next(iter(reading.created.values())) if reading.created else [])
     yield _take_batch(reading)
 
 
@@ -118,6 +118,9 @@ def _read_statements(reading: Reading) -> Iterator[pa.RecordBatch]:
     while sql.skip_blank():
         sql.need(HEAD)
         text, at = sql.text, sql.at
+        if m := _REMARK.match(text, at):
+            _pass_remark(reading, m)
+            continue
         word = re.match(r"[A-Za-z]+|\\\w*", text[at : at + 20])
         kind = word.group().upper() if word else ""
         if kind.startswith("\\"):
@@ -130,7 +133,7 @@ def _read_statements(reading: Reading) -> Iterator[pa.RecordBatch]:
         elif kind in ("INSERT", "REPLACE") and (m := INSERT.match(text, at)) and reading.is_wanted(m["name"]):
             yield from _read_insert(reading, m)
         elif kind == "CREATE" and (m := CREATE.match(text, at)) and reading.is_wanted(m["name"]):
-            _read_create(reading, m)
+            read_create(reading, m)
         elif text.startswith(sql.delimiter, at):  # an empty one
             sql.at += len(sql.delimiter)
         elif not _KNOWN.match(text, at) or (kind in ("INSERT", "REPLACE") and not INSERT.match(text, at)):
@@ -139,65 +142,13 @@ def _read_statements(reading: Reading) -> Iterator[pa.RecordBatch]:
             pass_statement(reading, kind)
 
 
-# --- tables -----------------------------------------------------------------------------------------
-
-
-def _read_create(reading: Reading, m: re.Match[str]) -> None:
-    """Notes the columns of the table in order."""
-    sql = reading.sql
-    line = sql.find_line()
-    key = ".".join(reading.find_whole(m["name"]))
-    if key in reading.created and " EXISTS" not in re.sub(r"\s", " ", m.group().upper()):
-        raise reading.refuse_statement("再次建立该表，无法判断以哪个为准")
-    outline = read_outline(sql)
-    head = CREATE.match(outline)
-    assert head is not None
-    columns, body, rest = read_definitions(outline, head.end() - 1, sql.grammar)
-    reading.follows |= bool(FOLLOWS.search(body))
-    if re.search(r"\bSELECT\b|\bAS\s+(?:TABLE|VALUES|EXECUTE)\b", statements.hide_quoted(rest), re.I):
-        raise reading.refuse_statement("不是直接写出的数据（CREATE TABLE … AS）", line)
-    parents = [reading.find_known(parent) for parent in statements.find_parents(outline)]
-    reading.created.setdefault(key, inherit(parents, columns))
-
-
-def _find_columns(reading: Reading, name: str, said: str | None) -> list[Column]:
-    """The columns of a statement's values: those it lists, else all of ``CREATE TABLE``."""
-    created = reading.find_known(name)
-    if said is None:
-        if not created:
-            raise reading.refuse_statement("没有写明列名，文件中也没有建表语句")
-        return created
-    known = {c.name: c for c in created}
-    names = [split_name(part, reading.sql.grammar.is_mysql) for part in said.split(",")]
-    if not all(names):
-        raise reading.refuse_statement("的列名无法读出")
-    return [known.get(n[0], Column(n[0])) for n in names]
-
-
-def _match(reading: Reading, columns: list[Column], whole: tuple[str, ...] = ()) -> dict[str, int]:
-    """source name -> position among ``columns``. Raises DeliveryRefused as for the header of any file.
-
-    Columns that a child has beside its parent's are none of the parent's."""
-    from guiji.catalog.models import Layout
-
-    parent = next(iter(reading.created.values()), []) if whole in reading.partitions else []
-    own = {c.name for c in parent or columns}
-    at = [i for i, c in enumerate(columns) if c.name in own]
-    names = tuple(columns[i].name for i in at)
-    key = (tuple(c.name for c in columns), names)
-    if key not in reading.matched:
-        kinds = [columns[i].kind for i in at]
-        match = match_header(reading.expected, Layout(), names, reading.report, reading.what, kinds)
-        reading.matched[key] = {source: at[position] for source, position in match.index.items()}
-        _note_zone(reading, [columns[i] for i in reading.matched[key].values()])
-    return reading.matched[key]
-
-
-def _note_zone(reading: Reading, wanted: list[Column]) -> None:
-    if reading.sql.grammar.zone is None and (instants := [c.name for c in wanted if c.is_instant]):
-        reading.report.notes.append(
-            f"{reading.what}：备份没有写明时区，TIMESTAMP 列 {'、'.join(instants)} 按 {reading.expected.zone} 时间归集"
+def _pass_remark(reading: Reading, m: re.Match[str]) -> None:
+    """What the tool said while it wrote, where somebody sent that into the same file (``2>&1``)."""
+    if not _WARNING.match(m["said"]):
+        raise reading.refuse(
+            f"第 {reading.sql.find_line()} 行是导出程序报告的错误，备份不完整", "请解决该错误后重新导出", "half_a_file"
         )
+    reading.sql.skip_line()
 
 
 # --- rows -------------------------------------------------------------------------------------------
@@ -253,8 +204,8 @@ def _read_copy(reading: Reading, m: re.Match[str]) -> Iterator[pa.RecordBatch]:
     if wanted:
         if m["options"].strip():
             raise reading.refuse_statement("（COPY）不是默认的文本格式")
-        columns = _find_columns(reading, m["name"], m["columns"])
-        index = _match(reading, columns, reading.find_whole(m["name"]))
+        columns = find_columns(reading, m["name"], m["columns"])
+        index = match_columns(reading, columns, reading.find_whole(m["name"]))
     chosen = set(index.values())
     sql.at = m.end()
     line = sql.find_line()
@@ -285,8 +236,8 @@ def _read_insert(reading: Reading, m: re.Match[str]) -> Iterator[pa.RecordBatch]
     sql = reading.sql
     if not m["values"]:
         raise reading.refuse_statement("不是直接写出的数据（INSERT … VALUES）")
-    columns = _find_columns(reading, m["name"], m["columns"])
-    index = _match(reading, columns, reading.find_whole(m["name"]))
+    columns = find_columns(reading, m["name"], m["columns"])
+    index = match_columns(reading, columns, reading.find_whole(m["name"]))
     sql.at = m.end()
     while True:
         _read_row(reading, columns, index)
