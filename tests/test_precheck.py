@@ -116,7 +116,7 @@ def test_skipped_totals_are_named_by_their_lines(place: Settings, tmp_path: Path
     path = write_csv(tmp_path / "people_20261001.csv", [*GOOD, ("", "合计", "", "60")])
     verdict = judge_file(place, "ab.people", path)
     assert (verdict.rows_rejected, dict(verdict.skipped)) == (0, {"合计行": 1})
-    assert verdict.notes == ("文件 people_20261001.csv：1 行按约定作为合计行，未采集（第 62 行）",)
+    assert verdict.notes[-1] == "文件 people_20261001.csv：1 行按约定作为合计行，未采集（第 62 行）"
 
 
 def test_a_resource_of_a_database_checks_an_export_of_any_form(settings: Settings, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def resolve(library: Annotated[str, typer.Argument(metavar="LIBRARY")]) -> None:
 @app.command()
 def check(
     resource_id: ResourceArgument,
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="the file before delivery")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="the file before delivery")],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.xlsx|FILE.html", help="the verdict as a workbook or a page, too")
     ] = None,

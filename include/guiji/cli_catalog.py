@@ -116,6 +116,10 @@ def catalog_import(
             print(f"  {difference}")
     for said in done.left_out:
         print(f"left out, another department's: {said}")
+    for resource_id in done.waiting:
+        print(f"{resource_id} was drafted before and waits for its answers; left as it is")
+    for said in done.doubts:
+        print(f"to look at: {said}")
     if done.skipped_lines:
         print(f"lines that are no 信息项, left out: {', '.join(map(str, done.skipped_lines))}")
     print(

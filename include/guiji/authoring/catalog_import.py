@@ -12,16 +12,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guiji.authoring.discover import FoundColumn
 from guiji.authoring.draft import SCHEMA, write_question, write_resource
-from guiji.authoring.guess import FieldGuess
-from guiji.authoring.guide import BY_TITLE, COLUMNS, read_metadata, read_type, render_cells, render_item_cells
+from guiji.authoring.facts import ColumnFacts
+from guiji.authoring.guess import FieldGuess, ask_together
+from guiji.authoring.guide import (
+    BY_TITLE,
+    plain_word,
+    read_metadata,
+    read_type,
+    render_cells,
+    render_item_cells,
+)
 from guiji.authoring.new import default_place, save_text
+from guiji.authoring.personal import is_about_people, propose_level
+from guiji.authoring.sheet_check import compare_resource, list_doubts, list_twins, plain_code
 from guiji.authoring.sheet_in import Sheet, SheetResource, read_sheet
-from guiji.authoring.sheet_out import resource_rows
 from guiji.authoring.words import read_meaning
 from guiji.catalog.questions import OPEN
+from guiji.catalog.strict_yaml import parse_yaml
 from guiji.catalog.write_yaml import write_comment, write_flow
-from guiji.errors import UsageError
+from guiji.errors import CatalogError, UsageError
 
 if TYPE_CHECKING:
     from guiji.catalog import Catalog
@@ -35,6 +46,8 @@ _PLACES = {
     "sharing.condition": "共享条件", "sharing.scope": "共享范围", "sharing.purpose": "使用用途",
     "sharing.legal_basis": "共享条件", "system": "来源信息系统",
 }  # fmt: skip
+#: a catalog sheet holds no values
+_NO_FACTS = ColumnFacts(0, 0, 0, 0)
 _IDENTIFIERS = {"id_number": "citizen_id", "credit_code": "credit_code"}
 
 
@@ -48,7 +61,11 @@ class Imported:
     differing: dict[str, list[str]] = field(default_factory=dict)
     #: resources of other departments
     left_out: list[str] = field(default_factory=list)
-    skipped_lines: tuple[int, ...] = ()
+    skipped_lines: tuple[int | str, ...] = ()
+    #: ids of files that were drafted before and still wait for their answers: left as they are
+    waiting: list[str] = field(default_factory=list)
+    #: cells that were not understood, with their lines
+    doubts: list[str] = field(default_factory=list)
 
 
 def import_sheet(
@@ -75,6 +92,9 @@ def import_sheet(
     for resource, owner in zip(read.resources, owners, strict=True):
         if owner is None:
             continue
+        if (draft := _find_waiting(settings, catalog, owner, resource)) is not None:
+            result.waiting.append(draft)
+            continue
         existing = _find_existing(catalog, owner, resource)
         if existing is not None:
             differences = compare_resource(existing, resource, read)
@@ -90,6 +110,8 @@ def import_sheet(
         )
         save_text(place, draft_from_sheet(resource_id, resource, read, catalog.departments.get(owner), path.name))
         result.written.append(place)
+        result.doubts += list_doubts(resource)
+    result.doubts += list_twins([r for r, o in zip(read.resources, owners, strict=True) if o])
     return result
 
 
@@ -107,7 +129,7 @@ def _find_owners(read: Sheet, catalog: Catalog, department: str | None, result: 
             (d.id for d in catalog.departments.values() if name and name in (d.name, d.short_name)), None
         )
         if department is not None and known not in (None, department):
-            result.left_out.append(f"第 {resource.line} 行 {resource.cells['信息资源名称']}（{name or code}）")
+            result.left_out.append(f"{resource.place()} {resource.cells['信息资源名称']}（{name or code}）")
             owners.append(None)
             continue
         owner = department or known
@@ -127,8 +149,26 @@ def _find_existing(catalog: Catalog, owner: str, resource: SheetResource) -> Res
     named = catalog.resources.get(resource.cells.get("资源标识", ""))
     if named is not None and named.model.department_id == owner:
         return named
-    code = resource.cells.get("信息资源代码", "")
-    return next((r for r in catalog.resources_of(owner) if code and r.model.code == code), None)
+    code, name = plain_code(resource.cells.get("信息资源代码", "")), resource.cells["信息资源名称"]
+    same = [r for r in catalog.resources_of(owner) if code and plain_code(r.model.code) == code]
+    return next((r for r in same if r.model.name == name), next(iter(same), None))
+
+
+def _find_waiting(settings: Settings, catalog: Catalog, owner: str, resource: SheetResource) -> str | None:
+    """The file that can't be used yet and is this resource's: what a person began to answer is never drafted again."""
+    code, name = plain_code(resource.cells.get("信息资源代码", "")), resource.cells["信息资源名称"]
+    for resource_id in catalog.broken_resources:
+        if resource_id == resource.cells.get("资源标识"):
+            return resource_id
+        if resource_id.partition(".")[0] != owner:
+            continue
+        try:
+            plain: Any = parse_yaml(default_place(settings, resource_id).read_bytes(), resource_id).plain()
+        except (CatalogError, OSError):
+            continue
+        if isinstance(plain, dict) and plain.get("name") == name and code in ("", plain_code(str(plain.get("code")))):
+            return resource_id
+    return None
 
 
 def _name_resource(owner: str, resource: SheetResource, taken: set[str]) -> str:
@@ -183,9 +223,10 @@ def draft_from_sheet(
     registered = _own_words(resource, read, metadata, department)
     key_questions = [] if key != [OPEN] else ["哪些字段标识一行？"]
     heading = [
-        f"由 ./guiji catalog import 根据 {file_name} 第 {resource.line} 行起的目录生成。",
+        f"由 ./guiji catalog import 根据 {file_name} {resource.place()}起的目录生成。",
         f"写着“{OPEN}”的必须填写，否则 catalog check 不通过；标“？”的请核对，核对后可删去。",
     ]
+    heading += [f"？ {told}" for told in list_doubts(resource)]
     if not resource.cells.get("资源标识"):
         heading.append("？ 文件名（资源标识）可改为好懂的英文短名，id 随之修改")
     return write_resource(
@@ -196,13 +237,14 @@ def draft_from_sheet(
         heading=heading,
         source_questions=["供给方式：database、sftp、ftp、files、http 之一及其各项（见 docs/supply.md）"],
         key_questions=key_questions,
+        field_questions=ask_together(guesses),
         load_question="每次提供全部数据（snapshot），还是只提供变化的（incremental）？",
         extra={"registered": registered} if registered else None,
     )
 
 
 def _draft_fields(resource: SheetResource, read: Sheet) -> tuple[list[FieldGuess], list[str]]:
-    personal = any((read_meaning(i["信息项名称"]).sensitivity or 1) >= 3 for i in resource.items)
+    personal = is_about_people((FoundColumn(i["信息项名称"]) for i in resource.items), {})
     guesses: list[FieldGuess] = []
     ranks: list[tuple[int, str]] = []
     used: set[str] = set()
@@ -221,6 +263,7 @@ def _draft_field(item: Mapping[str, str], read: Sheet, number: int, used: set[st
     title = item["信息项名称"]
     meaning = read_meaning(title) if title else read_meaning("x")
     questions: list[str] = []
+    doubts: list[str] = []
     given = item.get("信息项字段名", "").lower()
     word = given if re.fullmatch(r"[a-z][a-z0-9_]{0,40}", given) else meaning.name or f"f{number:02d}"
     name, n = word, 2
@@ -234,10 +277,16 @@ def _draft_field(item: Mapping[str, str], read: Sheet, number: int, used: set[st
     level = item.get("安全级别", "")
     if level in ("1", "2", "3", "4"):
         keys |= {"sensitivity": int(level)} if level != "1" else {}
-    elif (guessed := max(meaning.sensitivity or 1, 2 if personal else 1)) > 1:
-        keys["sensitivity"] = guessed
-        if meaning.sensitivity is None:
-            questions.append("个人信息资源中的信息项，暂按 2 级登记，请确认分级")
+    elif plain_word(item.get("共享类型", "")).removesuffix("共享") in ("不予", "不", "不予以"):
+        # the resource is shared as a whole: what must not be is masked by its level
+        keys["sensitivity"] = 4
+        questions.append("目录表中该信息项不予共享，按 4 级登记")
+    else:
+        proposed, raised = propose_level(FoundColumn(title), meaning, _NO_FACTS, keys, personal=personal)
+        if proposed > 1:
+            keys["sensitivity"] = proposed
+        if raised == "default":
+            doubts.append("level")
     spec = FieldSpec.model_validate({**keys, "title": title or "-", "crs": "EPSG:4490" if "crs" in keys else None})
     rendered = _item_cells(spec)
     words = {
@@ -249,7 +298,7 @@ def _draft_field(item: Mapping[str, str], read: Sheet, number: int, used: set[st
         questions.append("这一行没有写信息项名称")
     if words:
         keys["registered"] = words
-    return FieldGuess(title, keys, tuple(questions))
+    return FieldGuess(title, keys, tuple(questions), doubts=tuple(doubts))
 
 
 def _item_cells(spec: Any) -> dict[str, str]:
@@ -304,31 +353,6 @@ def _stand_in(metadata: Mapping[str, Any], resource: SheetResource, department: 
             id=model.department_id, name=name, short_name=name, credit_code=code, leader="-", section="-"
         )
     return Resource(model=model, department=department, path="-", fingerprint="-")
-
-
-# --- comparing -----------------------------------------------------------------------------------------
-
-
-def compare_resource(existing: Resource, resource: SheetResource, read: Sheet) -> list[str]:
-    """What the sheet says otherwise than the catalog, in the columns that the sheet has; empty where nothing is."""
-    extra = list(read.extra)
-    titles = [c.title for c in COLUMNS if c.title in read.columns] + extra
-    columns = [BY_TITLE[t] for t in titles if t in BY_TITLE]
-    rows = resource_rows(existing, columns)
-    own = existing.model.registered
-    differences = []
-    if len(rows) != len(resource.items):
-        differences.append(f"信息项数：目录 {len(rows)} 个，表中 {len(resource.items)} 个（第 {resource.line} 行起）")
-    said: set[tuple[str, str, str]] = set()
-    for row, item, line, spec in zip(rows, resource.items, resource.lines, existing.model.fields, strict=False):
-        cells = {c.title: text for c, text in zip(columns, row, strict=True)}
-        cells |= {t: spec.registered.get(t, own.get(t, "")) for t in extra}
-        for title in titles:
-            written = item.get(title, resource.cells.get(title, ""))
-            if written != cells[title] and (title, cells[title], written) not in said:
-                said.add((title, cells[title], written))
-                differences.append(f"第 {line} 行 {title}：目录“{cells[title]}”，表中“{written}”")
-    return differences
 
 
 def list_resources(catalog: Catalog, department: str | None) -> Sequence[Resource]:

@@ -110,8 +110,8 @@ def read_type(word: str, length: str) -> dict[str, Any]:
     plain = re.sub(r"\s", "", unicodedata.normalize("NFKC", word))
     inner = re.search(r"\((\d+)(?:,(\d+))?\)$", plain)
     plain = re.sub(r"\(.*\)$", "", plain).upper()
-    found = next((t for pattern, t in _TYPES if re.fullmatch(pattern, plain)), "string")
-    size = re.fullmatch(r"(\d{1,5})(?:[,.，](\d{1,2}))?", length.strip()) or inner
+    found = _find_type_word(plain) or "string"
+    size = re.fullmatch(r"(\d{1,5})(?:[,.，](\d{1,2}))?", unicodedata.normalize("NFKC", length).strip()) or inner
     if found == "decimal":
         precision, scale = (int(size[1]), int(size[2] or 0)) if size else (38, 10)
         if not 1 <= precision <= 38 or scale > precision:
@@ -122,6 +122,15 @@ def read_type(word: str, length: str) -> dict[str, Any]:
     if found == "string":
         return {"length": int(size[1])} if size and not size[2] and int(size[1]) else {}
     return {"type": found}
+
+
+def _find_type_word(plain: str) -> str | None:
+    return next((t for pattern, t in _TYPES if re.fullmatch(pattern, plain)), None)
+
+
+def knows_type(word: str) -> bool:
+    """True where ``read_type`` understands the word."""
+    return _find_type_word(plain_word(word).upper()) is not None
 
 
 # --- from the catalog to cells -----------------------------------------------------------------------------
@@ -211,8 +220,40 @@ def read_metadata(cells: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def plain_word(text: str) -> str:
+    """A word without blanks, width differences and a note in brackets: ``无条件 共享（默认）``."""
+    plain = re.sub(r"\s", "", unicodedata.normalize("NFKC", text))
+    return re.sub(r"\(.*\)$", "", plain)
+
+
+def find_doubts(cells: Mapping[str, str], item: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """(column, what is the matter) of the cells that nobody can understand, or that lack what the guide demands."""
+    metadata = read_metadata(cells)
+    kind, found = metadata["sharing"]["type"], []
+    if item is not None:
+        word, length = item.get("数据类型", ""), item.get("数据长度", "")
+        if word and not knows_type(word):
+            found.append(("数据类型", f"“{word}”不认识，暂按字符型登记"))
+        if length and not re.fullmatch(r"\d{1,5}([,.，]\d{1,2})?", unicodedata.normalize("NFKC", length).strip()):
+            found.append(("数据长度", f"“{length}”不是长度，未登记"))
+        return found
+    for column, value, allowed in (
+        ("共享类型", kind, "无条件共享、有条件共享、不予共享"),
+        ("更新周期", metadata["update_cycle"], "实时、每日、每周、每月、每季度、每半年、每年、不定期、不更新"),
+        ("发布日期", metadata["published"], "如 2026-01-31 的日期"),
+    ):
+        if value == OPEN:
+            written = cells.get(column, "")
+            found.append((column, f"“{written}”不认识，可填：{allowed}" if written else f"没有填写，可填：{allowed}"))
+    if kind == "不予共享" and metadata["sharing"].get("legal_basis") == OPEN:
+        found.append(("共享条件", "不予共享须写明依据的法律、行政法规或政策"))
+    if kind == "有条件共享" and metadata["sharing"].get("condition") == OPEN:
+        found.append(("共享条件", "有条件共享须写明共享条件（另在资源文件中补充共享范围和使用用途）"))
+    return found
+
+
 def _read_sharing(cells: Mapping[str, str]) -> dict[str, Any]:
-    written = cells.get("共享类型", "")
+    written = plain_word(cells.get("共享类型", ""))
     kind: str = _SHARING_WORDS.get(written.removesuffix("共享"), written)
     condition, scope, purpose = (cells.get(t) or None for t in ("共享条件", "共享范围", "使用用途"))
     basis, method = cells.get("不予共享依据") or None, cells.get("共享方式") or None
@@ -236,7 +277,9 @@ def _read_sharing(cells: Mapping[str, str]) -> dict[str, Any]:
 def _read_cycle(written: str) -> str:
     from guiji.catalog.models import UpdateCycle
 
-    word = _CYCLES.get(written.removesuffix("更新") if written != "不更新" else written, written)
+    written = plain_word(written)
+    word = written if written == "不更新" else written.removesuffix("更新")
+    word = _CYCLES.get(word, word)
     return word if word in list(UpdateCycle) else OPEN
 
 

@@ -7,7 +7,8 @@ goes along under its title, and lines that are no 信息项 are told with their 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -19,6 +20,8 @@ from guiji.errors import DeliveryRefused
 _HEADER_WITHIN = 30
 #: more lines than any department has 信息项
 MAX_LINES = 200_000
+#: as many words in one cell are names of several 信息项
+FEWEST_PARTS = 3
 
 
 @dataclass
@@ -29,6 +32,13 @@ class SheetResource:
     cells: dict[str, str]
     items: list[dict[str, str]] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
+    sheet: str = ""  # where a workbook has several catalog sheets
+    #: its 信息项 were written in one cell
+    parted: bool = False
+
+    def place(self, line: int | None = None) -> str:
+        """A line of it as a person finds it."""
+        return (f"工作表“{self.sheet}”" if self.sheet else "") + f"第 {line or self.line} 行"
 
 
 @dataclass(frozen=True)
@@ -38,15 +48,17 @@ class Sheet:
     resources: tuple[SheetResource, ...]
     columns: tuple[str, ...]
     extra: tuple[str, ...]
-    skipped: tuple[int, ...]
+    skipped: tuple[int | str, ...]
 
 
 def read_sheet(path: Path, sheet: str | None = None) -> Sheet:
-    """The catalog sheet of a workbook. Raises DeliveryRefused where no sheet has the columns of a catalog."""
+    """The catalog of a workbook: every visible sheet that has its columns, or the one that is wanted. Raises
+    DeliveryRefused where no sheet has the columns of a catalog."""
     from guiji.sources.formats.workbook import open_workbook
 
     what = f"文件 {path.name}"
     book = open_workbook(path, what)
+    found: dict[str, Sheet] = {}
     for name in [s.name for s in book.sheets if s.visible] if sheet is None else [sheet]:
         opened = book.open_sheet(name)
         grid = []
@@ -58,11 +70,28 @@ def read_sheet(path: Path, sheet: str | None = None) -> Sheet:
         header = find_columns(grid)
         if header is not None:
             last, titles = header
-            return _gather(grid, last + 1, titles)
+            found[name] = _gather(grid, last + 1, titles)
+    if found:
+        return _join_sheets(found)
     raise DeliveryRefused(
         f"{what}：没有找到目录表的表头（至少要有“{'”“'.join(NEEDED)}”两列，见《政务信息资源目录编制指南（试行）》）。"
         "没有生成任何内容；请按指南的列名整理后重试。",
         rule_id="delivery.missing_column",
+    )
+
+
+def _join_sheets(sheets: Mapping[str, Sheet]) -> Sheet:
+    """The sheets one after another; what is said of a line then names its sheet."""
+    if len(sheets) == 1:
+        return next(iter(sheets.values()))
+    for name, sheet in sheets.items():
+        for resource in sheet.resources:
+            resource.sheet = name
+    return Sheet(
+        tuple(r for s in sheets.values() for r in s.resources),
+        tuple(dict.fromkeys(c for s in sheets.values() for c in s.columns)),
+        tuple(dict.fromkeys(c for s in sheets.values() for c in s.extra)),
+        tuple(f"{name}!{line}" for name, s in sheets.items() for line in s.skipped),
     )
 
 
@@ -150,8 +179,43 @@ def _gather(grid: list[list[str]], start: int, titles: dict[int, str]) -> Sheet:
         current.items.append(item)
         current.lines.append(number)
     for resource in found:
+        _part_items(resource)
         _lift_common(resource, extra)
     return Sheet(tuple(found), tuple(titles.values()), tuple(extra), tuple(skipped))
+
+
+def _part_items(resource: SheetResource) -> None:
+    """信息项 that were all written in one cell, by lines or between 、, become a line each. Two words alone may be one name
+    (类型、级别), and so may be what stands in brackets."""
+    if len(resource.items) != 1:
+        return
+    item = resource.items[0]
+    parts = _part(item["信息项名称"])
+    if len(parts) < FEWEST_PARTS or len(set(parts)) < len(parts):
+        return
+    # types and lengths that were written as often belong to one each
+    columns = {t: _part(text) for t, text in item.items() if t in BY_TITLE and BY_TITLE[t].item}
+    resource.items = [
+        {
+            **{t: text for t, text in item.items() if t not in columns},
+            **{
+                t: own[n] if len(own) == len(parts) else (item[t] if len(own) < 2 else "") for t, own in columns.items()
+            },
+            "信息项名称": name,
+        }
+        for n, name in enumerate(parts)
+    ]
+    resource.lines = resource.lines * len(parts)
+    resource.parted = True
+
+
+def _part(text: str) -> list[str]:
+    """Words between line ends, else between 、 or semicolons, outside brackets; without the numbers before them."""
+    separator = "\n" if "\n" in text else "[、;；]"
+    words = re.split(rf"(?:{separator})(?![^（(]*[）)])", text)
+    return [
+        w for word in words if (w := re.sub(r"^\s*[(（]?\d{1,3}[)）.、．]\s*", "", word).strip(" \u3000、;；,，。"))
+    ]
 
 
 def _lift_common(resource: SheetResource, extra: Sequence[str]) -> None:

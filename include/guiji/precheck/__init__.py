@@ -11,9 +11,11 @@ removed. What is shown is Chinese, masked, and names lines; the exit code is the
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from guiji.errors import UsageError
+from guiji.masking import scrub
 from guiji.precheck.verdict import Verdict, judge_file
 from guiji.settings import Settings
 
@@ -25,6 +27,7 @@ def check_file(settings: Settings, resource_id: str, file: Path, out: Path | Non
     1 when it would be held or refused."""
     from guiji.precheck.text import print_verdict
 
+    _demand_file(file)
     if out is not None:
         _check_form(out)
     verdict = judge_file(settings, resource_id, file)
@@ -55,13 +58,39 @@ def write_verdict(verdict: Verdict, out: Path) -> None:
             f.write(content)
         os.replace(temporary, out)
     except OSError as exc:
-        raise UsageError(f"{out} can't be written: {exc.strerror}. Nothing was published; give another --out.") from exc
+        raise UsageError(f"检查结果不能写入“{out}”（{_say_error(exc)}）。没有入库任何数据；请换一个 --out。") from exc
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _demand_file(file: Path) -> None:
+    """Raises UsageError, in the words of the clerk who gave the file."""
+    if not file.exists():
+        raise UsageError(f"没有找到文件“{scrub(str(file))}”。没有检查任何内容；请核对路径和文件名。")
+    if not file.is_file():
+        raise UsageError(f"“{scrub(str(file))}”不是文件。没有检查任何内容；请一次检查一个文件。")
+    try:
+        with file.open("rb") as f:
+            f.read(1)
+    except OSError as exc:
+        raise UsageError(
+            f"文件“{scrub(str(file))}”不能读取（{_say_error(exc)}）。没有检查任何内容；请关闭正在使用它的程序，或核对权限。"
+        ) from exc
+
+
+def _say_error(error: OSError) -> str:
+    words = {
+        errno.ENOENT: "文件夹不存在",
+        errno.EACCES: "没有权限",
+        errno.EPERM: "没有权限",
+        errno.ENOSPC: "磁盘已满",
+        errno.EROFS: "只读",
+    }
+    return words.get(error.errno or 0, f"错误 {error.errno}")
 
 
 def _check_form(out: Path) -> str:
     form = out.suffix.lower()
     if form not in (".xlsx", ".html"):
-        raise UsageError(f"--out {out.name!r}: write a name that ends in .xlsx or .html. Nothing was checked.")
+        raise UsageError(f"--out“{out.name}”：结果文件名须以 .xlsx 或 .html 结尾。没有检查任何内容；请改名后重试。")
     return form

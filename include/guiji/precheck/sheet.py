@@ -8,7 +8,7 @@ from typing import Any
 
 from guiji.causes import join_reasons
 from guiji.cells import clean_cell, height_of
-from guiji.precheck.text import summarise
+from guiji.precheck.text import NOT_COMPARED, say_header, summarise
 from guiji.precheck.verdict import Verdict
 
 _TONES = {"passed": ("#ECFDF3", "#067647"), "warning": ("#FFFAEB", "#B54708")}
@@ -101,13 +101,18 @@ def _write_summary(page: Any, verdict: Verdict, formats: dict[str, Any]) -> None
     ]
     if verdict.outcome != "refused":
         facts.append(("行数", summarise(verdict)))
+    else:
+        facts += [("应有的列", say_header(verdict))] if verdict.header else []
     facts += [("注意", note) for note in verdict.notes]
+    if verdict.outcome in ("passed", "warning"):
+        facts.append(("说明", NOT_COMPARED))
     facts.append(("SHA-256", verdict.sha256))
     row = 3
     for label, value in facts:
         _text(page, row, 0, label, formats["label"])
         page.merge_range(row, 1, row, last, "", formats["wrap"])
         _text(page, row, 1, value, formats["wrap"])
+        page.set_row(row, height_of([(value, float(sum(width for _, width in RULES[1:])))]))
         row += 1
     row += 1
     if not verdict.failed:

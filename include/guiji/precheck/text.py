@@ -10,36 +10,41 @@ LISTED = 50
 
 
 def print_verdict(verdict: Verdict) -> None:
-    """Prints summary, broken rules, findings and conclusion."""
-    from guiji.render import render_table
-
+    """Prints summary, broken rules, findings and conclusion; no line depends on how wide the terminal is."""
+    print(f"{verdict.department} · {verdict.resource}（{verdict.resource_id}）")
     if verdict.outcome == "refused":
         print(f"不能接收：{join_reasons(verdict.reasons)}")
+        if verdict.header:
+            print(f"应有的列：{say_header(verdict)}")
         _print_notes(verdict)
         return
-    print(f"{verdict.department} · {verdict.resource}（{verdict.resource_id}）")
     print(summarise(verdict))
-    if failed := verdict.failed:
-        rows = (
-            (
-                r.title,
-                "不合格" if r.severity == "reject" and r.failed else "存疑",
-                f"{r.failed or r.suspicious:,}",
-                verdict.lines_of(r.rule_id, 4),
-                r.standard or "",
-                r.mend,
-            )
-            for r in failed
-        )
-        print(render_table(("规则", "性质", "行数", "所在行", "依据", "怎样更正"), rows))
+    for n, r in enumerate(verdict.failed, 1):
+        kind = "不合格" if r.severity == "reject" and r.failed else "存疑"
+        lines = verdict.lines_of(r.rule_id, 8)
+        print(f"{n}. {r.title}：{kind} {r.failed or r.suspicious:,} 行" + (f"（第 {lines} 行）" if lines else ""))
+        print(f"   怎样更正：{r.mend}" + (f"（依据：{r.standard}）" if r.standard else ""))
     if verdict.findings:
-        found = ((f"第{f.line}行", f.word, f.rule, f.value) for f in verdict.findings[:LISTED])
-        print(render_table(("位置", "结果", "规则", "值（已脱敏）"), found))
+        print("逐行：")
+        for f in verdict.findings[:LISTED]:
+            place = f"{f.place} " if f.place else ""
+            print(f"  {place}第{f.line}行 {f.word}：{f.rule}" + (f" → {f.value}" if f.value else ""))
         if len(verdict.findings) > LISTED:
-            print(f"……另有 {len(verdict.findings) - LISTED:,} 处，用 --out 检查结果.xlsx 可全部列出")
+            print(f"  ……另有 {len(verdict.findings) - LISTED:,} 处，用 --out 检查结果.xlsx 可全部列出")
     _print_notes(verdict)
     why = f"原因：{join_reasons(verdict.reasons)}" if verdict.outcome == "held" else ""
     print(f"结论：{verdict.conclusion}{why}")
+    if verdict.outcome != "held":
+        print(f"说明：{NOT_COMPARED}")
+
+
+#: what a check before delivery can't know
+NOT_COMPARED = "检查时不与上一批数据比较；报送后，行数或取值变化过大的，仍会暂停并请部门核对。"
+
+
+def say_header(verdict: Verdict) -> str:
+    """The columns that the file should have, in one line."""
+    return "、".join(name + ("" if must else "（可缺）") for name, must in verdict.header)
 
 
 def summarise(verdict: Verdict) -> str:

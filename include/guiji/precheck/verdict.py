@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,10 @@ class Verdict:
     skipped: Mapping[str, int] = field(default_factory=dict)  # reason in Chinese -> lines
     notes: tuple[str, ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)  # physical name -> title
+    #: what the header should be, where the file was refused for its columns; True: the column must be there
+    header: tuple[tuple[str, bool], ...] = ()
+    #: the file would be taken under its name
+    named_right: bool = True
 
     @property
     def exit_code(self) -> int:
@@ -84,9 +88,10 @@ class Verdict:
             return "不能接收：整个文件将被退回，请更正后重新检查。"
         if self.outcome == "held":
             return "整批将被暂停，请更正后再报送。"
+        first = "" if self.named_right else "改名后"
         if self.rows_rejected:
-            return "可以报送，但不合格的行不会入库，请更正后补报。"
-        return "可以报送。"
+            return f"{first}可以报送，但不合格的行不会入库，请更正后补报。"
+        return f"{first}可以报送。"
 
     def lines_of(self, rule_id: str, most: int = 12) -> str:
         """Where a rule was broken, as ``第 3、5–9 行``."""
@@ -131,8 +136,31 @@ def judge_file(settings: Settings, resource_id: str, file: Path) -> Verdict:
             checked = check_batch(local_resource, local, staged, carry_cache=None)
             quality = judge_batch(local_resource, local, staged, checked, previous_rows=None)
         except DeliveryRefused as error:
-            return replace(verdict, outcome="refused", reasons=(str(error),))
+            # nothing was delivered yet: what serves now is not the matter here
+            said = str(error).replace("现有数据继续有效；", "")
+            header = _list_header(local_resource) if error.rule_id in _OF_HEADER else ()
+            return replace(verdict, outcome="refused", reasons=(said,), header=header)
         return _complete(verdict, staged, checked, quality.outcome, quality.reasons)
+
+
+_OF_HEADER = (
+    "delivery.missing_column",
+    "delivery.undeclared_column",
+    "delivery.duplicate_column",
+    "delivery.structure",
+)
+
+
+def _list_header(resource: Resource) -> tuple[tuple[str, bool], ...]:
+    """(name, whether it must be there) of every column that a file should have."""
+    from guiji.sources.columns import expected_columns, header_columns
+
+    expected = expected_columns(resource)
+    layout = getattr(getattr(resource.model.source, "format", None), "layout", None)
+    if layout is None:
+        return ()
+    looked_for, required = header_columns(expected, layout)
+    return tuple((c, c in required) for c in expected.columns if c in looked_for)
 
 
 def _describe(resource: Resource, file: Path, now: datetime) -> Verdict:
@@ -151,20 +179,58 @@ def _describe(resource: Resource, file: Path, now: datetime) -> Verdict:
         outcome="passed",
         reasons=(),
         skipped={},
-        notes=tuple(map(scrub, _name_notes(resource, file))),
+        notes=tuple(map(scrub, _name_notes(resource, file, now))),
+        named_right=_is_named_right(resource, file),
         fields={f.name: f.title for f in resource.model.fields},
     )
 
 
-def _name_notes(resource: Resource, file: Path) -> list[str]:
-    """Whether the file would be taken at all under its name."""
+def _is_named_right(resource: Resource, file: Path) -> bool:
+    pattern = getattr(resource.model.source, "pattern", None)
+    return pattern is None or re.fullmatch(pattern, file.name) is not None
+
+
+def _name_notes(resource: Resource, file: Path, now: datetime) -> list[str]:
+    """Whether the file would be taken at all under its name, and what else belongs to its delivery."""
     source = resource.model.source
     pattern = getattr(source, "pattern", None)
     if pattern is None:
         return [] if source.kind == "http" else ["该资源由前置机数据库供给；这里检查的是从中导出的文件"]
-    if re.fullmatch(pattern, file.name) is None:
+    if not _is_named_right(resource, file):
         return [f"文件名“{file.name}”不符合约定的命名（{say_pattern(pattern)}），以此名称报送将不会被收取，请改名"]
+    return [*_date_notes(resource, file, now), *_marker_notes(resource, file)]
+
+
+def _date_notes(resource: Resource, file: Path, now: datetime) -> list[str]:
+    """A file of an earlier cycle is easily taken for this one's; one of the future waits."""
+    from guiji.freshness import current_window
+
+    source: Any = resource.model.source
+    m = re.fullmatch(source.pattern, file.name)
+    written = m.groupdict().get("date") if m else None
+    if not written:
+        return []
+    try:
+        day = datetime.strptime(written, source.date_format).replace(tzinfo=now.tzinfo).date()
+    except ValueError:
+        return [f"文件名中的“{written}”不是有效的日期，以此名称报送将不会被收取，请改名"]
+    if day > now.date():
+        return [f"文件名中的日期（{day}）还没有到，报送后要到该日才会收取"]
+    window = current_window(resource, now)
+    # the file of the cycle before is delivered in this one; what is older is an old file
+    before = window.start - (window.end - window.start)
+    if day < before.date() - timedelta(days=3) and resource.model.load == "snapshot":
+        return [f"文件名中的日期（{day}）比上一期还早，请确认没有选错文件"]
     return []
+
+
+def _marker_notes(resource: Resource, file: Path) -> list[str]:
+    complete = getattr(resource.model.source, "complete", None)
+    if complete is None or complete.mode == "stable":
+        return []
+    if complete.mode == "ok_file":
+        return [f"报送时，上传完成后还要在同一目录放置标记文件“{file.name}{complete.suffix}”，否则不会被收取"]
+    return ["报送时，还要把该文件写入约定的清单文件（文件名、大小或校验值），否则不会被收取"]
 
 
 def say_pattern(pattern: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from guiji import damage, local_time
 from guiji.identifier_reasons import STANDARDS, TITLES
 from guiji.projection import ELLIPSOID
+from guiji.quality.pattern_words import describe_pattern
 from guiji.standardize.survey import BY_SHAPE, OVERLAP, SURVEYED
 from guiji.structure import NUL, STRUCTURE
 
@@ -27,6 +28,8 @@ CURSOR_FUTURE = "cursor.future"
 #: rows without a usable cursor come again with every pull until they are mended: they are set aside and told, but say
 #: nothing about the rest of a batch and never hold it
 SET_ASIDE = 1.0
+#: a code table of no more codes is written out where one was broken
+LISTED_CODES = 12
 
 
 #: kinds of rules whose breach leaves a field without the value that was delivered
@@ -63,7 +66,7 @@ def list_rules(resource: Resource, plans: Sequence[FieldPlan]) -> tuple[RuleDefi
             f"主键（{keys}）不得为空",
             "0201",
             "reject",
-            "请补填主键后重新报送。",
+            f"每一行都要靠{keys}与别的行区分，请补填后重新报送。",
             tuple(model.key),
             tolerance,
         )
@@ -181,7 +184,9 @@ def _field_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinit
         if spec.codes:
             table = load_code_table(spec.codes)
             standard = table.standard
-            title, mend = f"{t}必须是代码表中的代码（{table.standard}）", f"请按 {table.standard} 填写{t}的代码。"
+            title, mend = f"{t}必须是代码表中的代码（{table.standard}）", f"请按 {table.standard} 填写{t}的代码"
+            few = len(table.names) <= LISTED_CODES
+            mend += f"：{'、'.join(f'{code} {name}' for code, name in table.names.items())}。" if few else "。"
         else:
             title, mend = f"{t}应使用标准代码", f"请按约定的代码填写{t}。"
         indicator = "0105"
@@ -193,7 +198,8 @@ def _field_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinit
     elif kind == "range":
         title, indicator, mend = f"{t}必须在合理范围内{_describe_range(spec)}", "0301", f"请核对{t}的数值后更正。"
     elif kind == "pattern":
-        title, indicator, mend = f"{t}必须符合规定的格式", "0302", f"请按规定的格式（{spec.pattern}）填写{t}。"
+        form = describe_pattern(str(spec.pattern)) or f"正则表达式 {spec.pattern}"
+        title, indicator, mend = f"{t}必须符合规定的格式", "0302", f"请按规定的格式填写{t}：{form}。"
     elif kind == "geometry":
         title, indicator, mend = (
             f"{t}必须是有效的图形",

@@ -194,12 +194,16 @@ def check_missing(expected: Expected, missing: Sequence[str], undeclared: Sequen
     """Raises DeliveryRefused naming the required columns that are not there, with the nearest name that is."""
     if not missing:
         return
-    said = []
+    said, others = [], list(undeclared)
     for name in missing:
         near = difflib.get_close_matches(name, list(undeclared), n=1, cutoff=0.5)
         said.append(f"“{name}”" + (f"（是否写成了“{near[0]}”？）" if near else ""))
+        others = [n for n in others if n not in near]
+    # what is there instead says whether the column was left out or called otherwise
+    beside = f"；另有未登记的列 {'、'.join(f'“{show_name(n)}”' for n in others[:8])}" if others else ""
+    beside += "等" if len(others) > 8 else ""
     raise DeliveryRefused(
-        f"{what}：缺少必需的列 {'、'.join(said)}。现有数据继续有效；请补上这些列后重新提供。",
+        f"{what}：缺少必需的列 {'、'.join(said)}{beside}。现有数据继续有效；请补上这些列（改了名称的改回原名）后重新提供。",
         rule_id="delivery.missing_column",
         columns=list(missing),
     )
