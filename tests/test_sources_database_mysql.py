@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from guiji.sources.database_mysql_rows import (
     split_cells,
     to_hex,
 )
+from guiji.sources.dialects import mysql
 
 Row = tuple[bytes | None, ...]
 
@@ -319,6 +321,19 @@ def test_other_character_sets(maria: Maria, place: Settings, tmp_path: Path, cha
         ("INSERT INTO t VALUES (%s, %s)", [(1, text), (2, None)]),
     )
     assert rows_of(open_at(table("id", "a"), place, tmp_path)) == [("1", text), ("2", None)]
+
+
+def test_a_server_that_stands_mute_holds_nobody(
+    place: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mysql, "LOGIN_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        silent = Connection("fep", "mysql", "127.0.0.1", mute.getsockname()[1], "u", "p", "d")
+        monkeypatch.setenv("AIRFLOW_CONN_FEP", silent.to_json())
+        began = time.monotonic()
+        with pytest.raises(SourceUnavailable, match="timed out"):
+            open_at(table("id"), place, tmp_path)
+        assert time.monotonic() - began < 30  # the department's statements may take sixty
 
 
 @pytest.mark.parametrize("said", [None, "gb18030", "utf-8", "latin-1"])

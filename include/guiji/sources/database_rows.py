@@ -9,16 +9,16 @@ digits stays text (F-26). How databases differ is said in ``dialects``; MySQL's 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from guiji.errors import GuijiError
 from guiji.sources.cursor_form import Bounds, plan_bounds
 from guiji.sources.database import BatchStream, Reading, local_text, match_columns, render_filter, translate_error
 from guiji.sources.database_chunks import read_in_chunks
+from guiji.sources.database_texts import mark_undecoded, text_array, to_text
 from guiji.sources.dialects import get_dialect
 from guiji.sources.dialects.base import MARK, Dialect, Statement, TableThere
 from guiji.sources.frames import add_system_columns, text_schema
@@ -356,7 +356,8 @@ class TableQuery:
                 rows = cursor.fetchmany(self.reading.source.chunk_rows)
             if not rows:
                 return
-            yield [_text_array(values) for values in zip(*rows, strict=True)], None
+            broken = mark_undecoded(rows) if self.dialect.name == "sqlite" else None
+            yield [text_array(values) for values in zip(*rows, strict=True)], broken
 
 
 def _where(conditions: Sequence[str]) -> str:
@@ -386,30 +387,3 @@ def _empty(names: Sequence[str]) -> pa.RecordBatch:
 
     schema = text_schema(names)
     return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
-
-
-def _text_array(values: tuple[Any, ...]) -> pa.Array:
-    import pyarrow as pa
-
-    if set(map(type, values)) <= {str, type(None)}:
-        return pa.array(values, pa.string())
-    return pa.array([None if v is None else to_text(v) for v in values], pa.string())
-
-
-_TEXTS: dict[type, Callable[[Any], str]] = {
-    str: str,
-    int: str,
-    float: repr,
-    bool: lambda v: "true" if v else "false",
-    Decimal: lambda v: format(v, "f"),
-    datetime: lambda v: v.isoformat(sep=" "),
-    date: lambda v: v.isoformat(),
-    time: lambda v: v.isoformat(),
-}
-
-
-def to_text(value: Any) -> str:
-    """A driver's value as exact text; bytes as hexadecimal digits."""
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value).hex()
-    return _TEXTS.get(type(value), str)(value)

@@ -18,6 +18,10 @@ MARK = "\x00"
 Statement = tuple[str, tuple[Any, ...]]
 
 
+class Undecoded(bytes):
+    """A text that is none in the encoding of its database."""
+
+
 @dataclass(frozen=True)
 class TableThere:
     """A table as the database spells it; ``columns`` are name -> type in order, empty where there is no such table."""

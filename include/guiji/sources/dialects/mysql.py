@@ -16,6 +16,7 @@ from guiji.sources.dialects.base import MARK, Dialect, Statement, make_plain_url
 if TYPE_CHECKING:
     from guiji.sources.database import Reading
 
+LOGIN_SECONDS = 15  # without a byte; a statement may take as long as the department declares
 _GEOMETRY = {
     "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection",
 }  # fmt: skip
@@ -33,10 +34,15 @@ def _connect_arguments(reading: Reading) -> dict[str, Any]:
 
     # encoders only: without decoders every value stays the text that the server sent
     conv = {k: v for k, v in converters.conversions.items() if not isinstance(k, int)}
-    arguments = {"conv": conv, "charset": "utf8mb4", "connect_timeout": 15, "read_timeout": reading.timeout_seconds}
+    arguments = {"conv": conv, "charset": "utf8mb4", "connect_timeout": LOGIN_SECONDS, "read_timeout": LOGIN_SECONDS}
     if "ssl_ca" in reading.connection.extra:
         arguments["ssl_ca"] = reading.connection.extra["ssl_ca"]
     return arguments
+
+
+def _prepare_connection(connection: Any, reading: Reading) -> None:
+    """A statement may take as long as is declared, a login not: a server that stands mute would hold a worker."""
+    connection._read_timeout = reading.timeout_seconds
 
 
 def _prepare(reading: Reading) -> list[Statement]:
@@ -102,6 +108,7 @@ DIALECT = Dialect(
     modules=("pymysql",),
     quote=quote,
     connect_arguments=_connect_arguments,
+    prepare_connection=_prepare_connection,
     prepare=_prepare,
     try_prepare=_try_prepare,
     begin=_begin,
