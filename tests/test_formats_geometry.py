@@ -558,10 +558,31 @@ def test_f46_geometry_outside_its_box_is_rejected_and_exchanged_axes_are_named(t
     assert judge(tmp_path / "city", {}, tuple(BOX)) == (wanted, ["1", "5"])
 
 
-def test_f46_the_citys_box_is_for_degrees_only_and_the_fields_own_goes_first(tmp_path: Path) -> None:
+#: a place of the city in degrees, in the zone with its number, without it, in the next zone, northing first
+METRES = [
+    "POINT (109.78 39.6)",
+    "POINT (37395234 4385212)",
+    "POINT (395234 4385212)",
+    "POINT (36652741 4385212)",
+    "POINT (4385212 37395234)",
+]
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4525", "EPSG:2361", "EPSG:2413"])
+def test_f46_the_citys_box_is_brought_into_a_zone_of_projection(tmp_path: Path, crs: str) -> None:
+    """A zone number left out or another zone is hundreds of kilometres; CGCS2000, Xi'an 1980 and Beijing 1954 lie near."""
+    resource = make_resource([{"name": "id"}, {"name": "value", "type": "geometry", "crs": crs}])
+    home = make_settings(tmp_path)
+    rows = [{"id": str(n), "value": place} for n, place in enumerate(METRES, 1)]
+    wanted = {1: ["value.bounds"], 3: ["value.bounds"], 4: ["value.bounds"], 5: ["value.axis_order"]}
+    boxed = resource.model_copy(update={"city_bounds": tuple(BOX)})
+    assert read_rejected(check_batch(boxed, home, stage_rows(home, boxed, rows))) == wanted
+
+
+def test_f46_the_fields_own_box_goes_first_and_an_unknown_system_has_none(tmp_path: Path) -> None:
     only_form = {7: ["value.geometry"], 8: ["value.geometry"]}
     assert judge(tmp_path / "none", {})[0] == only_form
-    assert judge(tmp_path / "metres", {"crs": "EPSG:4525"}, tuple(BOX))[0] == only_form
+    assert judge(tmp_path / "unknown", {"crs": "EPSG:999999"}, tuple(BOX))[0] == only_form
     own = judge(tmp_path / "own", {"bounds": [119.0, 30.0, 121.0, 31.0]}, tuple(BOX))
     assert own[1] == ["3", "5"]
     warned = judge(tmp_path / "warn", {"bounds": BOX, "severity": "warn"})

@@ -431,7 +431,7 @@ def test_a_boundary_of_several_parts_with_an_enclave(tmp_path: Path) -> None:
 def test_the_boundary_is_for_fields_without_a_box_of_their_own_in_any_system(tmp_path: Path) -> None:
     own = bounded(tmp_path, bounds=[106, 37, 113, 42])
     assert outside(tmp_path / "own", own) == {("7", "bounds", "rejected")}
-    metres: dict[str, str | None] = {"in": "POINT (37328000 4375000)", "out": "POINT (37928000 4375000)"}
+    metres: dict[str, str | None] = {"in": "POINT (37328000 4375000)", "out": "POINT (37628000 4375000)"}
     projected = bounded(tmp_path, crs="EPSG:4525")
     assert outside(tmp_path / "metres", projected, metres) == {("out", "boundary", "rejected")}
 

@@ -27,6 +27,8 @@ LINE_UNITS = {"米": 1.0, "公里": 1_000.0}
 #: Albers' projection with the standard parallels of China's maps: areas are those of the ellipsoid
 _EQUAL_AREA = "+proj=aea +lat_1=25 +lat_2=47 +lat_0=0 +lon_0=105 +ellps=GRS80 +units=m +no_defs"
 _DEGREES = "EPSG:4490"
+#: metres; between CGCS2000 and Beijing 1954 or Xi'an 1980 lie up to a hundred
+DATUM_MARGIN = 1_000.0
 
 
 def measure_area(shapes: Shapes, crs: str, projection: str) -> Numbers:
@@ -62,6 +64,19 @@ def project(shapes: Shapes, crs: str, target: str) -> Shapes:
     return shapely.transform(  # type: ignore[no-any-return]
         shapes, lambda x, y: transformer.transform(x, y), include_z=False, interleaved=False
     )
+
+
+@lru_cache(maxsize=32)
+def project_box(box: tuple[float, float, float, float], crs: str) -> tuple[float, float, float, float] | None:
+    """A box in degrees as a box in ``crs``, with a margin for what lies between datums; None where ``crs`` is no known
+    projected system in metres."""
+    import math
+
+    if check_projection(crs) is not None:
+        return None
+    west, south, east, north = _find_transformer(_DEGREES, crs).transform_bounds(*box)
+    found = (west - DATUM_MARGIN, south - DATUM_MARGIN, east + DATUM_MARGIN, north + DATUM_MARGIN)
+    return found if all(map(math.isfinite, found)) else None
 
 
 def check_projection(projection: str) -> str | None:

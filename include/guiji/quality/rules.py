@@ -222,13 +222,13 @@ def _field_rule(spec: FieldSpec, kind: str, model: ResourceModel) -> RuleDefinit
         title, indicator, mend = (
             f"{t}必须位于约定的范围内",
             "0301",
-            f"请核对{t}的坐标：是否在本市范围内，坐标系是否为{spec.crs}，是否误用了投影坐标（米）。",
+            f"请核对{t}的坐标：是否在本市范围内，坐标系（含带号）是否为{spec.crs}，是否混用了经纬度与投影坐标（米）。",
         )
     elif kind == "axis_order":
         title, indicator, mend = (
-            f"{t}必须经度在前、纬度在后（经纬度颠倒）",
+            f"{t}必须经度（东坐标）在前、纬度（北坐标）在后（经纬度颠倒）",
             "0302",
-            f"{t}的经度和纬度写反了，请对调后重新报送。",
+            f"{t}的经度和纬度（东坐标和北坐标）写反了，请对调后重新报送。",
         )
     elif kind in SURVEYED:
         return _shape_rule(spec, kind, model)

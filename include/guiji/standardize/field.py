@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from guiji import damage, local_time
 from guiji.casting import cast_text
 from guiji.engine import quote_identifier, quote_text
+from guiji.projection import project_box
 from guiji.standardize.plan import Check, FieldPlan, Identified
 from guiji.standardize.text import EDGES, clean_text, normalise_text, quote_texts
 from guiji.standardize.typed import cast_directly, float_as_text, float_digits, kind_of
@@ -180,8 +181,11 @@ def _check_value(spec: FieldSpec, i: int, layers: _Layers) -> list[Check]:
 
 
 def place_geometry(plan: FieldPlan, city: tuple[float, float, float, float] | None) -> FieldPlan:
-    """The plan of a geometry that must lie in a box: its own, else the city's where its system has degrees (F-46)."""
-    box = tuple(plan.spec.bounds) if plan.spec.bounds else city if plan.spec.crs in GEOGRAPHIC else None
+    """The plan of a geometry that must lie in a box: its own, else the city's, brought into its system (F-46)."""
+    spec = plan.spec
+    box: tuple[float, ...] | None = tuple(spec.bounds) if spec.bounds else city
+    if not spec.bounds and city is not None and spec.crs not in GEOGRAPHIC:
+        box = project_box(city, spec.crs or "ellipsoid")
     if box is None or plan.cast is None:
         return plan
     where = f"guiji_place({plan.value}, {', '.join(repr(float(b)) + '::DOUBLE' for b in box)})"
