@@ -249,6 +249,25 @@ def test_f45_a_header_of_merged_cells_is_found(
     assert sorted(bring(place, made, conn, key="f03")) == sorted(wanted)
 
 
+def test_f45_cells_merged_among_the_rows_are_no_header_and_count_for_each_row(
+    place: Settings, tmp_path: Path, conn: Any
+) -> None:
+    path = tmp_path / "物资.xlsx"
+    with xlsxwriter.Workbook(str(path)) as book:
+        page = book.add_worksheet()
+        page.write_row(0, 0, ["部门", "物资编号", "数量"])
+        wanted = []
+        for i in range(8):
+            page.write_row(1 + i, 1, [f"W{i:03}", 7 * i])
+            wanted.append(("应急科" if i < 4 else "救灾科", f"W{i:03}", str(7 * i)))
+        page.merge_range(1, 0, 4, 0, "应急科")
+        page.merge_range(5, 0, 8, 0, "救灾科")
+    made = draft(place, path)
+    assert (list(fields_of(made)), made.rows) == (["部门", "物资编号", "数量"], 8)
+    assert "fill_merged: [部门]" in made.text
+    assert sorted(bring(place, made, conn)) == wanted
+
+
 def test_sheets_with_one_header_become_one_resource(place: Settings, tmp_path: Path, conn: Any) -> None:
     path = tmp_path / "各旗区.xlsx"
     wanted = []

@@ -88,7 +88,9 @@ def find_sheet_header(records: Sequence[Sequence[str]], merged: Merged) -> tuple
     from guiji.sources.formats.layout import join_headers
 
     grid = _level(records)
-    for top in range(min(len(grid), HEADER_WITHIN)):
+    header = find_header_row(records)
+    # what is merged below a line of names are values
+    for top in range(min(len(grid), HEADER_WITHIN if header is None else header + 1)):
         rows = _count_header_rows(top, merged)
         above = {c.strip() for c in grid[top] if c.strip()}
         # a title is alone in its row, and lines above a table speak of it: 填报单位：某局
@@ -97,7 +99,6 @@ def find_sheet_header(records: Sequence[Sequence[str]], merged: Merged) -> tuple
         names = _trim(join_headers(Layout(header_rows=rows), grid[: top + rows], merged)[top])
         if is_header(names):
             return top, rows, names
-    header = find_header_row(records)
     return None if header is None else (header, 1, [c.strip() for c in records[header]])
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guiji.authoring.headers import find_sheet_header, refuse_twice, refuse_without_header
+from guiji.authoring.headers import Merged, find_sheet_header, refuse_twice, refuse_without_header
 from guiji.errors import UsageError
 
 #: how many rows of a sheet are looked at for its form
@@ -25,6 +25,7 @@ class _SheetTable:
     rows: int
     names: tuple[str, ...]
     records: list[list[str]]
+    merged: tuple[str, ...] = ()  # columns in which a cell is merged over several rows of data
 
 
 def find_tables(path: Path, what: str, wanted: str | None) -> tuple[dict[str, Any], list[str], list[str], list[str]]:
@@ -47,15 +48,26 @@ def find_tables(path: Path, what: str, wanted: str | None) -> tuple[dict[str, An
         records = [[title_text(v) for v in row] for row in itertools.islice(opened.rows, _HEAD_LINES)]
         header = find_sheet_header(records, opened.merged)
         if header is not None:
-            tables[name] = _SheetTable(header[0], header[1], tuple(n for n in header[2] if n), records)
+            merged = _merged_columns(header[0] + header[1], header[2], opened.merged)
+            tables[name] = _SheetTable(header[0], header[1], tuple(n for n in header[2] if n), records, merged)
     if not tables:
         refuse_twice(records, what)
         raise refuse_without_header(what)
     sheet, table = max(tables.items(), key=lambda t: len(t[1].records))
     alike = [n for n, t in tables.items() if (t.rows, sorted(t.names)) == (table.rows, sorted(table.names))]
     layout, notes = _choose_sheets(sheet, table, alike, names, wanted)
+    merged = tuple(dict.fromkeys(column for n in (sheet, *alike) for column in tables[n].merged))
+    if merged:
+        layout["fill_merged"] = list(merged)
+        notes.append(f"{'、'.join(layout['fill_merged'])} 有合并单元格：登记为一格属于它覆盖的每一行，请核对")
     above = [" ".join(c for c in r if c.strip()) for r in table.records[: table.top]]
     return layout, list(table.names), notes, above
+
+
+def _merged_columns(start: int, names: Sequence[str], merged: Merged) -> tuple[str, ...]:
+    """The named columns in which a cell is merged over several rows from ``start`` on, in their order."""
+    found = {left for (top, left), (bottom, _) in merged if bottom > top >= start and left < len(names)}
+    return tuple(names[column] for column in sorted(found) if names[column])
 
 
 def _choose_sheets(
