@@ -10,72 +10,30 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.formats import workbook as limits
-from guiji.sources.formats.cell_formats import CellFormats
 from guiji.sources.formats.clock import Clock
 from guiji.sources.formats.number_format import note_shown
 from guiji.sources.formats.workbook import (
     ERROR,
-    Cell,
-    OpenSheet,
-    SheetFacts,
-    SheetName,
     read_chunks,
     read_part,
     refuse_damaged,
     refuse_encrypted,
-    refuse_size,
-    refuse_text,
     refuse_unreadable,
     refuse_workbook,
 )
+from guiji.sources.formats.workbook_tables import LONGEST, WIDEST, BuiltTable, BuiltWorkbook, check_limits
 
-_LONGEST, _WIDEST = 1_048_576, 16_384
 _DURATION = re.compile(r"(-?)P(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:[.,](\d+))?S)?")
 _WHITE = re.compile(r"[ \t\r\n]+")
 
 
-@dataclass
-class _Table:
-    """One sheet: rows up to their last value; a row that repeats is held once."""
-
-    name: str
-    visible: bool
-    rows: list[tuple[int, list[Any]]] = field(default_factory=list)  # (number, cells)
-    width: int = 0
-    height: int = 0  # with a value
-    text: int = 0
-    cells: int = 0
-    errors: set[Cell] = field(default_factory=set)
-    uncalculated: set[Cell] = field(default_factory=set)
-    merged: list[tuple[Cell, Cell]] = field(default_factory=list)
-    formats: CellFormats = field(default_factory=lambda: CellFormats(typed=True))
-    hidden: set[int] = field(default_factory=set)  # rows
-    lost: set[int] = field(default_factory=set)  # rows with a date that no calendar knows
-
-
-@dataclass(frozen=True)
-class _Ods:
-    what: str
-    tables: dict[str, _Table]
-    sheets: tuple[SheetName, ...]
-    kind: str = "ods"
-
-    def open_sheet(self, name: str) -> OpenSheet:
-        table = self.tables[name]
-        errors, uncalculated = frozenset(table.errors), frozenset(table.uncalculated)
-        cells, hidden = table.height * table.width, frozenset(table.hidden)
-        facts = SheetFacts(cells, errors, uncalculated, hidden=hidden, formats=lambda _: table.formats)
-        return OpenSheet(name, facts, tuple(table.merged), _give_rows(table), lost=table.lost)
-
-
-def open_ods(path: Path, what: str, clock: Clock) -> _Ods:
+def open_ods(path: Path, what: str, clock: Clock) -> BuiltWorkbook:
     """The workbook. Raises DeliveryRefused for an encrypted or damaged one and beyond the limits."""
     reader = _Reader(what)
     try:
@@ -95,7 +53,7 @@ def open_ods(path: Path, what: str, clock: Clock) -> _Ods:
     return _make_workbook(reader, "ods")
 
 
-def open_fods(path: Path, what: str, clock: Clock) -> _Ods:
+def open_fods(path: Path, what: str, clock: Clock) -> BuiltWorkbook:
     """The same in one XML file. Raises DeliveryRefused for a damaged one and beyond the limits."""
     reader = _Reader(what)
     try:
@@ -115,23 +73,11 @@ def _read_file(path: Path, what: str) -> Iterator[bytes]:
             yield raw
 
 
-def _make_workbook(reader: _Reader, kind: str) -> _Ods:
+def _make_workbook(reader: _Reader, kind: str) -> BuiltWorkbook:
     tables = {t.name: t for t in reader.tables}
     if len(tables) < len(reader.tables):
         refuse_damaged(reader.what)
-    return _Ods(reader.what, tables, tuple(SheetName(t.name, t.visible) for t in reader.tables), kind)
-
-
-def _give_rows(table: _Table) -> Iterator[list[Any]]:
-    at = 0
-    blank = [""] * table.width
-    while table.rows:
-        for number, cells in table.rows:
-            for _ in range(at, number):
-                yield blank
-            yield cells + blank[len(cells) :]
-            at = number + 1
-        table.rows = []
+    return BuiltWorkbook(kind, tables)
 
 
 class _Reader:
@@ -139,9 +85,9 @@ class _Reader:
 
     def __init__(self, what: str) -> None:
         self.what = what
-        self.tables: list[_Table] = []
+        self.tables: list[BuiltTable] = []
         self.hidden: set[str] = set()
-        self.table: _Table | None = None
+        self.table: BuiltTable | None = None
         self.depth = 0  # of tables within tables (which are not read)
         self.style = ""
         self.row = self.row_repeat = self.column = 0
@@ -155,7 +101,6 @@ class _Reader:
         self.is_hidden = False  # the row
         self.is_lost = False  # the row holds a date that no calendar knows
         self.new_shown: list[tuple[int, str]] = []  # column, the mark of what is shown there
-        self.codes: dict[str, int] = {}
 
     def parse(self, chunks: Iterator[bytes]) -> None:
         from xml.parsers import expat
@@ -182,11 +127,11 @@ class _Reader:
             self.depth += 1
             if self.depth == 1:
                 visible = attributes.get("table:style-name") not in self.hidden
-                self.table = _Table(attributes.get("table:name", ""), visible)
+                self.table = BuiltTable(attributes.get("table:name", ""), visible)
                 self.tables.append(self.table)
-                self.row, self.codes = 0, {}
+                self.row = 0
         elif name == "table:table-row" and self.table is not None:
-            self.row_repeat = _repeat(attributes, "table:number-rows-repeated", _LONGEST)
+            self.row_repeat = _repeat(attributes, "table:number-rows-repeated", LONGEST)
             self.cells, self.column, self.is_lost = [], 0, False
             self.is_hidden = attributes.get("table:visibility") in ("collapse", "filter")
             self.new_errors, self.new_uncalculated, self.new_shown = [], [], []
@@ -240,7 +185,7 @@ class _Reader:
 
     def _end_cell(self) -> None:
         assert self.table is not None
-        repeat = _repeat(self.attributes, "table:number-columns-repeated", _WIDEST)
+        repeat = _repeat(self.attributes, "table:number-columns-repeated", WIDEST)
         text = "\n".join(self.paragraphs)
         try:
             value, is_error = _read_value(self.attributes, text)
@@ -248,7 +193,7 @@ class _Reader:
             value, is_error, self.is_lost = "", False, True
         start = self.column
         self.column += repeat
-        if self.column > _WIDEST:
+        if self.column > WIDEST:
             raise ValueError("a cell outside of any sheet")
         columns = int(self.attributes.get("table:number-columns-spanned", 1))
         rows = int(self.attributes.get("table:number-rows-spanned", 1))
@@ -264,24 +209,15 @@ class _Reader:
             self.cells.extend([value] * repeat)
             if isinstance(value, float | date) and self.paragraphs and (shown := note_shown(value, text)):
                 self.new_shown.extend((c, shown) for c in range(start, self.column))
-            if isinstance(value, str):
-                self.table.text += 3 * len(value) * repeat * self.row_repeat
 
-    def _end_row(self, table: _Table) -> None:
-        filled = bool(self.cells or self.new_uncalculated or self.is_lost)
-        if self.row + (self.row_repeat if filled else 0) > _LONGEST:
-            raise ValueError("a row outside of any sheet")
-        if filled:
-            table.height = self.row + self.row_repeat
-            table.width = max(table.width, len(self.cells), max(self.new_uncalculated, default=-1) + 1)
-            table.cells += max(len(self.cells), 1) * self.row_repeat
-            rows = sum(t.height * t.width for t in self.tables)
-            if rows > limits.MAX_CELLS:
-                refuse_size(self.what, table.name, table.height, table.width)
-            if table.text > limits.MAX_TEXT:
-                refuse_text(self.what, table.name)
+    def _end_row(self, table: BuiltTable) -> None:
+        if self.is_lost:
+            table.lost.add(self.row)
+        marked = max((*self.new_uncalculated, *self.new_errors), default=-1)
+        table.add_row(self.row, self.cells, marked, self.row_repeat)
+        if table.height > self.row:
+            check_limits(self.tables, self.what)
             for number in range(self.row, self.row + self.row_repeat):
-                table.rows.append((number, self.cells))
                 if self.is_hidden:
                     table.hidden.add(number)
                 if self.is_lost:
@@ -289,15 +225,8 @@ class _Reader:
                 table.errors.update((number, c) for c in self.new_errors)
                 table.uncalculated.update((number, c) for c in self.new_uncalculated)
                 for column, shown in self.new_shown:
-                    table.formats.add(number, column, self._number_of(shown, table))
+                    table.add_format(number, column, shown)
         self.row += self.row_repeat
-
-    def _number_of(self, shown: str, table: _Table) -> int:
-        """The index of a mark among the codes of its table."""
-        if (code := self.codes.get(shown)) is None:
-            code = self.codes[shown] = len(table.formats.codes)
-            table.formats.codes.append(shown)
-        return code
 
 
 def _repeat(attributes: dict[str, str], name: str, most: int) -> int:

@@ -1,5 +1,5 @@
-"""Sheets that are built here, row by row, from a file that no spreadsheet library reads (``workbook_html``,
-``workbook_xml``): the same limits for each, blank ends left out."""
+"""Sheets that are built here, row by row, from a file that no spreadsheet library reads well (``workbook_ods``,
+``workbook_html``, ``workbook_xml``): the same limits for each, blank ends left out, a row that repeats held once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class BuiltTable:
 
     name: str
     visible: bool = True
-    rows: list[tuple[int, list[Any]]] = field(default_factory=list)  # (number, cells up to the last value), ascending
+    rows: list[tuple[int, int, list[Any]]] = field(
+        default_factory=list
+    )  # (number, times, cells to the last value), ascending
     width: int = 0
     height: int = 0
     text: int = 0  # bytes, at most
@@ -34,19 +36,19 @@ class BuiltTable:
     hidden: set[int] = field(default_factory=set)  # rows that nobody sees
     codes: dict[str, int] = field(default_factory=dict)
 
-    def add_row(self, number: int, cells: list[Any], marked: int = -1) -> None:
-        """``marked``: the last column in which something else than a value is noted of the row. Raises ValueError for a row
-        outside of any sheet."""
-        if number >= LONGEST or len(cells) > WIDEST:
-            raise ValueError("a row or cell outside of any sheet")
+    def add_row(self, number: int, cells: list[Any], marked: int = -1, times: int = 1) -> None:
+        """Adds a row that stands ``times`` times from ``number`` on. ``marked``: the last column in which something else
+        than a value is noted of it. Raises ValueError for a row outside of any sheet."""
         while cells and cells[-1] == "":
             cells.pop()
         if not cells and marked < 0 and number not in self.lost:
             return
-        self.rows.append((number, cells))
-        self.height = number + 1
+        if number + times > LONGEST or len(cells) > WIDEST:
+            raise ValueError("a row or cell outside of any sheet")
+        self.rows.append((number, times, cells))
+        self.height = number + times
         self.width = max(self.width, len(cells), marked + 1)
-        self.text += sum(3 * len(c) for c in cells if isinstance(c, str))
+        self.text += times * sum(3 * len(c) for c in cells if isinstance(c, str))
 
     def add_shown(self, row: int, column: int, value: float | date, text: str) -> None:
         """Notes what the file shows for a cell where that says something else than its value."""
@@ -98,8 +100,9 @@ def _give_rows(table: BuiltTable) -> Iterator[list[Any]]:
     table.rows = []
     rows.reverse()
     while rows:
-        number, cells = rows.pop()
+        number, times, cells = rows.pop()
         for _ in range(at, number):
             yield list(blank)
-        yield cells + blank[len(cells) :]
-        at = number + 1
+        for _ in range(times):
+            yield cells + blank[len(cells) :]
+        at = number + times
