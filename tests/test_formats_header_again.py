@@ -115,3 +115,48 @@ def test_a_header_in_the_middle_of_a_sheet_is_skipped_or_refuses_it(tmp_path: Pa
     assert report.notes == ["文件 a.xlsx 工作表“表”：第 3 行又是表头（共 1 行），已跳过"]
     moved = sheet(*first, ("编号", "姓名", "地址"), (2, "李四", "西街"))
     assert "第 3 行起又出现一个列的顺序不同的表头" in refused(tmp_path, moved, ABC, "a.xlsx", type="xlsx")
+
+
+# --- above the header -------------------------------------------------------------------------------------
+
+ROW, OTHER_ROW = "张三,1,东街", "李四,2,西街"
+
+
+@pytest.mark.parametrize(
+    ("above", "named"),
+    [
+        (["姓名,编号,住址", ROW], "2"),  # a header with a wrong name, then the right one: the first has fewer names
+        (['"名\n单",,', "姓名,编号,备注", ROW, OTHER_ROW], "4、5"),
+        ([ROW, OTHER_ROW, "王五,3,街"], "1、2、3"),
+    ],
+)
+def test_rows_above_the_header_refuse_the_file(tmp_path: Path, above: list[str], named: str) -> None:
+    said = refused(tmp_path, "\n".join([*above, *AB, ""]).encode(), ABC)
+    assert f"表头之上还有像数据的行（第 {named} 行）" in said
+    assert "现有数据继续有效" in said
+
+
+@pytest.mark.parametrize(
+    ("above", "note"),
+    [
+        (["名单,,", "单位：某局,日期：2026年,人：某", "姓名,编号,", "共三列,,"], ""),
+        (["name,code,address"], "1"),
+        (["name,code,address", "text,text,text"], "1、2"),
+    ],
+)
+def test_titles_above_the_header_are_no_rows_and_what_looks_like_one_is_named(
+    tmp_path: Path, above: list[str], note: str
+) -> None:
+    rows, report = read_bytes(tmp_path, "\n".join([*above, *AB, ""]).encode(), ABC)
+    assert (sound(rows, ABC), report.skipped) == ([("张三", "1", "东街")], {"title": len(above)})
+    told = f"文件 a.csv：第 {note} 行在表头之上却像数据，未采集；如是数据，请移到表头之下后重新提供"
+    assert report.notes == ([told] if note else [])
+
+
+def test_rows_above_the_header_refuse_a_sheet_too(tmp_path: Path) -> None:
+    with xlsxwriter.Workbook(tmp_path / "made.xlsx") as made:
+        page = made.add_worksheet("表")
+        for i, row in enumerate([("姓名", "编号", "住址"), ("张三", "1", "东街"), ABC.columns, ("李四", "2", "街")]):
+            page.write_row(i, 0, row)
+    content = (tmp_path / "made.xlsx").read_bytes()
+    assert "（第 2 行）" in refused(tmp_path, content, ABC, "a.xlsx", type="xlsx")

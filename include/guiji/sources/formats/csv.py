@@ -35,6 +35,7 @@ from guiji.sources.formats.layout import (
     HEADER_WITHIN,
     Table,
     build_table,
+    check_above,
     find_header,
     refuse_headless,
     shape_batch,
@@ -155,6 +156,8 @@ def _open_table(
     skip(report, "comment", sum(comments[:found]))
     above = [t for t, is_comment in zip(texts[:found], comments, strict=False) if not is_comment]
     table = build_table(expected, fmt.layout, above, header, report, what)
+    numbers = itertools.accumulate(spans[:found], initial=1)
+    check_above(table, list(zip(numbers, records[:found], strict=False)), report, what)
     rest = Block(block.data[ends[found] :], block.undecodable, block.final, block.unended)
     return table, rest, sum(spans[: found + 1]) + 1
 

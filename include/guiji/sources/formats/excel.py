@@ -28,6 +28,7 @@ from guiji.sources.formats.layout import (
     HEADER_WITHIN,
     Table,
     build_table,
+    check_above,
     find_header,
     join_headers,
     refuse_headless,
@@ -214,6 +215,7 @@ def _open_table(
     said = re.fullmatch(layout.sheets, sheet.name.strip()) if layout.sheets else None
     groups = {k: v.strip() for k, v in said.groupdict().items() if v} if said else {}
     table = build_table(expected, layout, above, names, report, what, groups)
+    check_above(table, list(enumerate(titles[:header], 1)), report, what)
     value_field = expected.fields.get(layout.unpivot.value) if layout.unpivot else None
     positions = [*table.read_positions, *table.match.pivoted]
     start = header + layout.header_rows

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, HeaderMatch, count_matches, header_columns, match_header, normalise_name
+from guiji.sources.formats.line_titles import has_no_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -177,6 +178,37 @@ def build_table(
         ordered,
         tuple(match.index[c] for c in ordered),
         tuple(map(normalise_name, header)),
+    )
+
+
+def check_above(table: Table, lines: Sequence[tuple[int, Sequence[str]]], report: ReadReport, what: str) -> None:
+    """Names the lines over the header that look like rows; ``lines`` are number and cells of all that stand there.
+
+    Raises DeliveryRefused where they are more than a header of several lines, or its translation, may have, or where
+    they stand under another header: several files pasted together, the columns of the first of which nobody knows.
+    """
+    named = {n: count_matches(table.expected, table.layout, cells) for n, cells in lines}
+    rows = [n for n, cells in lines if not named[n] and _may_be_row(table, cells)]
+    other = next((n for n, names in named.items() if names > 1), None)
+    shown = "、".join(map(str, rows[:20])) + (" 等" if len(rows) > 20 else "")
+    if len(rows) > 2 or (other is not None and any(n > other for n in rows)):
+        raise DeliveryRefused(
+            f"{what}：表头之上还有像数据的行（第 {shown} 行），可能是几份数据拼接在一起，或前一个表头写错了列名，其下各列无法对应。"
+            "现有数据继续有效；请在数据之前保留一个正确的表头后重新提供。",
+            rule_id="delivery.structure",
+        )
+    if rows:
+        report.notes.append(f"{what}：第 {shown} 行在表头之上却像数据，未采集；如是数据，请移到表头之下后重新提供")
+
+
+def _may_be_row(table: Table, cells: Sequence[str]) -> bool:
+    """True for a line with most cells of a row, those of its key among them, that does not only say what is what (单位：元)."""
+    filled = [cell for cell in cells if cell.strip()]
+    return (
+        len(cells) == table.width
+        and len(filled) > max(1, len(cells) // 2)
+        and not all("：" in cell or ":" in cell for cell in filled)
+        and not has_no_key(table, cells)
     )
 
 
