@@ -158,7 +158,14 @@ def test_what_follows_a_picture_does_not_break_it_off(tmp_path: Path) -> None:
     """A telephone's short film behind the photograph, blocks filled up with zeros."""
     path = tmp_path / "x"
     film = b"\0\0\0\x18ftypmp42" + b"x" * 300_000
-    for content in (picture("jpeg") + film, picture("png") + film, picture("gif") + bytes(4096), PDF + bytes(8192)):
+    filled = picture("jpeg").replace(b"\xff\xdb", b"\0\0\xff\xdb", 1)
+    for content in (
+        picture("jpeg") + film,
+        filled,
+        picture("png") + film,
+        picture("gif") + bytes(4096),
+        PDF + bytes(8192),
+    ):
         path.write_bytes(content)
         assert is_whole(path, detect_media_type(path))
 

@@ -27,7 +27,7 @@ def has_its_end(path: Path, media_type: str, *, is_packed: bool) -> bool:
         if media_type == "application/pdf":
             return _ends_pdf(f, size)
         if media_type == "image/jpeg":
-            return _ends_jpeg(f)
+            return _ends_jpeg(f, size)
         if media_type == "image/png":
             return _ends_png(f, size)
         if media_type == "image/gif":
@@ -48,13 +48,16 @@ def _ends_pdf(f: BinaryIO, size: int) -> bool:
     return b"%%EOF" in f.read().rstrip(b"\0")[-4096:]  # some systems fill up to whole blocks
 
 
-def _ends_jpeg(f: BinaryIO) -> bool:
+def _ends_jpeg(f: BinaryIO, size: int) -> bool:
     """The end of the picture itself: a thumbnail in its head has one of its own, and a telephone's film may follow."""
     f.seek(2)
     while True:
         mark = f.read(1)
-        if mark != b"\xff":
+        if not mark:
             return False
+        if mark != b"\xff":  # some scanners fill up between the parts of the head, and every viewer passes over it
+            f.seek(max(0, size - (_CHUNK >> 4)))
+            return b"\xff\xd9" in f.read()
         while mark == b"\xff":
             mark = f.read(1)
         if mark == b"\xda":
@@ -96,7 +99,9 @@ def _ends_boxes(f: BinaryIO, size: int) -> bool:
             length = int.from_bytes(head[8:16], "big")
         if length == 0:  # to the end of the file
             return True
-        if len(head) < 8 or length < 8 or at + length > size:
+        if len(head) < 8:
+            return at > 0  # a few bytes behind the last box
+        if length < 8 or at + length > size:
             return False
         at += length
     return True
