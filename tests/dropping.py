@@ -36,8 +36,8 @@ def certificates() -> tuple[str, Path]:
 
 @contextlib.contextmanager
 def serve(kind: str, folder: Path, *, host: str = "127.0.0.1", encoding: str = "utf-8") -> Iterator[Any]:
-    """A server of ``sftp``, ``ftp``, ``old ftp`` (before 2007), ``bare ftp`` and ``windows ftp`` (LIST only), ``ftps`` or
-    ``implicit ftps``; what it gives pins its key or authority."""
+    """A server of ``sftp``, ``ftp``, ``old ftp`` (before 2007), ``bare ftp`` and ``windows ftp`` (LIST only), ``ftps``,
+    ``implicit ftps`` or ``ragged ftps``; what it gives pins its key or authority."""
     with contextlib.ExitStack() as stack:
         if kind == "sftp":
             yield stack.enter_context(servers.serve_sftp(folder, host=host, encoding=encoding))
@@ -47,10 +47,11 @@ def serve(kind: str, folder: Path, *, host: str = "127.0.0.1", encoding: str = "
         found = stack.enter_context(
             servers.serve_ftp(
                 folder,
-                mlsd=kind in ("ftp", "ftps", "implicit ftps"),
+                mlsd=kind in ("ftp", "ftps", "implicit ftps", "ragged ftps"),
                 lacks=("SIZE", "MDTM") if kind.startswith(("bare", "windows")) else (),
                 windows=kind.startswith("windows"),
                 implicit=kind.startswith("implicit"),
+                ragged=kind.startswith("ragged"),
                 host=host,
                 encoding=encoding,
                 writable=True,

@@ -20,7 +20,7 @@ from guiji.sources.ftp import FtpFolder
 from guiji.sources.ftp_list import parse_list
 from guiji.sources.remote_folder import ATTEMPTS, Listed, fetch_whole
 
-KINDS = ["ftp", "old ftp", "bare ftp", "windows ftp", "ftps", "implicit ftps"]
+KINDS = ["ftp", "old ftp", "bare ftp", "windows ftp", "ftps", "implicit ftps", "ragged ftps"]
 
 
 @pytest.fixture

@@ -34,6 +34,16 @@ class _EnoughError(Exception):
     """No more of this file is wanted."""
 
 
+class _Line(ssl.SSLSocket):
+    """A line of TLS whose other end may hang up without a farewell, as many servers do after the last byte: whether all
+    came, the answer on the control channel and the size say."""
+
+    def unwrap(self) -> socket.socket:
+        with contextlib.suppress(OSError):
+            return super().unwrap()
+        return self
+
+
 class _SecureFtp(ftplib.FTP_TLS):
     """FTPS whose data channels resume the control channel's TLS session, which most servers demand."""
 
@@ -89,11 +99,13 @@ class FtpFolder:
         port = c.port or (990 if implicit else 21)
         timeout = float(c.extra.get("timeout", TIMEOUT))
         # latin-1 keeps every byte of a name; decode_name tells what it says
-        ftp: ftplib.FTP = (
-            (_ImplicitFtp if implicit else _SecureFtp)(context=make_tls_context(c), timeout=timeout, encoding="latin-1")
-            if c.conn_type == "ftps"
-            else ftplib.FTP(timeout=timeout, encoding="latin-1")  # noqa: S321 - what the department has
-        )
+        ftp: ftplib.FTP
+        if c.conn_type == "ftps":
+            context = make_tls_context(c)
+            context.sslsocket_class = _Line
+            ftp = (_ImplicitFtp if implicit else _SecureFtp)(context=context, timeout=timeout, encoding="latin-1")
+        else:
+            ftp = ftplib.FTP(timeout=timeout, encoding="latin-1")  # noqa: S321 - what the department has
         try:
             ftp.connect(c.host or "127.0.0.1", port)
         except (OSError, EOFError, ftplib.Error) as exc:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import socket
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -35,6 +37,7 @@ def serve_ftp(
     writable: bool = False,
     certificate: Path | None = None,
     implicit: bool = False,
+    ragged: bool = False,
     lacks: Collection[str] = (),
     windows: bool = False,
     host: str = "127.0.0.1",
@@ -43,7 +46,7 @@ def serve_ftp(
     """Serves ``root``, passive mode; names are in ``encoding``. ``mlsd=False`` is a server of before 2007.
 
     With ``certificate`` (a PEM file with its key; needs pyOpenSSL) login and data are refused without TLS.
-    ``implicit``: TLS from the first byte on. ``lacks``: commands that the server does not know. ``windows``: LIST is as
+    ``implicit``: TLS from the first byte on. ``ragged``: data channels end without TLS's farewell. ``lacks``: commands that the server does not know. ``windows``: LIST is as
     Windows' server writes it. ``writable``: files may be renamed and folders made.
     """
     from pyftpdlib.authorizers import AuthenticationFailed, DummyAuthorizer
@@ -103,7 +106,18 @@ def serve_ftp(
         from pyftpdlib.handlers import TLS_DTPHandler, TLS_FTPHandler
 
         control = TLS_FTPHandler
-        transfer = type("SecureTransfer", (Transfer, TLS_DTPHandler), {})
+
+        class SecureTransfer(Transfer, TLS_DTPHandler):  # type: ignore[misc]
+            def _do_ssl_shutdown(self) -> None:
+                if not ragged:
+                    super()._do_ssl_shutdown()
+                    return
+                self._ssl_established = self._ssl_closing = False
+                with socket.socket(fileno=os.dup(self.socket.fileno())) as line, contextlib.suppress(OSError):
+                    line.shutdown(socket.SHUT_RDWR)
+                self.close()
+
+        transfer = SecureTransfer
 
         if implicit:
 
