@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 #: what DuckDB may hold of its own; the rest of the 900 MB is Python, Arrow and Great Expectations
-MEMORY_LIMIT = "272MB"
+MEMORY_LIMIT_MB = 272
+#: what each of its threads gathers before it writes a row group
+GROUP_BYTES = 16 << 20
 
 # --- the columns of a snapshot cache, beside the key and order columns -------------------------------
 ROW_HASH = "_row_hash"
@@ -32,24 +34,31 @@ SIGNATURE_KEY = "guiji_signature"
 JUDGED_ON_KEY = "guiji_judged_on"
 
 
+#: fields up to which several threads check within ``MEMORY_LIMIT_MB``: each has vectors of its own for every field
+_MANY_FIELDS = 150
+_MB_A_FIELD = 0.7
+
+
 @contextmanager
 def open_engine(
-    settings: Settings, *, time_zone: str = "Asia/Shanghai", memory_limit: str = MEMORY_LIMIT
+    settings: Settings, *, time_zone: str = "Asia/Shanghai", fields: int = 0
 ) -> Iterator[DuckDBPyConnection]:
     """A DuckDB connection of its own, with a memory limit, a spill folder that is removed, and no way to the network.
 
-    Extensions are neither downloaded nor loaded: what the wheel holds is what there is.
+    ``fields``: how many a statement standardises; very many are checked by one thread. Extensions are neither
+    downloaded nor loaded: what the wheel holds is what there is.
     """
     import duckdb
 
+    more = max(0, fields - _MANY_FIELDS)
     scratch = settings.home / "scratch"
     scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
     spill = Path(tempfile.mkdtemp(prefix="engine-", dir=scratch))
     try:
         con = duckdb.connect(
             config={
-                "memory_limit": memory_limit,
-                "threads": max(1, min(4, os.cpu_count() or 1)),
+                "memory_limit": f"{MEMORY_LIMIT_MB + int(_MB_A_FIELD * more)}MB",
+                "threads": 1 if more else max(1, min(4, os.cpu_count() or 1)),
                 "temp_directory": str(spill),
                 "preserve_insertion_order": False,
                 "autoinstall_known_extensions": False,
@@ -129,7 +138,8 @@ def copy_to_parquet(
         kv = ", KV_METADATA {" + ", ".join(f"{k}: {quote_text(v)}" for k, v in metadata.items()) + "}"
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
     con.execute(
-        f"/* guiji {comment} */ COPY ({select}) TO {quote_text(str(temporary))} (FORMAT parquet, COMPRESSION lz4_raw{kv})"
+        f"/* guiji {comment} */ COPY ({select}) TO {quote_text(str(temporary))} (FORMAT parquet, COMPRESSION lz4_raw, "
+        f"ROW_GROUP_SIZE_BYTES {GROUP_BYTES}{kv})"
     )
     rows = int(con.fetchall()[0][0])
     temporary.chmod(0o600)

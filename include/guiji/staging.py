@@ -21,13 +21,16 @@ import socket
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guiji import limits
 from guiji.errors import DeliveryRefused, GuijiError, UsageError
 from guiji.masking import scrub
 from guiji.records import Delivery, StagedBatch, Window, read_record, write_record
 from guiji.settings import Settings, failpoint
+from guiji.too_large import set_aside_too_large
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,8 +39,10 @@ if TYPE_CHECKING:
 
 ROW_GROUP = 131_072
 GROUPS_PER_PART = 8
-#: a row group of wide rows is cut earlier, so that memory stays bounded
-GROUP_BYTES = 96 << 20
+#: four of them are in memory while they are written
+GROUP_BYTES = 48 << 20
+#: key of a part's Parquet metadata: bytes of text to a row, where its rows are widest
+ROW_BYTES_KEY = "guiji_row_bytes"
 MANIFEST = "manifest.json"
 _BATCH_ID = re.compile(r"[0-9a-f]{16}")
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}-(?P<host>[^/]+)-(?P<pid>\d+)-[0-9a-f]+")
@@ -110,7 +115,8 @@ def stage_batch(
     temporary.mkdir(mode=0o700)
     try:
         writer = _PackageWriter(temporary)
-        rows, schema = writer.write(delivery.batches, delivery.columns)
+        batches = set_aside_too_large(resource, delivery)
+        rows, schema = writer.write(batches, delivery.columns)
         staged = StagedBatch(
             batch_id=batch_id,
             resource_id=resource.id,
@@ -223,7 +229,7 @@ class _PackageWriter:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.hashes: list[str] = []
-        self._queue: queue.Queue[pa.Table | None] = queue.Queue(maxsize=2)
+        self._queue: queue.Queue[_Group | None] = queue.Queue(maxsize=2)
         self._error: BaseException | None = None
 
     def write(self, batches: Iterator[pa.RecordBatch], columns: Sequence[str]) -> tuple[int, pa.Schema]:
@@ -234,14 +240,14 @@ class _PackageWriter:
         schema: pa.Schema | None = None
         try:
             for group in _row_groups(batches):
-                schema = group.schema
-                rows += group.num_rows
+                schema = group.table.schema
+                rows += group.table.num_rows
                 self._queue.put(group)
                 if self._error is not None:
                     break
             if schema is None:  # nothing read is a result, not an absence
                 schema = _text_schema(columns)
-                self._queue.put(schema.empty_table())
+                self._queue.put(_Group(schema.empty_table(), 0))
         finally:
             self._queue.put(None)
             thread.join()
@@ -251,18 +257,18 @@ class _PackageWriter:
 
     def _run(self) -> None:
         part: Any = None
-        groups = 0
+        widths: list[int] = []  # of the groups of the open part
         try:
             while (group := self._queue.get()) is not None:
-                if part is None:
-                    part = self._open_part(group)
-                part.write_table(group, row_group_size=max(1, group.num_rows))
-                groups += 1
-                if groups % GROUPS_PER_PART == 0:
-                    self._close_part(part)
-                    part = None
-            if part is not None:
-                self._close_part(part)
+                if widths and (len(widths) >= GROUPS_PER_PART or _is_wide(widths[0]) != _is_wide(group.row_bytes)):
+                    self._close_part(part, widths)
+                    widths = []
+                if not widths:
+                    part = self._open_part(group.table)
+                part.write_table(group.table, row_group_size=max(1, group.table.num_rows))
+                widths.append(group.row_bytes)
+            if widths:
+                self._close_part(part, widths)
         except BaseException as exc:
             self._error = exc
             while self._queue.get() is not None:  # let the reader go
@@ -284,37 +290,97 @@ class _PackageWriter:
             data_page_size=1 << 20,
         )
 
-    def _close_part(self, part: Any) -> None:
+    def _close_part(self, part: Any, widths: Sequence[int]) -> None:
+        part.add_key_value_metadata({ROW_BYTES_KEY: str(max(256, *widths))})
         part.close()
         path = self.directory / f"part-{len(self.hashes):05d}.parquet"
         self.hashes.append(_hash_file(path))
         _sync(path)
 
 
-def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Batches as numbered tables of ``ROW_GROUP`` rows, however the source cut them (wide rows: fewer)."""
-    import pyarrow as pa
+@dataclass(frozen=True)
+class _Group:
+    """Rows that become one row group, and how many bytes of text a row has, where they are widest."""
 
-    number = 1
-    waiting: list[pa.RecordBatch] = []
-    count = size = 0
-    schema: pa.Schema | None = None
-    written = False
+    table: pa.Table
+    row_bytes: int
+
+
+class _Gathering:
+    """The rows of the next group."""
+
+    def __init__(self) -> None:
+        self.number = 1
+        self.batches: list[pa.RecordBatch] = []
+        self.rows = self.size = self.row_bytes = 0
+
+    def add(self, batch: pa.RecordBatch, row_bytes: int) -> None:
+        self.batches.append(batch)
+        self.rows += batch.num_rows
+        self.size += batch.nbytes
+        self.row_bytes = max(self.row_bytes, row_bytes)
+
+    def take(self) -> _Group:
+        """The group, numbered; the next one begins."""
+        group = _Group(_number(self.batches, self.number), self.row_bytes)
+        self.number += self.rows
+        self.batches, self.rows, self.size, self.row_bytes = [], 0, 0, 0
+        return group
+
+
+def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[_Group]:
+    """Batches as numbered tables of ``ROW_GROUP`` rows, however the source cut them; wide rows are groups of
+    ``limits.PIECE_BYTES`` of their own."""
+    next_group = _Gathering()
+    batch: pa.RecordBatch | None = None
     for batch in batches:
-        schema = batch.schema
-        while batch.num_rows:
-            head = batch.slice(0, ROW_GROUP - count)
-            batch = batch.slice(head.num_rows)
-            waiting.append(head)
-            count += head.num_rows
-            size += head.nbytes
-            if count >= ROW_GROUP or size >= GROUP_BYTES:
-                yield _number(waiting, number)
-                written = True
-                number += count
-                waiting, count, size = [], 0, 0
-    if waiting or (schema is not None and not written):
-        yield _number(waiting or [pa.RecordBatch.from_pylist([], schema=schema)], number)
+        for piece, row_bytes in _by_width(batch):
+            is_wide = _is_wide(row_bytes)
+            most_rows = limits.VECTOR_ROWS if is_wide else ROW_GROUP
+            most_bytes = limits.PIECE_BYTES if is_wide else GROUP_BYTES
+            if next_group.rows and (
+                is_wide != _is_wide(next_group.row_bytes) or (is_wide and next_group.size + piece.nbytes > most_bytes)
+            ):
+                yield next_group.take()
+            while piece.num_rows:
+                head = piece.slice(0, most_rows - next_group.rows)
+                piece = piece.slice(head.num_rows)
+                next_group.add(head, row_bytes)
+                if next_group.rows >= most_rows or next_group.size >= most_bytes:
+                    yield next_group.take()
+    if batch is not None and (next_group.rows or next_group.number == 1):
+        if not next_group.rows:
+            next_group.add(batch.slice(0, 0), 0)
+        yield next_group.take()
+
+
+def _round_up(row_bytes: int) -> int:
+    """To a power of two, so that the same rows say the same however they are cut."""
+    return max(256, 1 << (row_bytes - 1).bit_length()) if row_bytes else 256
+
+
+def _is_wide(row_bytes: int) -> bool:
+    return row_bytes > limits.WIDE_ROW_BYTES
+
+
+def _by_width(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """The batch in order, as few pieces as may be: rows of a normal size together, wide ones cut by bytes; each with the
+    bytes of text to a row, over the widest ``limits.VECTOR_ROWS`` rows of it."""
+    n, step = batch.num_rows, limits.VECTOR_ROWS
+    start = widest = 0
+    for at in range(0, n, step):
+        window = batch.slice(at, step)
+        row_bytes = _round_up(window.nbytes // window.num_rows)
+        if not _is_wide(row_bytes):
+            widest = max(widest, row_bytes)
+            continue
+        if at > start:
+            yield batch.slice(start, at - start), widest
+        for piece in limits.cut_by_bytes(window):
+            yield piece, row_bytes
+        start, widest = at + step, 0
+    if start < n:
+        yield batch.slice(start), widest
 
 
 def _number(batches: list[pa.RecordBatch], first: int) -> pa.Table:

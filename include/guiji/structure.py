@@ -5,6 +5,8 @@ Each with what is demanded and how the department mends it; the sources set rows
 
 from __future__ import annotations
 
+from guiji.limits import LARGEST_CELL, LARGEST_ROW, LARGEST_SHAPE
+
 RAGGED = "structure.ragged"
 UNCLOSED_QUOTE = "structure.unclosed_quote"
 BARE_QUOTE = "structure.bare_quote"
@@ -28,6 +30,7 @@ DUPLICATE_KEY = "structure.duplicate_key"
 NOT_A_NUMBER = "structure.not_a_number"
 NOT_A_RECORD = "structure.not_a_record"
 OUT_OF_RANGE = "structure.out_of_range"
+TOO_LARGE = "structure.too_large"
 NESTED = "structure.nested"
 OVERFLOWED = "structure.overflowed"
 NOT_A_LITERAL = "structure.not_a_literal"
@@ -115,5 +118,9 @@ STRUCTURE: dict[str, tuple[str, str]] = {
     OTHER_CRS: ("每个图形的坐标系必须与图层一致", "该图形注明了另一个坐标系；请统一转换后重新导出。"),
     EMPTY_FILE: ("文件不得为空", "该文件没有内容；请重新上传完整的文件。"),
     HALF_A_DOCUMENT: ("文件必须完整", "该文件在末尾处中断，可能只上传了一部分；请重新上传完整的文件。"),
+    TOO_LARGE: (
+        f"每个单元格不得超过 {LARGEST_CELL >> 20} MB（图形 {LARGEST_SHAPE >> 20} MB），每行不得超过 {LARGEST_ROW >> 20} MB",
+        "请检查该行的内容；附件、照片等请作为文件单独报送，过于复杂的图形请拆分或化简后重新报送。",
+    ),
     OUT_OF_RANGE: ("日期、时间必须在可表示的范围内", "请更正该行的日期（如 infinity）后重新提供。"),
 }

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from guiji.limits import PIECE_BYTES, cut_by_bytes
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from psycopg import Connection
@@ -47,7 +49,7 @@ def read_batches(path: str, columns: Sequence[str], rows: int = _BATCH_ROWS) -> 
             # one group at a time: a reader over all of them holds more with every group it has read
             for group in range(f.num_row_groups):
                 for batch in f.iter_batches(rows, row_groups=[group], columns=list(columns)):
-                    yield batch.select(list(columns))
+                    yield from cut_by_bytes(batch.select(list(columns)), PIECE_BYTES // 2)
 
 
 def copy_parquet(

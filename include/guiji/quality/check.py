@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,10 @@ from guiji.quality import outcome
 from guiji.quality import rules as r
 from guiji.quality.carry import Carried, find_carried, make_signature
 from guiji.quality.duplicates import Duplicates, find_repeated, settle_duplicates
-from guiji.quality.files import ROWS_AT_ONCE, RowWriters, arrow_mask, remove_rows
+from guiji.quality.files import RowWriters, arrow_mask, remove_rows
 from guiji.quality.functions import register_functions
 from guiji.quality.identify import identify_rows
+from guiji.quality.package import Package
 from guiji.quality.statement import (
     build_statement,
     check_statement,
@@ -48,8 +50,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHECKED = "checked.json"
-#: a shape may have thousands of points, and stands twice in a row that is reported
-SHAPES_AT_ONCE = 8_192
 
 
 def load_checked(settings: Settings, staged: StagedBatch) -> CheckedBatch:
@@ -84,7 +84,7 @@ def check_batch(
     started = time.perf_counter()
     try:
         with (
-            open_engine(settings, time_zone=resource.model.time_zone) as con,
+            open_engine(settings, time_zone=resource.model.time_zone, fields=len(plans)) as con,
             register_functions(con, plans),
         ):
             checked = _Check(con, resource, settings, staged, plans, signature).run(carry_cache)
@@ -143,7 +143,8 @@ class _Check:
         self.rules = r.list_rules(resource, plans)
         self.signals = list_signals(resource, plans, self.rules)
         self.directory = Path(staged.directory)
-        self.source = scan_parquet(sorted(self.directory.glob("part-*.parquet")))
+        self.package = Package(con, tuple(sorted(self.directory.glob("part-*.parquet"))))
+        self.source = self.package.table
         self.masks = mask_columns(self.signals)
         self.tally = Tally(self.signals, plans)
         self.key_files: list[
@@ -224,7 +225,7 @@ class _Check:
 
         with RowWriters(self.directory, len(self.plans)) as writers:
             if carried is None:
-                self._stream(self.source, writers)
+                self._stream(self.package, writers)
                 return
             self._stream_some(np.flatnonzero(~carried.rows) + 1, writers)
             collided = self._find_collisions(carried)
@@ -234,59 +235,56 @@ class _Check:
     def _stream_some(self, row_nos: npt.NDArray[Any], writers: RowWriters) -> None:
         import pyarrow as pa
 
+        package = replace(self.package, chosen="guiji_fresh")
         if not len(row_nos):
-            self._stream(f"(SELECT * FROM {self.source} WHERE false)", writers)
-            return
+            package = replace(package, parts=package.parts[:1])
         self.con.register("guiji_fresh", pa.table({"n": pa.array(row_nos, pa.int64())}))
         try:
-            chosen = f"(SELECT * FROM {self.source} WHERE _row_no IN (SELECT n FROM guiji_fresh))"
-            self._stream(chosen, writers)
+            self._stream(package, writers)
         finally:
             self.con.unregister("guiji_fresh")
 
-    def _stream(self, source: str, writers: RowWriters) -> None:
+    def _stream(self, package: Package, writers: RowWriters) -> None:
         con, resource, plans, directory = self.con, self.resource, self.plans, self.directory
-        with (
-            identify_rows(con, resource, plans, source, directory, self.settings.today()) as found,
-            survey_rows(con, resource, plans, source, directory) as surveyed,
-        ):
-            self._sort_rows(self._statement(source, found, surveyed), writers)
+        with survey_rows(con, resource, plans, package, directory) as surveyed, self._key_writer() as key_writer:
+            for section in package.sections():
+                with identify_rows(con, resource, plans, section, directory, self.settings.today()) as found:
+                    statement = self._statement(section.table, found, surveyed)
+                    self._sort_rows(statement, section.rows_at_once, writers, key_writer)
 
-    def _sort_rows(self, statement: str, writers: RowWriters) -> None:
+    def _sort_rows(self, statement: str, rows_at_once: int, writers: RowWriters, key_writer: Any) -> None:
         import numpy as np
         import pyarrow as pa
 
         tally = self.tally
         reject = {m: sum(s.value for s in self.signals if s.mask == m and s.verdict == "rejected") for m in self.masks}
-        shapes = any(p.spec.type == "geometry" for p in self.plans)
-        reader = self.con.sql(statement).to_arrow_reader(SHAPES_AT_ONCE if shapes else ROWS_AT_ONCE)
+        reader = self.con.sql(statement).to_arrow_reader(rows_at_once)
         names = reader.schema.names
         at_masks = [names.index(m) for m in self.masks]
         at_broken, at_key = names.index("_broken"), names.index("_key_hash")
         writers.open(reader.schema, [*self.masks, "_broken", "_staged", "_key_hash", "_tomb"])
-        with self._key_writer() as key_writer:
-            for batch in reader:
-                n = batch.num_rows
-                for i in range(len(self.plans)):
-                    tally.assigned[i] += n - batch.column(i).null_count
-                broken = batch.column(at_broken)
-                unsound = np.zeros(n, np.bool_) if broken.null_count == n else np.asarray(broken.is_valid())
-                flagged = unsound.copy()
-                for name, at in zip(self.masks, at_masks, strict=True):
-                    bits = batch.column(at).to_numpy(zero_copy_only=False)
-                    raised = bits != 0
-                    if raised.any():
-                        flagged |= raised
-                        unsound = unsound | ((bits & reject[name]) != 0)
-                        tally.count(name, bits[raised])
-                keys = batch.column(at_key).to_numpy(zero_copy_only=False)
-                if flagged.any():
-                    writers.write_flagged(batch.filter(arrow_mask(flagged)))
-                if unsound.any():
-                    batch, keys = batch.filter(arrow_mask(~unsound)), keys[~unsound]
-                tally.accepted += len(keys)
-                key_writer.write_batch(pa.record_batch({"h": keys}))
-                writers.write_accepted(batch)
+        for batch in reader:
+            n = batch.num_rows
+            for i in range(len(self.plans)):
+                tally.assigned[i] += n - batch.column(i).null_count
+            broken = batch.column(at_broken)
+            unsound = np.zeros(n, np.bool_) if broken.null_count == n else np.asarray(broken.is_valid())
+            flagged = unsound.copy()
+            for name, at in zip(self.masks, at_masks, strict=True):
+                bits = batch.column(at).to_numpy(zero_copy_only=False)
+                raised = bits != 0
+                if raised.any():
+                    flagged |= raised
+                    unsound = unsound | ((bits & reject[name]) != 0)
+                    tally.count(name, bits[raised])
+            keys = batch.column(at_key).to_numpy(zero_copy_only=False)
+            if flagged.any():
+                writers.write_flagged(batch.filter(arrow_mask(flagged)))
+            if unsound.any():
+                batch, keys = batch.filter(arrow_mask(~unsound)), keys[~unsound]
+            tally.accepted += len(keys)
+            key_writer.write_batch(pa.record_batch({"h": keys}))
+            writers.write_accepted(batch)
 
     @contextmanager
     def _key_writer(self) -> Iterator[Any]:
@@ -352,16 +350,18 @@ class _Check:
             else (f"a.{quote_identifier(n)}" if n in have else f"NULL AS {quote_identifier(n)}")
             for n in schema.names
         )
+        extra: list[Path] = []
         self.con.register("guiji_losers", pa.table({"n": losers}))
-        extra = self.directory / "flagged-losers.parquet"
         try:
-            copy_to_parquet(
-                self.con,
-                f"SELECT {listed} FROM (SELECT * FROM {scan_parquet(accepted)} WHERE _row_no IN (SELECT n FROM guiji_losers)) a "
-                f"JOIN (SELECT * FROM {self.source} WHERE _row_no IN (SELECT n FROM guiji_losers)) s USING (_row_no)",
-                extra,
-                comment=f"{self.resource.id} losers",
-            )
+            # a section at a time: of wide rows a join over all of them would hold too much
+            for section in replace(self.package, chosen="guiji_losers").sections():
+                path = self.directory / f"flagged-losers-{len(extra)}.parquet"
+                some = (
+                    f"(SELECT * FROM {scan_parquet(accepted)} WHERE _row_no IN (SELECT _row_no FROM {section.table}))"
+                )
+                select = f"SELECT {listed} FROM {some} a JOIN {section.table} s USING (_row_no)"
+                copy_to_parquet(self.con, select, path, comment=f"{self.resource.id} losers")
+                extra.append(path)
         finally:
             self.con.unregister("guiji_losers")
         merged = self.directory / "flagged-all.parquet"
@@ -373,7 +373,8 @@ class _Check:
             comment=f"{self.resource.id} flagged",
         )
         os.replace(merged, flagged)
-        extra.unlink()
+        for path in extra:
+            path.unlink()
 
     def _write_absent(self, carried: Carried) -> Path:
         import numpy as np

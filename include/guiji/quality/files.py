@@ -129,7 +129,8 @@ def remove_rows(path: Path, row_nos: npt.NDArray[np.int64]) -> None:
 
 
 def _row_groups(file: Any) -> Iterator[Any]:
-    yield from file.iter_batches(batch_size=ROWS_AT_ONCE)
+    for group in range(file.num_row_groups):  # batches over several groups would join wide ones
+        yield from file.iter_batches(batch_size=ROWS_AT_ONCE, row_groups=[group])
 
 
 def arrow_mask(mask: npt.NDArray[np.bool_]) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guiji.engine import scan_parquet
+from guiji.quality.package import Section
 from guiji.quality.statement import build_layers
 
 if TYPE_CHECKING:
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
     from guiji.catalog.models import Resource
     from guiji.standardize import FieldPlan
 
-ROWS_AT_ONCE = 65_536
-
 
 @contextmanager
 def identify_rows(
-    con: DuckDBPyConnection, resource: Resource, plans: Sequence[FieldPlan], source: str, directory: Path, today: date
+    con: DuckDBPyConnection,
+    resource: Resource,
+    plans: Sequence[FieldPlan],
+    section: Section,
+    directory: Path,
+    today: date,
 ) -> Iterator[str | None]:
     """A table of ``_row_no`` and, per identifier field, ``_n<i>`` normalised, ``_v<i>`` verdict and ``_r<i>`` reason.
 
@@ -53,7 +57,7 @@ def identify_rows(
     rows = 0
     with pq.ParquetWriter(path, schema, compression="lz4") as writer:
         path.chmod(0o600)
-        for batch in _judge_batches(con, resource, plans, chosen, source, today, schema):
+        for batch in _judge_batches(con, resource, plans, chosen, section, today, schema):
             rows += batch.num_rows
             writer.write_batch(batch)
     try:
@@ -67,7 +71,7 @@ def _judge_batches(
     resource: Resource,
     plans: Sequence[FieldPlan],
     chosen: Sequence[FieldPlan],
-    source: str,
+    section: Section,
     today: date,
     schema: Any,
 ) -> Iterator[Any]:
@@ -83,10 +87,10 @@ def _judge_batches(
         for role, index, expression in p.identified.companions:
             needed.add(index)
             shown.append(f"{expression} AS _{role}_{p.index}")
-    layers = build_layers([p for p in plans if p.index in needed], source)
+    layers = build_layers([p for p in plans if p.index in needed], section.table)
     statement = f"/* guiji {resource.id} identifiers */ SELECT {', '.join(shown)} FROM ({layers}) WHERE _broken IS NULL"
     known = {p.index: _Known(p.identified.kind, today) for p in chosen if p.identified and _repeats(p)}
-    for batch in con.sql(statement).to_arrow_reader(ROWS_AT_ONCE):
+    for batch in con.sql(statement).to_arrow_reader(section.rows_at_once):
         column = dict(zip(batch.schema.names, batch.columns, strict=True))
         said: list[Any] = []
         out = np.zeros(batch.num_rows, np.bool_)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FINDINGS_PER_RULE = 10_000
 _LONGEST_VALUE = 60
+#: characters of a value that are looked at to show that many: normalised, three may become one
+_LONGEST_READ = 1_000
 _WRITTEN_IN_DIGITS = ("date32", "timestamp", "int64", "float64")
 _DIGITS = re.compile(r"[\w\s.,:/+%\-]*", re.ASCII)
 #: as long as a phone number
@@ -165,11 +167,11 @@ def _read_findings(
     columns = [resource.model.field(name) for name in rule.fields]
     if rule.rule_id.rpartition(".")[2] in SURVEYED:
         columns = [c for c in columns if c.type != "geometry"]  # what was measured says more than coordinates
-    shown = [f"json_extract_string(_staged, {quote_text('/' + _pointer(staged_as[c.name]))})" for c in columns]
+    shown = [_extract(staged_as[c.name]) for c in columns]
     names: list[Any] = list(columns)
     if rule.rule_id in (r.CURSOR_BLANK, r.CURSOR_FUTURE):
         cursor = r.cursor_column(resource.model) or ""
-        shown, names = [f"json_extract_string(_staged, {quote_text('/' + _pointer(cursor))})"], [None]
+        shown, names = [_extract(cursor)], [None]
     found = con.sql(
         f"/* guiji {resource.id} findings */ SELECT _row_no, _origin, _line, {reason} AS _reason, "
         f"{'[' + ', '.join(f'{s}::VARCHAR' for s in shown) + ']' if shown else '[]::VARCHAR[]'} AS _values "
@@ -222,7 +224,11 @@ def _is_number(kind: str) -> bool:
 def _mask_value(column: Any, value: str | None) -> str:
     if value is None:
         return "（空）"
-    text = value.strip()
+    shown = _mask_whole(column, value.strip())
+    return shown if len(shown) <= _LONGEST_VALUE else shown[:_LONGEST_VALUE] + "…"
+
+
+def _mask_whole(column: Any, text: str) -> str:
     if column is not None and (column.sensitivity >= 3 or column.identifier in ("citizen_id", "registration_number")):
         return mask(text)
     if column is not None and column.type in _WRITTEN_IN_DIGITS and not _DIGITS.fullmatch(text):
@@ -230,8 +236,7 @@ def _mask_value(column: Any, value: str | None) -> str:
     normal = unicodedata.normalize("NFKC", text)
     if column is not None and _is_number(column.type) and _LONG_NUMBER.search(normal):
         return mask(text)  # 13812345678x is no number and no phone, and yet somebody's
-    shown = scrub(normal)
-    return shown if len(shown) <= _LONGEST_VALUE else shown[:_LONGEST_VALUE] + "…"
+    return scrub(normal)
 
 
 def _reason_of(signal: Signal, plans: Sequence[FieldPlan]) -> str:
@@ -250,9 +255,10 @@ def _key_text(resource: Resource) -> str:
     return f"CASE WHEN _broken IS NULL THEN {' || chr(31) || '.join(parts)} END"
 
 
-def _pointer(column: str) -> str:
-    """A column name as a JSON pointer."""
-    return column.replace("~", "~0").replace("/", "~1")
+def _extract(column: str) -> str:
+    """The staged cell of a column, as far as it can be shown: thousands of rows may have long ones."""
+    pointer = "/" + column.replace("~", "~0").replace("/", "~1")
+    return f"left(trim(json_extract_string(_staged, {quote_text(pointer)})), {_LONGEST_READ})"
 
 
 def parse_raw(text: str) -> dict[str, str | None]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from guiji import damage, local_time
 from guiji.identifier_reasons import STANDARDS, TITLES
+from guiji.limits import LARGEST_KEY
 from guiji.projection import ELLIPSOID
 from guiji.quality.pattern_words import describe_pattern
 from guiji.standardize.survey import BY_SHAPE, OVERLAP, SURVEYED
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from guiji.standardize import FieldPlan
 
 KEY_BLANK = "key.blank"
+KEY_TOO_LONG = "key.too_long"
 KEY_DUPLICATE = "key.duplicate"
 CURSOR_BLANK = "cursor.blank"
 CURSOR_FUTURE = "cursor.future"
@@ -52,6 +54,12 @@ class RuleDefinition:
     standard: str | None = None
     #: B counts rows with a value in the rule's only field; else all rows
     of_values: bool = False
+
+
+def list_looked_up(model: ResourceModel) -> tuple[str, ...]:
+    """The fields with an index whose texts may be of any length: of the key, and of the keys of libraries."""
+    keys = {*model.key, *(k for m in model.mappings for fields in (m.key, *m.by.values()) for k in fields)}
+    return tuple(f.name for f in model.fields if f.name in keys and f.type == "string")
 
 
 def list_rules(resource: Resource, plans: Sequence[FieldPlan]) -> tuple[RuleDefinition, ...]:
@@ -128,11 +136,26 @@ def list_rules(resource: Resource, plans: Sequence[FieldPlan]) -> tuple[RuleDefi
 
 def list_damage_rules(resource: Resource, plans: Sequence[FieldPlan], found: Set[str]) -> tuple[RuleDefinition, ...]:
     """The rules ``<field>.precision_lost`` and its like that a row broke; like structural rules, only they are told."""
-    return tuple(
+    too_long = (_key_too_long(resource.model),) if KEY_TOO_LONG in found else ()
+    return too_long + tuple(
         _field_rule(plan.spec, check.kind, resource.model)
         for plan in plans
         for check in plan.checks
         if check.kind in TOLD_WHEN_BROKEN and f"{plan.spec.name}.{check.kind}" in found
+    )
+
+
+def _key_too_long(model: ResourceModel) -> RuleDefinition:
+    names = list_looked_up(model)
+    titles = "、".join(model.field(name).title for name in names)
+    return RuleDefinition(
+        KEY_TOO_LONG,
+        f"主键与关联字段（{titles}）合计不得超过 {LARGEST_KEY:,} 字节",
+        "0104",
+        "reject",
+        "请检查该行是否把其他内容写进了主键或编号，更正后重新报送。",
+        names,
+        model.tolerance.rejected,
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from guiji import damage
 from guiji.engine import quote_identifier, quote_text, render_expression
 from guiji.errors import CatalogError
+from guiji.limits import LARGEST_KEY
 from guiji.quality import rules as r
 from guiji.standardize import FieldPlan, damaged_flag, dirty_flags
 from guiji.standardize.survey import SURVEYED, said_by, verdict_of
@@ -60,6 +61,9 @@ def list_signals(
         (NUL, "rejected", "_nul", True),
         (r.KEY_BLANK, "rejected", _blank_key(resource, plans), True),
     ]
+    if looked_up := r.list_looked_up(model):
+        sizes = " + ".join(f"coalesce(strlen({quote_identifier(name)}), 0)" for name in looked_up)
+        found.append((r.KEY_TOO_LONG, "rejected", f"({sizes} > {LARGEST_KEY})", True))
     if r.cursor_column(model):
         found.append((r.CURSOR_BLANK, "rejected", "(_cursor IS NULL OR trim(_cursor) = '')", True))
         found.append((r.CURSOR_FUTURE, "rejected", "_cursor_ahead", True))

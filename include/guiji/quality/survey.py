@@ -19,6 +19,7 @@ from guiji.engine import quote_text, render_expression, scan_parquet
 from guiji.errors import CatalogError
 from guiji.projection import LINE_UNITS, SURFACE_UNITS, measure_area, measure_length, project
 from guiji.quality.overlap import Overlaps, find_overlaps
+from guiji.quality.package import Package, Section
 from guiji.quality.statement import build_layers
 from guiji.standardize import FieldPlan
 from guiji.standardize.survey import BOUNDARY, BY_SHAPE, OVERLAP, said_by, verdict_of
@@ -74,7 +75,7 @@ def compares_rows(plans: Sequence[FieldPlan]) -> bool:
 
 @contextmanager
 def survey_rows(
-    con: DuckDBPyConnection, resource: Resource, plans: Sequence[FieldPlan], source: str, directory: Path
+    con: DuckDBPyConnection, resource: Resource, plans: Sequence[FieldPlan], package: Package, directory: Path
 ) -> Iterator[dict[str, str]]:
     """For each task the table of the rows that are not in order, by the name of its verdict's column. Gone after the
     context. Raises CatalogError for a boundary or projection that can't be used."""
@@ -84,7 +85,7 @@ def survey_rows(
         return
     written: list[Path] = []
     try:
-        yield _Survey(con, resource, plans, tasks, source, directory, written).run()
+        yield _Survey(con, resource, plans, tasks, package, directory, written).run()
     finally:
         for path in written:
             path.unlink(missing_ok=True)
@@ -99,12 +100,12 @@ class _Survey:
         resource: Resource,
         plans: Sequence[FieldPlan],
         tasks: Sequence[Task],
-        source: str,
+        package: Package,
         directory: Path,
         written: list[Path],
     ) -> None:
         self.con, self.resource, self.plans, self.tasks = con, resource, plans, tasks
-        self.source, self.directory, self.written = source, directory, written
+        self.package, self.directory, self.written = package, directory, written
         self.by_name = {p.spec.name: p for p in plans}
 
     def run(self) -> dict[str, str]:
@@ -114,7 +115,7 @@ class _Survey:
         found: dict[str, str] = {}
         with ExitStack() as stack:
             writers = {t.name: stack.enter_context(self._open(t)) for t in self.tasks}
-            for batch in self.con.sql(self._statement()).to_arrow_reader(ROWS_AT_ONCE):
+            for batch in self._read_batches():
                 read = {i: _read_shapes(batch, i) for i in {self._shape_of(t).index for t in self.tasks}}
                 for task in self.tasks:
                     shapes = read[self._shape_of(task).index]
@@ -146,7 +147,11 @@ class _Survey:
         by_shape = task.plan.spec.by_shape
         return self.by_name[by_shape.of] if task.kind == BY_SHAPE and by_shape else task.plan
 
-    def _statement(self) -> str:
+    def _read_batches(self) -> Iterator[pa.RecordBatch]:
+        for section in self.package.sections():
+            yield from self.con.sql(self._statement(section)).to_arrow_reader(min(ROWS_AT_ONCE, section.rows_at_once))
+
+    def _statement(self, section: Section) -> str:
         shapes = {self._shape_of(t).index: self._shape_of(t) for t in self.tasks}
         numbers = {t.plan.index: t.plan for t in self.tasks if t.kind == BY_SHAPE}
         needed = shapes | numbers
@@ -165,7 +170,7 @@ class _Survey:
             shown += [f"{p.identified.subject if p.identified else p.value} AS {p.name}" for p in self.plans]
             dead = render_expression(model.tombstone, [f.name for f in model.fields])
             alive = f" WHERE NOT coalesce({dead}, false)"
-        layers = build_layers([p for p in self.plans if p.index in needed], self.source)
+        layers = build_layers([p for p in self.plans if p.index in needed], section.table)
         chosen = f"SELECT {', '.join(shown)} FROM ({layers}) WHERE _broken IS NULL"
         chosen = f"SELECT * FROM ({chosen}){alive}"
         wanted = " OR ".join(f"_g{i} IS NOT NULL" for i in shapes)
@@ -241,9 +246,7 @@ class _Survey:
     def _copy_overlaps(self, path: Path, verdict: str, note: str) -> None:
         from guiji.engine import copy_to_parquet
 
-        places = (
-            f"(SELECT _row_no, _origin, _line FROM {self.source} WHERE _row_no IN (SELECT partner FROM guiji_overlaps))"
-        )
+        places = f"(SELECT _row_no, _origin, _line FROM {self.package.table} WHERE _row_no IN (SELECT partner FROM guiji_overlaps))"
         words = (
             "'与 ' || coalesce(p._origin, '') || ':' || p._line::VARCHAR || ' 重叠 ' || printf('%.1f', o.area)"
             " || ' 平方米，占较小图形的 ' || printf('%.2f', o.share * 100) || '%'"

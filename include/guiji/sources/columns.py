@@ -58,6 +58,12 @@ def normalise_name(name: str) -> str:
     return _INVISIBLE.sub("", unicodedata.normalize("NFKC", name)).lower()
 
 
+#: columns that a message names; it counts the others
+MOST_NAMED = 50
+#: columns among which the nearest name is looked for
+MOST_COMPARED = 1_000
+
+
 def expected_columns(resource: Resource) -> Expected:
     """The columns that a delivery of ``resource`` must have; fields that are made here need none."""
     columns: list[str] = []
@@ -196,7 +202,7 @@ def check_missing(expected: Expected, missing: Sequence[str], undeclared: Sequen
         return
     said, others = [], list(undeclared)
     for name in missing:
-        near = difflib.get_close_matches(name, list(undeclared), n=1, cutoff=0.5)
+        near = difflib.get_close_matches(name, undeclared[:MOST_COMPARED], n=1, cutoff=0.5)
         said.append(f"“{name}”" + (f"（是否写成了“{near[0]}”？）" if near else ""))
         others = [n for n in others if n not in near]
     # what is there instead says whether the column was left out or called otherwise
@@ -218,19 +224,25 @@ def check_undeclared(
     if expected.contract == "freeze":
         declared = list(missing) + [c for c in expected.columns if c not in missing]
         said = []
-        for name in undeclared:
+        for name in undeclared[:MOST_NAMED]:
             near = difflib.get_close_matches(name, declared, n=1, cutoff=0.5)
             # what is nearly called like a declared column is that column; else it may be a person (a matrix of names)
             shown = name if near else show_name(name)
             said.append(f"“{shown}”" + (f"（是否应为“{near[0]}”？）" if near else ""))
         raise DeliveryRefused(
-            f"{what}：出现了目录中未登记的列 {'、'.join(said)}。现有数据继续有效；"
+            f"{what}：出现了目录中未登记的列 {'、'.join(said)}{_count_more(undeclared)}。现有数据继续有效；"
             "请删去或改正这些列后重新提供，确需新增的请先在资源目录中登记。",
             rule_id="delivery.undeclared_column",
             columns=list(undeclared),
         )
     verb = "已忽略" if expected.contract == "discard" else "未登记，暂未采集，请在资源目录中登记"
-    report.notes.append(f"{what}：新增列 {'、'.join(map(show_name, undeclared))}，{verb}")
+    report.notes.append(
+        f"{what}：新增列 {'、'.join(map(show_name, undeclared[:MOST_NAMED]))}{_count_more(undeclared)}，{verb}"
+    )
+
+
+def _count_more(names: Sequence[str]) -> str:
+    return f" 等 {len(names):,} 列" if len(names) > MOST_NAMED else ""
 
 
 def refuse_garbled(names: Sequence[str], what: str) -> None:

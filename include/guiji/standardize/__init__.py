@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from guiji.records import StagedBatch
 
 #: counts in the resource's fingerprint: raise it when a row could be judged or hashed differently than before
-VERSION = 4
+VERSION = 5
 
 
 def plan_fields(resource: Resource, staged: StagedBatch) -> tuple[FieldPlan, ...]:
