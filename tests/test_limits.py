@@ -302,6 +302,27 @@ def test_three_hundred_fields_are_checked(place: Settings) -> None:
     assert read_accepted(checked, *(f.name for f in resource.model.fields)) == rows
 
 
+@pytest.mark.parametrize(("form", "place_of_it"), [("json", "一条记录中有"), ("jsonl", "第 2 行有")])
+def test_f49_a_record_of_millions_of_values_refuses_the_file(tmp_path: Path, form: str, place_of_it: str) -> None:
+    """A number of two characters costs Python a hundred bytes."""
+    records = ['{"编号": "1", "姓名": "x"}', '{"编号": "2", "姓名": [' + "0," * 1_500_001 + "0]}"]
+    text = f"[{', '.join(records)}]" if form == "json" else "\n".join(records) + "\n"
+    with pytest.raises(DeliveryRefused) as caught:
+        read_bytes(tmp_path, text.encode(), expect("编号", "姓名"), "a.json", type=form)
+    assert caught.value.rule_id == "delivery.too_large"
+    assert f"{place_of_it}超过 1,500,000 个值" in str(caught.value)
+    rows, _ = read_bytes(tmp_path, text.encode().replace(b"0,0,", b"", 2), expect("编号", "姓名"), "a.json", type=form)
+    assert [(row["编号"], row["姓名"].count("0")) for row in rows] == [("1", 0), ("2", 1_499_998)]
+
+
+def test_f43_a_record_of_millions_of_pieces_refuses_the_file(tmp_path: Path) -> None:
+    text = f"<d><r><编号>1</编号><姓名>{'<a b=&quot;&quot;/>' * 1_000_001}</姓名></r></d>".replace("&quot;", "'")
+    with pytest.raises(DeliveryRefused) as caught:
+        read_bytes(tmp_path, text.encode(), expect("编号", "姓名"), "a.xml", type="xml", records="d/r")
+    assert caught.value.rule_id == "delivery.too_large"
+    assert "第 1 行起的一条记录" in str(caught.value)
+
+
 def test_a_message_names_some_of_thousands_of_columns(tmp_path: Path) -> None:
     names = [f"新{i}" for i in range(16_000)]
     line = ",".join([*COLUMNS, *names])

@@ -26,6 +26,7 @@ from guiji.errors import DeliveryRefused, GuijiError, SourceRefused, SourceUnava
 from guiji.masking import scrub
 from guiji.sources.formats.encoding import normalise_private_use
 from guiji.sources.formats.json import Ambiguous, find_path, parse_json
+from guiji.sources.formats.json_stream import MOST_VALUES
 from guiji.sources.formats.mojibake import is_chinese_utf8
 from guiji.sources.http_signature import Unsigned, sign
 from guiji.sources.tls import find_certificate_error, make_tls_context, refuse_certificate
@@ -142,6 +143,11 @@ class Interface:
             self._check_status(response)
             body = self._read_body(response)
         text = self._decode(body, response.headers.get("Content-Type", ""))
+        if text.count(",") > MOST_VALUES:
+            raise DeliveryRefused(
+                f"{self.what}：一次返回超过 {MOST_VALUES:,} 个值。现有数据继续有效；请减小每页条数后重新提供。",
+                rule_id="delivery.too_large",
+            )
         try:
             document = parse_json(text)
         except (ValueError, RecursionError):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from guiji.records import ReadReport
 
 BATCH_ROWS = 16384
-BATCH_CHARACTERS = 16 << 20
+BATCH_CHARACTERS = 8 << 20
 #: more names than any table has
 MOST_KEYS = 10_000
 #: no number of a table is smaller than 1e-40

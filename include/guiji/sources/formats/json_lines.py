@@ -14,6 +14,7 @@ from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected
 from guiji.sources.formats.encoding import UNDECODABLE, detect_encoding, half_a_file, read_blocks
 from guiji.sources.formats.json import MOST_KEYS, Undecodable, match_keys, parse_json, read_json, record_batch
+from guiji.sources.formats.json_stream import MOST_VALUES
 from guiji.sources.formats.layout import skip
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from guiji.records import ReadReport
 
 BATCH_ROWS = 16384
-BATCH_CHARACTERS = 16 << 20
+BATCH_CHARACTERS = 8 << 20
 
 
 def read_json_lines(
@@ -88,6 +89,7 @@ def _number(path: Path, encoding: str, what: str) -> Iterator[tuple[int, Any, in
 def _read_lines(path: Path, encoding: str, what: str) -> Iterator[tuple[int, Any, bool]]:
     """(length, what a line holds, whether the file ends with it, without a line end); None for a blank line, the text
     of a line that is no JSON."""
+    number = 0
     for block in read_blocks(path, encoding, what):
         undecodable = iter(block.undecodable)
         lines = block.data.split(b"\n")
@@ -95,6 +97,9 @@ def _read_lines(path: Path, encoding: str, what: str) -> Iterator[tuple[int, Any
             lines.pop()
         for i, line in enumerate(lines):
             is_cut = block.final and block.unended and i == len(lines) - 1
+            number += 1
+            if len(line) > MOST_VALUES and line.count(b",") > MOST_VALUES:
+                raise _refuse(what, f"第 {number:,} 行有超过 {MOST_VALUES:,} 个值", "too_large")
             if not line.strip():
                 yield 0, None, False
             elif line.startswith(UNDECODABLE):

@@ -14,6 +14,8 @@ from guiji.sources.formats.encoding import half_a_file, normalise_private_use
 
 BLOCK = 1 << 20
 LONGEST_VALUE = 16 << 20
+#: commas in one record, or in one answer of an interface: a value costs Python a hundred bytes, however short it is written
+MOST_VALUES = 1_500_000
 _BLANK = re.compile(r"[ \t\r\n]*+")
 #: what is left where a number ends within its fraction or exponent
 _HALF_NUMBER = re.compile(r"\.|[eE][+-]?")
@@ -58,7 +60,7 @@ class _JsonText:
         ahead = len(self.text) - self.at
         if ahead > LONGEST_VALUE:
             raise self.refuse(f"{self.place(self.at)}一条记录超过 {LONGEST_VALUE >> 20} MB，或没有结束", "too_large")
-        data = self._file.read(max(BLOCK, ahead))
+        data = self._file.read(max(BLOCK, ahead // 2))
         self.ended = not data
         try:
             text = self._bytes.decode(data, final=self.ended)
@@ -85,6 +87,10 @@ class _JsonText:
 
     def refuse(self, why: str, rule: str = "structure") -> DeliveryRefused:
         return DeliveryRefused(f"{self.what}：{why}。现有数据继续有效；请重新导出后提供。", rule_id=f"delivery.{rule}")
+
+    def _demand_few_values(self, end: int) -> None:
+        if end - self.at > MOST_VALUES and self.text.count(",", self.at, end) > MOST_VALUES:
+            raise self.refuse(f"{self.place(self.at)}一条记录中有超过 {MOST_VALUES:,} 个值", "too_large")
 
     def peek(self) -> str:
         """The next character that is no blank; empty at the end."""
@@ -125,6 +131,7 @@ class _JsonText:
                 if not self.more():
                     raise (half_a_file(self.what) if broke_off else self.refuse_text(self.at + at)) from None
                 continue
+            self._demand_few_values(end)
             if end < len(self.text) or not self.more():  # a number may go on
                 length, self.at = end - self.at, end
                 return value, length

@@ -39,6 +39,7 @@ DEEPEST = 64
 LONGEST_TEXT = 16 << 20
 LONGEST_TOKEN = 8 << 20
 MOST_NAMES = 10_000
+MOST_PIECES = 1_000_000
 _XSI = "{http://www.w3.org/2001/XMLSchema-instance}"
 _XML = "{http://www.w3.org/XML/1998/namespace}"
 _DECLARED = re.compile(rb"\A\s*<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([A-Za-z0-9._:-]+)[\"']")
@@ -54,6 +55,7 @@ class _Record:
     flaws: dict[str, str] = field(default_factory=dict)  # of a column: nobody minds those that are not collected
     beyond: list[str] = field(default_factory=list)  # what is no cell, for the person who mends it
     characters: int = 0
+    pieces: int = 0  # of text, and attributes
 
 
 class _Target:
@@ -97,7 +99,9 @@ class _Target:
             record.flaws.setdefault(self.stack[len(self.path)], NESTED)
             self._is_nested = True
             self._keep_text(record)
-            record.beyond.extend(f"@{_local(k)}={v}" for k, v in attributes.items())
+            for key, value in attributes.items():
+                self._count(record, len(key) + len(value))
+                record.beyond.append(f"@{_local(key)}={value}")
 
     def _start_outside(self, attributes: dict[str, str]) -> None:
         if tuple(self.stack) == self.path:
@@ -113,14 +117,21 @@ class _Target:
         record = self._record
         if record is None:
             return
-        record.characters += len(text)
-        if record.characters > LONGEST_TEXT:
-            raise _refuse_size(self.what, f"第 {record.line} 行起的一条记录超过 {LONGEST_TEXT >> 20} MB")
+        self._count(record, len(text))
         if len(self.stack) > len(self.path):
             self._text.append(text)
         elif text.strip():
             record.flaw = record.flaw or NOT_A_RECORD
             record.beyond.append(text.strip())
+
+    def _count(self, record: _Record, characters: int) -> None:
+        record.characters += characters
+        record.pieces += 1
+        if record.characters > LONGEST_TEXT or record.pieces > MOST_PIECES:
+            raise _refuse_size(
+                self.what,
+                f"第 {record.line} 行起的一条记录超过 {LONGEST_TEXT >> 20} MB，或由超过 {MOST_PIECES:,} 段文字组成",
+            )
 
     def end(self, tag: str) -> None:
         depth = len(self.stack)
