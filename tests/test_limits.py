@@ -236,7 +236,7 @@ def test_how_many_rows_are_taken_at_once_follows_from_their_size(place: Settings
 
 
 def peak_of(script: str, *arguments: str) -> int:
-    """Megabytes that a process of its own needs at most."""
+    """Megabytes that a process of its own needs at most; its ``ru_maxrss`` would begin with the size of this one."""
     ran = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), *arguments],
         capture_output=True,
@@ -245,11 +245,11 @@ def peak_of(script: str, *arguments: str) -> int:
         timeout=500,
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
-    return int(ran.stdout.splitlines()[-1]) >> (20 if sys.platform == "darwin" else 10)
+    return int(ran.stdout.splitlines()[-1]) >> 10
 
 
 PEAK = """
-import resource, sys
+import sys
 sys.path[:0] = sys.argv[1].split(":")
 from pathlib import Path
 from delivering import NOW, plain_settings
@@ -262,7 +262,7 @@ given = ((f"k{i}", "名", f"{i}" + "文" * (size // 3)) for i in range(rows))
 staged = stage_table(thing, place, given, at_once=max(1, (8 << 20) // size))
 checked = check_batch(thing, place, staged)
 assert (checked.rows_accepted, checked.rows_rejected) in ((rows, 0), (0, rows)), checked
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
 """
 
 
