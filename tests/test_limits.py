@@ -315,6 +315,23 @@ def test_f49_a_record_of_millions_of_values_refuses_the_file(tmp_path: Path, for
     assert [(row["编号"], row["姓名"].count("0")) for row in rows] == [("1", 0), ("2", 1_499_998)]
 
 
+def test_f49_millions_of_values_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    script = """
+    import sys
+    sys.path[:0] = sys.argv[1].split(":")
+    from pathlib import Path
+    from delivering import expect, read_bytes
+    from guiji.errors import DeliveryRefused
+    text = b'[{"a": "1", "b": [' + b"0," * 7_900_000 + b"0]}]"
+    try:
+        read_bytes(Path(sys.argv[2]), text, expect("a", "b"), "a.json", type="json")
+    except DeliveryRefused as error:
+        assert error.rule_id == "delivery.too_large", error
+        print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
+    """
+    assert peak_of(script, ":".join(p for p in sys.path if p), str(tmp_path)) < 600
+
+
 def test_f43_a_record_of_millions_of_pieces_refuses_the_file(tmp_path: Path) -> None:
     text = f"<d><r><编号>1</编号><姓名>{'<a b=&quot;&quot;/>' * 1_000_001}</姓名></r></d>".replace("&quot;", "'")
     with pytest.raises(DeliveryRefused) as caught:

@@ -127,6 +127,7 @@ class _JsonText:
                 at = exc.pos if isinstance(exc, json.JSONDecodeError) else self.at
                 if at < len(self.text) - 64 and not str(exc).startswith("Unterminated string"):
                     raise self.refuse_text(at) from None
+                self._demand_few_values(len(self.text))  # all of it belongs to this one value
                 broke_off, at = breaks_off(self.text, exc), at - self.at
                 if not self.more():
                     raise (half_a_file(self.what) if broke_off else self.refuse_text(self.at + at)) from None
