@@ -227,6 +227,28 @@ def test_a_sound_catalog_has_no_problem(root: Path) -> None:
         ),
         ("system: 人口系统\n", "", "gaj/household.yml:1: key 'system' is missing."),
         (
+            "\nkey: [id_number]",
+            "\nkey: id_number",
+            "gaj/household.yml:15: key must be a list. Write it in brackets: [id_number].",
+        ),
+        (
+            "sharing: {type: 无条件共享}",
+            "sharing: 无条件共享",
+            "gaj/household.yml:8: sharing must be a block of keys, not '无条件共享'. "
+            "Allowed: type, condition, scope, purpose, legal_basis, method. Write {key: value}.",
+        ),
+        (
+            "name: age, title: 年龄",
+            "name: 年龄, title: 年龄",
+            "gaj/household.yml:21: fields[3].name is '年龄', which doesn't match ^[a-z][a-z0-9_]{0,40}$. "
+            "Write small letters, digits and _, beginning with a letter; the Chinese name stands in title.",
+        ),
+        (
+            "rules:",
+            "tolerance: {rejected: 5}\nrules:",
+            "gaj/household.yml:23: tolerance.rejected is 5, but is a share of 1. Write 0.05 for 5 %.",
+        ),
+        (
             "  kind: database",
             "  kind: databse",
             "gaj/household.yml:12: kind of source is 'databse'. Allowed: database, sftp, ftp, files, http. Did you mean 'database'?",
@@ -574,6 +596,22 @@ def test_incremental_files_need_their_date_in_the_name(root: Path) -> None:
         "gaj/household.yml:15: files of an incremental resource need their business date in the name. "
         "Write (?P<date>\\d{8}) where the date stands in the name."
     ]
+
+
+@pytest.mark.parametrize(
+    ("form", "sound"), [("%Y%m", True), ("%Y年%m月", True), ("%y%m%d", True), ("YYYYMM", False), ("%m%d", False)]
+)
+def test_a_date_format_that_reads_no_day_is_told(root: Path, form: str, sound: bool) -> None:
+    """With it every file's date would be unreadable, and none would ever be taken."""
+    edit(
+        root,
+        "  kind: database\n  connection: fep_gaj\n  table: t_hjrk\n",
+        f"  kind: sftp\n  connection: x\n  directory: /d\n  pattern: 'a(?P<date>.*)'\n  date_format: \"{form}\"\n",
+    )
+    message = f"gaj/household.yml:16: {form!r} is no strptime format of a day. "
+    assert said(root) == (
+        [] if sound else [message + 'Write for instance "%Y%m%d" or "%Y年%m月"; without it no file would be taken.']
+    )
 
 
 # --- loading ------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -340,6 +340,12 @@ def _check_source(c: Checker, model: ResourceModel) -> None:
                 c.add(("source", "complete"), "mode manifest needs manifest, the pattern of the manifest's name")
             elif (listing := c.check_regex(("source", "complete", "manifest"), manifest)) is not None:
                 pattern = listing if "date" in listing.groupindex else pattern
+        if pattern is not None and "date" in pattern.groupindex and not _reads_a_day(source.date_format):
+            c.add(
+                ("source", "date_format"),
+                f"{source.date_format!r} is no strptime format of a day",
+                mend='Write for instance "%Y%m%d" or "%Y年%m月"; without it no file would be taken.',
+            )
         dated = source.format.type == "document" or (pattern is not None and "date" in pattern.groupindex)
         if pattern is not None and model.load == "incremental" and not dated:
             mend = "Write (?P<date>\\d{8}) where the date stands in the name."
@@ -350,6 +356,14 @@ def _check_source(c: Checker, model: ResourceModel) -> None:
             )
         _check_form(c, model, source)
         _check_layout(c, model, source, columns)
+
+
+def _reads_a_day(form: str) -> bool:
+    """Whether days that are written in this format are read back with their year."""
+    try:
+        return datetime.strptime(date(2026, 10, 1).strftime(form), form).replace(tzinfo=UTC).year == 2026
+    except ValueError:
+        return False
 
 
 def _check_form(c: Checker, model: ResourceModel, source: RemoteFilesSource | FilesSource) -> None:

@@ -64,6 +64,13 @@ def locate(tree: Node, path: typing.Sequence[int | str], *, key: bool = False) -
     return place
 
 
+#: a part of a name's pattern -> how such a name is written
+_SAID_PATTERNS = (
+    (r"\.[a-z]", "Write DEPARTMENT.NAME in small letters, digits and _, such as gaj.household."),
+    ("^[a-z]", "Write small letters, digits and _, beginning with a letter; the Chinese name stands in title."),
+)
+
+
 def _translate(model: type[BaseModel], tree: Node, error: ErrorDetails) -> Problem:
     loc, kind, context = error["loc"], error["type"], error.get("ctx", {})
     given = error.get("input")
@@ -104,8 +111,20 @@ def _translate(model: type[BaseModel], tree: Node, error: ErrorDetails) -> Probl
             f"{name} is {given!r}, but must be a number",
             mend="Write it plainly: no quotes, no leading zeros.",
         )
+    if kind in ("list_type", "tuple_type"):
+        written = given if isinstance(given, str | int | float) else "…"
+        return Problem(file, line, column, f"{name} must be a list", mend=f"Write it in brackets: [{written}].")
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        inner = tuple(_keys_at(model, loc))
+        return Problem(
+            file, line, column, f"{name} must be a block of keys, not {given!r}", inner, mend="Write {key: value}."
+        )
     if kind == "string_pattern_mismatch":
-        return Problem(file, line, column, f"{name} is {given!r}, which doesn't match {context.get('pattern')}")
+        pattern = str(context.get("pattern"))
+        mend = next((said for begins, said in _SAID_PATTERNS if begins in pattern), "")
+        return Problem(file, line, column, f"{name} is {given!r}, which doesn't match {pattern}", mend=mend)
+    if kind == "less_than_equal" and context.get("le") == 1.0:
+        return Problem(file, line, column, f"{name} is {given}, but is a share of 1", mend="Write 0.05 for 5 %.")
     if kind == "value_error":
         return Problem(file, line, column, f"{name}: {context.get('error')}" if name else str(context.get("error")))
     message = error["msg"][:1].lower() + error["msg"][1:]
