@@ -23,7 +23,7 @@ from guiji.authoring.file_names import find_title, make_pattern
 from guiji.authoring.new import demand_department, draft_resource
 from guiji.authoring.peek import find_record_lists
 from guiji.codes import list_code_tables, load_code_table
-from guiji.errors import UsageError
+from guiji.errors import DeliveryRefused, UsageError
 from guiji.settings import Settings
 
 __all__ = ["place"]
@@ -266,6 +266,33 @@ def test_f45_cells_merged_among_the_rows_are_no_header_and_count_for_each_row(
     assert (list(fields_of(made)), made.rows) == (["部门", "物资编号", "数量"], 8)
     assert "fill_merged: [部门]" in made.text
     assert sorted(bring(place, made, conn)) == wanted
+
+
+def test_rows_with_merged_cells_are_no_header(place: Settings, tmp_path: Path) -> None:
+    """Cells merged downwards are rows of one group; not one of their values is written into the draft."""
+    for n, header in enumerate([["旗区", "编号", "名称"], []]):
+        path = tmp_path / f"{n}.xlsx"
+        with xlsxwriter.Workbook(str(path)) as book:
+            page = book.add_worksheet()
+            page.write_row(0, 0, header)
+            for k in range(4):
+                page.merge_range(1 + k * 5, 0, 5 + k * 5, 0, f"甲{k}旗")
+                for j in range(5):
+                    page.write_row(1 + k * 5 + j, 1, [f"乙{k}{j}", f"丙{k}{j}"])
+        if header:
+            made = draft(place, path)
+            assert list(fields_of(made)) == header
+            assert (made.rows, re.findall("[甲乙丙]\\d", made.text)) == (20, [])
+        else:
+            with pytest.raises(DeliveryRefused, match="没有找到表头"):
+                draft(place, path)
+
+
+def test_a_text_file_with_a_header_of_two_lines_is_refused(place: Settings, tmp_path: Path) -> None:
+    rows = [["", "", "男", "女", "专任", "行政"], *([i, f"学校{i}", i, i, i, i] for i in range(20))]
+    path = write_csv(tmp_path / "a.csv", ["序号", "学校名称", "在校生数", "", "教职工数", ""], rows)
+    with pytest.raises(DeliveryRefused, match="第 1 行像多行表头的一部分"):
+        draft(place, path)
 
 
 def test_sheets_with_one_header_become_one_resource(place: Settings, tmp_path: Path, conn: Any) -> None:

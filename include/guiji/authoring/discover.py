@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guiji.authoring.file_names import find_title, make_pattern
-from guiji.authoring.headers import find_delimiter, find_header_row, refuse_twice, refuse_without_header
+from guiji.authoring.headers import (
+    find_delimiter,
+    find_header_row,
+    refuse_tall_header,
+    refuse_twice,
+    refuse_without_header,
+)
 from guiji.authoring.peek import find_backup_table, find_record_lists, find_record_path, unpack_first
 from guiji.authoring.sheets import SHEET_COLUMN, find_tables
 from guiji.errors import DeliveryRefused, UsageError
@@ -255,6 +261,7 @@ def _discover_text(found: Found, path: Path) -> Found:
     header = find_header_row(records)
     if header is None:
         refuse_twice(records, found.what)
+        refuse_tall_header(records, found.what)
         return _without_header(found, form, records, encoding, delimiter)
     notes = [f"编码 {encoding}，分隔符 {_name_delimiter(delimiter)}，表头在第 {header + 1} 行"]
     notes += _note_above([" ".join(c for c in r if c.strip()) for r in records[:header]])

@@ -88,18 +88,24 @@ def find_sheet_header(records: Sequence[Sequence[str]], merged: Merged) -> tuple
     from guiji.sources.formats.layout import join_headers
 
     grid = _level(records)
-    header = find_header_row(records)
-    # what is merged below a line of names are values
-    for top in range(min(len(grid), HEADER_WITHIN if header is None else header + 1)):
+    single = find_header_row(records)
+    for top in range(min(len(grid), HEADER_WITHIN)):
         rows = _count_header_rows(top, merged)
+        head = grid[top : top + rows]
         above = {c.strip() for c in grid[top] if c.strip()}
         # a title is alone in its row, and lines above a table speak of it: 填报单位：某局
-        if rows == 1 or top + rows > len(grid) or len(above) < 2 or any(_ABOVE.search(c) for c in above):
-            continue
-        names = _trim(join_headers(Layout(header_rows=rows), grid[: top + rows], merged)[top])
-        if is_header(names):
-            return top, rows, names
-    return None if header is None else (header, 1, [c.strip() for c in records[header]])
+        if 1 < rows <= len(head) and len(above) > 1 and not any(_ABOVE.search(c) for c in above):
+            names = _trim(join_headers(Layout(header_rows=rows), grid[: top + rows], merged)[top])
+            # rows whose cells are merged downwards only are data, unless nothing stands beside them
+            grouped = any(top <= first < top + rows and right > left for (first, left), (_, right) in merged)
+            lonely = not any(c.strip() for row in head[1:] for c in row)
+            if is_header(names) and (grouped or lonely) and not _recurs(head[-1], grid[top + rows :]):
+                return top, rows, names
+        if top == single:
+            # what is merged downwards into rows is a value of theirs
+            downwards = any(first == top and bottom > top for (first, _), (bottom, _) in merged)
+            return None if downwards else (top, 1, [c.strip() for c in records[top]])
+    return None
 
 
 def _level(records: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -157,12 +163,34 @@ def _recurs(row: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
 def refuse_twice(records: Sequence[Sequence[str]], what: str) -> None:
     """Raises DeliveryRefused for a header in which a name stands twice; the name is not shown, it may be a value."""
     line = find_header_row(records, twice=True)
-    if line is not None and len(records) > line + 1:
+    names = [c.strip() for c in records[line] if c.strip()] if line is not None else []
+    if line is not None and len(records) > line + 1 and len(set(names)) < len(names):
         raise DeliveryRefused(
             f"{what}：第 {line + 1} 行像表头，但其中有相同的列名，无法判断以哪一列为准。没有生成任何内容；"
             "请改成互不相同的列名后重试。",
             rule_id="delivery.duplicate_column",
         )
+
+
+def refuse_tall_header(records: Sequence[Sequence[str]], what: str) -> None:
+    """Raises DeliveryRefused for a text file with a header of several lines: names over several columns leave blanks, and
+    numbers stand below them. Taken for a file without header, its names would become rows."""
+    lines = [_trim(r) for r in records]
+    width = max(map(len, lines), default=0)
+    for i, line in enumerate(lines[:_TALLEST]):
+        named = [n for n, c in enumerate(line) if c]
+        if len(named) < 2 or len(named) == width or any(_VALUE.fullmatch(line[n]) for n in named):
+            continue
+        below = lines[i + 1 :]
+        counted = sum(
+            sum(bool(_VALUE.fullmatch(row[n])) for row in below if n < len(row)) * 2 > len(below) for n in named
+        )
+        if below and counted * 2 >= len(named):
+            raise DeliveryRefused(
+                f"{what}：第 {i + 1} 行像多行表头的一部分，文本文件只认一行表头。没有生成任何内容；"
+                "请合并成一行列名，或连同合并单元格另存为 xlsx 后重试。",
+                rule_id="delivery.missing_column",
+            )
 
 
 def refuse_without_header(what: str) -> DeliveryRefused:
