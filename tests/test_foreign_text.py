@@ -135,3 +135,12 @@ def test_f37_one_garbled_cell_among_good_ones_is_set_aside_with_its_rule(tmp_pat
     checked = check_cells(tmp_path, {}, cells)
     assert read_rejected(checked) == {n: ["value.garbled"] for n in range(5, 10)}
     assert read_accepted(checked, "value") == [(g,) for g in good]
+
+
+def test_f37_rare_characters_alone_refuse_no_file_that_is_declared(tmp_path: Path) -> None:
+    some = random.Random(5)
+    for n in (1, 4, 12, 60):
+        names = ["".join(chr(some.randrange(0x4E00, 0x9FA6)) for _ in range(3)) for _ in range(n)]
+        text = "id,name,place\n" + "".join(f"{i},{name},{name}\n" for i, name in enumerate(names))
+        read, _ = read_bytes(tmp_path, text.encode("gb18030"), ABC, encoding="gb18030")
+        assert sound(read, ABC) == [(str(i), name, name) for i, name in enumerate(names)]

@@ -57,7 +57,7 @@ def find_encoding(beyond_ascii: Iterable[bytes], declared: str, cpg: str | None,
     # a GB18030 cell is hardly ever valid UTF-8, a UTF-8 cell often is valid GB18030
     found = "utf-8" if utf8 * 2 >= seen else "gb18030" if gb18030 * 10 >= seen * 9 else None
     if found == "gb18030" and wanted != "utf-8":
-        refuse_foreign(b"\n".join(cells).decode("gb18030", "ignore"), wanted, what)
+        refuse_foreign(cells, wanted, what)
         if wanted == "auto" and language in _OTHER_LANGUAGES:
             raise DeliveryRefused(
                 f"{what}：文件头注明的编码是 {_OTHER_LANGUAGES[language]}，而目录中没有登记编码。现有数据继续有效；请另存为 GB18030 编码"

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from guiji.errors import DeliveryRefused
-from guiji.sources.formats.foreign import SAMPLE as FOREIGN_SAMPLE
 from guiji.sources.formats.foreign import refuse_foreign, too_few_words
 from guiji.sources.formats.mojibake import (
     count_cjk,
@@ -108,14 +107,8 @@ def detect_encoding(path: Path, declared: str, what: str, *, doubt_few_words: bo
         found = _judge_sample(sample, declared, what)
     refuse_mojibake(sample or head, found, what)
     if found == "gb18030":
-        refuse_foreign(_take_words(sample or head), declared, what)
+        refuse_foreign((sample or head).split(b"\n"), declared, what)
     return found
-
-
-def _take_words(sample: bytes) -> str:
-    """The lines beyond ASCII as GB18030, up to some hundred thousand characters: what is wrong at a cut says nothing."""
-    words = [line for line in sample.split(b"\n") if not line.isascii()]
-    return b"\n".join(words)[: 2 * FOREIGN_SAMPLE].decode("gb18030", "ignore")
 
 
 def _refuse_binary(head: bytes, what: str) -> None:

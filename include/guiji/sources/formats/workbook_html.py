@@ -76,6 +76,7 @@ class _Open:
         self.table = table
         self.row = self.marked = -1  # its last error
         self.cells: list[Any] | None = None  # of the row
+        self.column = 0  # where its next cell stands, unless one from above does
         self.spans: dict[int, int] = {}  # column -> rows that a cell above still takes
         self.attributes: dict[str, str | None] = {}
         self.text: list[str] | None = None  # of the cell
@@ -83,7 +84,7 @@ class _Open:
     def start_row(self) -> None:
         self.end_row()
         self.row += 1
-        self.cells, self.marked = [], -1
+        self.cells, self.column, self.marked = [], 0, -1
 
     def start_cell(self, attributes: dict[str, str | None]) -> None:
         self.end_cell()
@@ -95,7 +96,7 @@ class _Open:
         if self.text is None or self.cells is None:
             return
         text, self.text = _show("".join(self.text)), None
-        column = len(self.cells)
+        column = self.column
         while self.spans.get(column):
             column += 1
         is_error = "x:err" in self.attributes or ERROR.fullmatch(text) is not None  # a page has no types
@@ -111,7 +112,8 @@ class _Open:
         if not isinstance(value, str):
             self.table.add_shown(self.row, column, value, text)
         self.cells.extend([""] * (column - len(self.cells)))
-        self.cells += [value, *[""] * (wide - 1)]
+        self.cells.append(value)
+        self.column = column + wide
         if high > 1:
             self.spans |= dict.fromkeys(range(column, column + wide), high)
 
