@@ -209,7 +209,8 @@ def test_a_workbook_with_hidden_sheets_only_has_no_table(tmp_path: Path, kind: s
     ],
 )
 def test_the_catalog_says_what_is_wrong_with_a_layout(form: dict[str, Any], problem: str) -> None:
-    from guiji.catalog.checks import Checker, _check_layout
+    from guiji.catalog.checker import Checker
+    from guiji.catalog.checks_source import _check_layout
     from guiji.catalog.models import FilesSource
 
     model = make_resource({"kind": "files", "directory": "/", "pattern": "x", "format": form}, ["姓名", "编号"]).model

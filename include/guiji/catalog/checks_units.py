@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from guiji.measures import UNIT_TABLE, is_exact, kept_unit, load_units
 
 if TYPE_CHECKING:
-    from guiji.catalog.checks import Checker
+    from guiji.catalog.checker import Checker
     from guiji.catalog.models import FieldSpec, LibraryField, LibraryModel, ResourceModel
 
 

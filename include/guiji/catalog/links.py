@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from guiji.catalog.checks import Checker
+from guiji.catalog.checker import Checker
 from guiji.catalog.checks_units import check_library_units, check_measured
 from guiji.catalog.fingerprint import list_code_tables
 from guiji.catalog.models import TYPE_PATTERN, FieldSpec, LibraryField, LibraryModel, ResourceModel
