@@ -95,7 +95,8 @@ def test_what_a_check_cannot_know_is_said(place: Settings, tmp_path: Path, capsy
     check_file(place, "ab.people", write_csv(tmp_path / "人员.csv", GOOD))
     said = capsys.readouterr().out
     assert "结论：改名后可以报送。" in said
-    assert "检查时不与上一批数据比较" in said
+    assert "说明：与现有数据的比对未进行（本机没有归集库）" in said
+    assert not (place.home / "postgres").exists()
 
 
 def test_wrong_use_is_told_in_chinese(place: Settings, tmp_path: Path) -> None:

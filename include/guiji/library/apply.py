@@ -54,7 +54,7 @@ def apply_difference(
 ) -> Applied:
     """Brings the difference into the source table and compares what was done with what was to be done."""
     created = ensure_source_table(conn, resource)
-    if _is_late_snapshot(conn, resource, staged):
+    if is_late_snapshot(conn, resource, staged):
         total = difference.rows_new + difference.rows_changed + difference.rows_unchanged
         rows.make_change_tables(conn, resource)
         if created:
@@ -267,7 +267,7 @@ def _business_date(staged: StagedBatch) -> str | None:
     return max((f.business_date for f in staged.files if f.business_date), default=None)
 
 
-def _is_late_snapshot(conn: Conn, resource: Resource, staged: StagedBatch) -> bool:
+def is_late_snapshot(conn: Conn, resource: Resource, staged: StagedBatch) -> bool:
     """A file that holds an older state of the table than the one that serves (F-36).
 
     A pull reads what the source holds now, whatever its window, and is never late.

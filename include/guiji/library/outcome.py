@@ -10,7 +10,7 @@ from psycopg import sql
 
 from guiji import ledger, tickets
 from guiji.masking import scrub
-from guiji.records import BatchRecord, CheckedBatch, QualityReport, StagedBatch
+from guiji.records import BatchRecord, CheckedBatch, StagedBatch
 from guiji.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,14 +38,6 @@ _COUNTS = (
 def counts(record: BatchRecord) -> dict[str, int]:
     """The counts of a batch by name."""
     return {name: getattr(record, name) for name in _COUNTS}
-
-
-def judge_outcome(checked: CheckedBatch, quality: QualityReport) -> str:
-    """``passed`` when nothing is to be said about the batch; a held one that a person approved stays ``held``."""
-    if quality.outcome == "held":
-        return "held"
-    failed = checked.rows_rejected or any(r.failed or r.mended for r in checked.rules)
-    return "warning" if failed or quality.outcome == "warning" else "passed"
 
 
 def write_batch(conn: Conn, batch_id: str, **values: Any) -> BatchRecord:

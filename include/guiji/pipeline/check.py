@@ -47,12 +47,20 @@ def check_resource(
 
 
 def check_and_judge(
-    conn: Connection[dict[str, object]], resource: Resource, settings: Settings, staged: StagedBatch
+    conn: Connection[dict[str, object]],
+    resource: Resource,
+    settings: Settings,
+    staged: StagedBatch,
+    *,
+    serving: Settings | None = None,
 ) -> tuple[CheckedBatch, QualityReport]:
-    """The checks of every row, carried from the serving snapshot where nothing changed, and the verdict on the batch."""
+    """The checks of every row, carried from the serving snapshot where nothing changed, and the verdict on the batch.
+
+    ``serving``: the settings of what serves, where the batch lies apart from it (a check before delivery).
+    """
     from guiji.quality import check_batch, judge_batch
 
-    cache = ledger.snapshot_cache(conn, settings, resource)
+    cache = ledger.snapshot_cache(conn, serving or settings, resource)
     checked = check_batch(resource, settings, staged, carry_cache=cache)
     previous = ledger.latest_batch(conn, resource.id)
     quality = judge_batch(resource, settings, staged, checked, previous_rows=previous.rows_read if previous else None)

@@ -9,9 +9,9 @@ from guiji import ledger
 from guiji.catalog import load_resource
 from guiji.errors import GuijiError, LeaseLost, UsageError
 from guiji.masking import scrub
-from guiji.pipeline.check import check_and_judge
+from guiji.pipeline.compare import compare_staged
 from guiji.pipeline.record import Say, record_failure, silent
-from guiji.records import BatchRecord, CheckedBatch, Difference, QualityReport, StagedBatch
+from guiji.records import BatchRecord
 from guiji.settings import Settings, failpoint
 from guiji.warehouse import connect
 
@@ -53,7 +53,7 @@ def publish_resource(
                 _archive_files(conn, settings, resource, record, say)
                 return record
             _keep_vintages(conn, settings, resource)
-            checked, quality, difference = _compare(conn, resource, settings, staged)
+            checked, quality, difference = compare_staged(conn, resource, settings, staged)
             reasons = (*(quality.reasons if quality.outcome == "held" else ()), *difference.held_reasons)
             if reasons:
                 say("held: " + "; ".join(reasons))
@@ -105,7 +105,7 @@ def decide_held(settings: Settings, batch_id: str, *, approve: bool, who: str, w
         token = ledger.acquire_lease(conn, settings, resource.id, f"approve:{batch_id}")
         try:
             _keep_vintages(conn, settings, resource)
-            checked, quality, difference = _compare(conn, resource, settings, staged)
+            checked, quality, difference = compare_staged(conn, resource, settings, staged)
             record = approve_held(
                 conn, resource, settings, staged, checked, quality, difference, token, who=who, why=why
             )
@@ -153,30 +153,6 @@ def _archive_files(
     except Exception:
         log.exception("the notes of batch %s could not be written", record.batch_id)
         conn.rollback()
-
-
-def _compare(
-    conn: Connection[dict[str, object]], resource: Resource, settings: Settings, staged: StagedBatch
-) -> tuple[CheckedBatch, QualityReport, Difference]:
-    """The difference between a checked batch and what serves now.
-
-    Where the catalog's rules changed since the check, every row is checked again; where another batch was published,
-    those that were carried from what served then.
-    """
-    from guiji.library.difference import StaleCarry, compare
-    from guiji.library.publish import fetch_current
-    from guiji.quality import load_checked, load_quality
-
-    checked, quality = load_checked(settings, staged), load_quality(settings, staged)
-    if checked.fingerprint != resource.fingerprint:
-        checked, quality = check_and_judge(conn, resource, settings, staged)
-    try:
-        current = fetch_current(conn, resource, settings, checked)
-        return checked, quality, compare(resource, settings, staged, checked, current)
-    except StaleCarry:
-        checked, quality = check_and_judge(conn, resource, settings, staged)
-        current = fetch_current(conn, resource, settings, checked)
-        return checked, quality, compare(resource, settings, staged, checked, current)
 
 
 def _keep_vintages(conn: Connection[dict[str, object]], settings: Settings, resource: Resource) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from guiji.precheck.text import NOT_COMPARED
 from guiji.precheck.verdict import Verdict
 
 #: findings in the page; the workbook has them all
@@ -33,6 +32,5 @@ def render_page(verdict: Verdict) -> str:
         clean=[r for r in verdict.rules if not r.failed and not r.suspicious],
         findings=verdict.findings[:LISTED],
         listed=LISTED,
-        not_compared=NOT_COMPARED,
         has_places=any(f.place for f in verdict.findings),
     )

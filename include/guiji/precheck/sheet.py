@@ -8,7 +8,7 @@ from typing import Any
 
 from guiji.causes import join_reasons
 from guiji.cells import clean_cell, height_of
-from guiji.precheck.text import NOT_COMPARED, say_header, summarise
+from guiji.precheck.text import say_header, summarise
 from guiji.precheck.verdict import Verdict
 
 _TONES = {"passed": ("#ECFDF3", "#067647"), "warning": ("#FFFAEB", "#B54708")}
@@ -104,8 +104,8 @@ def _write_summary(page: Any, verdict: Verdict, formats: dict[str, Any]) -> None
     else:
         facts += [("应有的列", say_header(verdict))] if verdict.header else []
     facts += [("注意", note) for note in verdict.notes]
-    if verdict.outcome in ("passed", "warning"):
-        facts.append(("说明", NOT_COMPARED))
+    if verdict.compared:
+        facts.append(("与现有数据", verdict.compared))
     facts.append(("SHA-256", verdict.sha256))
     row = 3
     for label, value in facts:

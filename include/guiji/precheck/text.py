@@ -34,12 +34,7 @@ def print_verdict(verdict: Verdict) -> None:
     _print_notes(verdict)
     why = f"原因：{join_reasons(verdict.reasons)}" if verdict.outcome == "held" else ""
     print(f"结论：{verdict.conclusion}{why}")
-    if verdict.outcome != "held":
-        print(f"说明：{NOT_COMPARED}")
-
-
-#: what a check before delivery can't know
-NOT_COMPARED = "检查时不与上一批数据比较；报送后，行数或取值变化过大的，仍会暂停并请部门核对。"
+    print(f"说明：{verdict.compared}")
 
 
 def say_header(verdict: Verdict) -> str:

@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from guiji.settings import Settings
 
 if TYPE_CHECKING:
     from guiji.catalog.models import Format, Resource
+    from guiji.precheck.serving import Judged
 
 #: findings that are kept in a verdict; the counts are of all
 KEPT = 100_000
@@ -70,6 +71,12 @@ class Verdict:
     header: tuple[tuple[str, bool], ...] = ()
     #: the file would be taken under its name
     named_right: bool = True
+    #: how the file stands to what serves, or why it could not be compared; empty where it is refused
+    compared: str = ""
+    #: held for how it differs from what serves
+    differs: bool = False
+    #: the file was taken before
+    redelivered: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -86,6 +93,10 @@ class Verdict:
         """One line: what would happen to the file."""
         if self.outcome == "refused":
             return "不能接收：整个文件将被退回，请更正后重新检查。"
+        if self.redelivered:
+            return "该文件已经入库，不需要再次报送。"
+        if self.outcome == "held" and self.differs:
+            return "整批将被暂停，等待核对：与现有数据相差过大，请核实；有误的更正后再报送，无误的请在报送时向大数据中心说明。"
         if self.outcome == "held":
             return "整批将被暂停，请更正后再报送。"
         first = "" if self.named_right else "改名后"
@@ -117,7 +128,8 @@ def judge_file(settings: Settings, resource_id: str, file: Path) -> Verdict:
     """What the pipeline would say of ``file`` for the resource. Raises CatalogError, UsageError, NothingDelivered."""
     from guiji.catalog import load_resource
     from guiji.freshness import current_window
-    from guiji.quality import check_batch, demand_rows, judge_batch
+    from guiji.precheck.serving import judge_staged
+    from guiji.quality import demand_rows
     from guiji.sources import open_delivery
     from guiji.staging import stage_batch
 
@@ -133,14 +145,16 @@ def judge_file(settings: Settings, resource_id: str, file: Path) -> Verdict:
             )
             staged = stage_batch(local_resource, local, window, delivery, "0" * 16)
             demand_rows(local_resource, staged.rows)
-            checked = check_batch(local_resource, local, staged, carry_cache=None)
-            quality = judge_batch(local_resource, local, staged, checked, previous_rows=None)
+            _, day = _read_day(resource, file)
+            dated = tuple(replace(f, business_date=day.isoformat() if day else None) for f in staged.files)
+            staged = replace(staged, files=dated)
+            judged = judge_staged(resource, local_resource, settings, local, staged)
         except DeliveryRefused as error:
             # nothing was delivered yet: what serves now is not the matter here
             said = str(error).replace("现有数据继续有效；", "")
             header = _list_header(local_resource) if error.rule_id in _OF_HEADER else ()
             return replace(verdict, outcome="refused", reasons=(said,), header=header)
-        return _complete(verdict, staged, checked, quality.outcome, quality.reasons)
+        return _complete(verdict, staged, judged)
 
 
 _OF_HEADER = (
@@ -187,7 +201,8 @@ def _describe(resource: Resource, file: Path, now: datetime) -> Verdict:
 
 def _is_named_right(resource: Resource, file: Path) -> bool:
     pattern = getattr(resource.model.source, "pattern", None)
-    return pattern is None or re.fullmatch(pattern, file.name) is not None
+    written, day = _read_day(resource, file)
+    return pattern is None or (re.fullmatch(pattern, file.name) is not None and (day is not None or not written))
 
 
 def _name_notes(resource: Resource, file: Path, now: datetime) -> list[str]:
@@ -196,7 +211,7 @@ def _name_notes(resource: Resource, file: Path, now: datetime) -> list[str]:
     pattern = getattr(source, "pattern", None)
     if pattern is None:
         return [] if source.kind == "http" else ["该资源由前置机数据库供给；这里检查的是从中导出的文件"]
-    if not _is_named_right(resource, file):
+    if re.fullmatch(pattern, file.name) is None:
         return [f"文件名“{file.name}”不符合约定的命名（{say_pattern(pattern)}），以此名称报送将不会被收取，请改名"]
     return [*_date_notes(resource, file, now), *_marker_notes(resource, file)]
 
@@ -205,15 +220,11 @@ def _date_notes(resource: Resource, file: Path, now: datetime) -> list[str]:
     """A file of an earlier cycle is easily taken for this one's; one of the future waits."""
     from guiji.freshness import current_window
 
-    source: Any = resource.model.source
-    m = re.fullmatch(source.pattern, file.name)
-    written = m.groupdict().get("date") if m else None
-    if not written:
-        return []
-    try:
-        day = datetime.strptime(written, source.date_format).replace(tzinfo=now.tzinfo).date()
-    except ValueError:
+    written, day = _read_day(resource, file)
+    if written and day is None:
         return [f"文件名中的“{written}”不是有效的日期，以此名称报送将不会被收取，请改名"]
+    if day is None:
+        return []
     if day > now.date():
         return [f"文件名中的日期（{day}）还没有到，报送后要到该日才会收取"]
     window = current_window(resource, now)
@@ -222,6 +233,18 @@ def _date_notes(resource: Resource, file: Path, now: datetime) -> list[str]:
     if day < before.date() - timedelta(days=3) and resource.model.load == "snapshot":
         return [f"文件名中的日期（{day}）比上一期还早，请确认没有选错文件"]
     return []
+
+
+def _read_day(resource: Resource, file: Path) -> tuple[str, date | None]:
+    """What stands for the date in the file's name, and the day it says; None where it says none."""
+    source: Any = resource.model.source
+    pattern = getattr(source, "pattern", None)
+    m = re.fullmatch(pattern, file.name) if pattern else None
+    written = (m.groupdict().get("date") if m else None) or ""
+    try:
+        return written, datetime.strptime(written, source.date_format).date() if written else None  # noqa: DTZ007
+    except ValueError:
+        return written, None
 
 
 def _marker_notes(resource: Resource, file: Path) -> list[str]:
@@ -274,23 +297,25 @@ def _choose_format(resource: Resource, file: Path) -> Format:
         return Format()
 
 
-def _complete(
-    verdict: Verdict, staged: StagedBatch, checked: CheckedBatch, outcome: str, reasons: tuple[str, ...]
-) -> Verdict:
+def _complete(verdict: Verdict, staged: StagedBatch, judged: Judged) -> Verdict:
+    checked = judged.checked
     findings = tuple(_read_findings(checked))
     return replace(
         verdict,
-        outcome=outcome,
-        reasons=tuple(map(scrub, reasons)),
+        outcome=judged.outcome,
+        reasons=tuple(map(scrub, judged.reasons)),
         rows_read=checked.rows_read,
-        rows_good=checked.rows_accepted,
+        rows_good=checked.rows_accepted + checked.rows_carried,
         rows_rejected=checked.rows_rejected,
         rows_duplicate=checked.rows_duplicate,
         rules=checked.rules,
         findings=findings,
         more_findings=bool(checked.capped) or len(findings) >= KEPT,
         skipped={SKIPPED.get(reason, reason): n for reason, n in staged.skipped.items() if n},
-        notes=(*verdict.notes, *staged.notes),
+        notes=(*verdict.notes, *staged.notes, *map(scrub, judged.notes)),
+        compared=scrub(judged.compared),
+        differs=judged.differs,
+        redelivered=judged.redelivered,
     )
 
 

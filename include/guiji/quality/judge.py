@@ -92,8 +92,8 @@ def judge_batch(
     *,
     previous_rows: int | None,
 ) -> QualityReport:
-    """The verdict on a checked batch: ``held`` when a blocking expectation fails, ``warning`` when a row was rejected
-    or doubted, ``passed`` otherwise. ``seconds`` is without the import of Great Expectations.
+    """The verdict on a checked batch: ``held`` when a blocking expectation fails, ``warning`` when a row was rejected,
+    doubted or mended, ``passed`` otherwise. ``seconds`` is without the import of Great Expectations.
 
     Writes its result beside the package and a page into ``GUIJI_HOME/data_docs``; both without personal values.
     """
@@ -116,7 +116,7 @@ def judge_batch(
         judgements += [_judge_measure(m, f) for m, f in zip(measures, found, strict=True)]
     broken = [j for j in judgements if not j.met]
     reasons = tuple(_explain(j) for j in broken if j.blocking)
-    doubted = any(rule.failed or rule.suspicious for rule in checked.rules)
+    doubted = any(rule.failed or rule.suspicious or rule.mended for rule in checked.rules)
     outcome = "held" if reasons else "warning" if checked.rows_rejected or doubted else "passed"
     path = Path(staged.directory) / RESULT
     _write_json(
