@@ -293,3 +293,12 @@ def test_f37_words_that_all_stand_in_the_last_line_tell_the_encoding(tmp_path: P
         for encoding in ("gb18030", "utf-8"):
             rows, _ = read_bytes(tmp_path, text.encode(encoding), AB, "a.json", type="json")
             assert (sound(rows, AB)[-1], aside(rows)) == (("东胜区", "鄂尔多斯大街"), [])
+
+
+def test_f37_a_line_that_cannot_be_decoded_is_kept_as_it_was_for_who_mends_it(tmp_path: Path) -> None:
+    good = "".join(f'{{"姓名": "人{n}", "编号": "{n}"}}\n' for n in range(60)).encode()
+    content = good + b'{"\xe5\xa7\x93\xe5\x90\x8d": "\xff\xfe\xc1", "n": 1}\n' + good
+    rows, _ = read_bytes(tmp_path, content, expect("姓名", "编号"), "x.jsonl", type="jsonl")
+    (broken,) = [r for r in rows if r["_broken"]]
+    assert (broken["_line"], broken["_broken"]) == (61, "structure.encoding")
+    assert broken["_raw"].startswith('{"姓名": "\\xff\\xfe\\xc1"')

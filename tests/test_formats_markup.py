@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import re
+import zipfile
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from delivering import aside, expect, read_bytes, sound
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from workbooks import Fault, Sheet, Shown, make_book
+from workbooks import Fault, Sheet, Shown, make_book, zip_members
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected
@@ -139,6 +141,35 @@ def test_f45_rows_that_a_page_hides_are_rows_and_are_named(tmp_path: Path) -> No
     assert [n for n in report.notes if "隐藏" in n and "第 3 行" in n] != []
 
 
+def test_what_a_page_does_not_show_is_no_part_of_a_value_and_takes_no_place(tmp_path: Path) -> None:
+    text = page(
+        '<td><span style="display:none">0003</span>张三</td><td>1</td><td>东街<i hidden>99</i></td>',
+        '<td style="display: none">77</td><td>李四</td><td>2<b hidden>x<b>y</b>z</b></td><td>西街</td>',
+        "<td><span hidden>x<td>3</td><td>南街</td>",
+    )
+    hidden = f"<div style='display:none'><div></div><table>{HEAD}<tr>{cells('x', 'y', 'z')}</tr></table></div>"
+    rows, report = read_page(tmp_path, hidden + text)
+    assert sound(rows, ABC) == [("张三", "1", "东街"), ("李四", "2", "西街"), (None, "3", "南街")]
+    assert [n for n in report.notes if "隐藏的工作表未采集：表1" in n] != []
+
+
+def test_f23_a_date_that_excel_saved_in_a_page_is_that_date(tmp_path: Path) -> None:
+    expected = expect("姓名", {"title": "日期", "type": "date32"}, {"title": "数", "type": "int64"})
+    head = "<tr><td>姓名</td><td>日期</td><td>数</td></tr>"
+    text = page(
+        '<td>a</td><td x:num="38718">2006/1/1</td><td x:num="38718">38718</td>',
+        '<td>b</td><td x:num="45351">2024年2月29日</td><td x:num>7</td>',
+        '<td>c</td><td x:num="45351">2024/3/1</td><td x:num>7</td>',
+        head=head,
+    )
+    rows, _ = read_page(tmp_path, text, expected)
+    assert [(r["姓名"], r["日期"], r["数"]) for r in rows] == [
+        ("a", "2006-01-01", "38718"),
+        ("b", "2024-02-29", "7"),
+        ("c", "45351", "7"),  # shows another day than it holds: no date
+    ]
+
+
 @pytest.mark.parametrize("cut", [0.3, 0.6, 0.97])
 def test_f33_a_page_that_breaks_off_is_refused(tmp_path: Path, cut: float) -> None:
     whole = page(*[cells(f"张三{n}", str(n), "东街") for n in range(200)])
@@ -191,3 +222,27 @@ def test_xml_of_2003_with_rows_out_of_order_or_of_no_type_is_refused(tmp_path: P
         with pytest.raises(DeliveryRefused) as refused:
             read_page(tmp_path, book.replace(old, new))
         assert refused.value.rule_id == "delivery.half_a_file"
+
+
+def test_xml_of_2003_takes_a_format_from_the_column_and_from_the_parent_style(tmp_path: Path) -> None:
+    book = make_book("xml2003", Sheet([ABC.columns, ("张三", 592, "x"), ("李四", 7, "y")])).decode()
+    styles = (
+        '<Styles><Style ss:ID="p"><NumberFormat ss:Format="000000"/></Style><Style ss:ID="c" ss:Parent="p"/></Styles>'
+    )
+    column = '<Table><Column/><Column ss:StyleID="c" ss:Span="1"/>'
+    rows, _ = read_page(tmp_path, book.replace("<Styles></Styles>", styles).replace("<Table>", column))
+    assert sound(rows, ABC) == [("张三", "000592", "x"), ("李四", "000007", "y")]
+    visible = "<x:WorksheetOptions><x:Visible>SheetVisible</x:Visible></x:WorksheetOptions>"
+    rows, _ = read_page(tmp_path, book.replace("<x:WorksheetOptions></x:WorksheetOptions>", visible))
+    assert sound(rows, ABC) == [("张三", "592", "x"), ("李四", "7", "y")]
+
+
+def test_f67_a_sheet_called_by_a_person_s_name_is_masked_in_a_refusal(tmp_path: Path) -> None:
+    book = make_book("xlsx", Sheet([ABC.columns, ("a", "1", "b"), ("c", "2", "d")], "张三丰"))
+    with zipfile.ZipFile(io.BytesIO(book)) as archive:
+        members = {n: archive.read(n) for n in archive.namelist()}
+    sheet = "xl/worksheets/sheet1.xml"
+    members[sheet] = members[sheet].replace(b'r="3"', b'r="2"')
+    with pytest.raises(DeliveryRefused, match=r"工作表“张\*\*”") as refused:
+        read_page(tmp_path, zip_members(members))
+    assert "张三丰" not in str(refused.value)

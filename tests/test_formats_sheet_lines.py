@@ -127,6 +127,19 @@ def test_f45_the_line_that_numbers_the_columns_is_no_row(tmp_path: Path, kind: s
     assert [n.partition("：")[2].partition("，")[0] for n in report.notes] == ["1 行是栏次行（第 2 行）"]
 
 
+@pytest.mark.parametrize("kind", ["xlsx", "csv"])
+def test_f45_a_row_of_letters_and_numbers_with_its_key_is_never_left_out(tmp_path: Path, kind: str) -> None:
+    graded = expect("等级", "类别", "数量", "备注", key=["f0", "f1"])
+    rows = [("甲", "甲", "5", "x"), ("甲", "乙", "1", "2"), ("乙", "甲", "1", "2"), ("栏次", "1", "2", "3")]
+    if kind == "csv":
+        text = "\n".join(",".join(row) for row in [graded.columns, *rows]) + "\n"
+        got, report = read_bytes(tmp_path, text.encode(), graded)
+    else:
+        got, report = read(tmp_path, kind, [graded.columns, *rows], graded)
+    assert (sound(got, graded), report.skipped) == (rows, {})
+    assert [n for n in report.notes if "像是栏次" in n and "3、5" in n] != []
+
+
 @every_kind
 @pytest.mark.parametrize("line", [("1", "2", "3", "4"), (1, 2, 3, 4), ("甲", 1, 2, 3), ("甲", "乙", "丙", "丁")])
 def test_f45_what_may_be_a_row_of_numbers_stays_one_and_is_named(

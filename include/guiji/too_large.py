@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from guiji.limits import LARGEST_CELL, LARGEST_ROW, LARGEST_SHAPE, cell_bytes, longest_cell, row_bytes
+from guiji.masking import show_name
 from guiji.structure import TOO_LARGE
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def _cut_raw(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def _name_row(batch: pa.RecordBatch, i: int, limits: Mapping[str, int]) -> str:
     """Which cell of the ``i``-th row is too large, and how large it may be."""
-    where = f"{batch.column('_origin')[i].as_py()} 第 {batch.column('_line')[i].as_py()} 行"
+    file, mark, part = batch.column("_origin")[i].as_py().partition("#")  # a sheet may be called by a person's name
+    where = f"{file}{mark}{show_name(part) if part else ''} 第 {batch.column('_line')[i].as_py()} 行"
     row = batch.slice(i, 1)
     sizes = {name: longest_cell(row.column(name)) for name in limits}
     beyond = [f"“{n}”列有 {size:,} 字节，上限为 {_mb(limits[n])}" for n, size in sizes.items() if size > limits[n]]

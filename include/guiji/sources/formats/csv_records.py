@@ -53,6 +53,7 @@ class Reading:
     neighbours: Neighbours = field(default_factory=Neighbours)
 
     def __post_init__(self) -> None:
+        self.first = self.line  # number of the first line below the header
         self.headers = HeaderWatch(self.table, self.what)
 
 
@@ -273,7 +274,7 @@ def _judge_record(
             skip(reading.report, "total")
             reading.notes.totals.add([number])
             return "left out"
-        title = judge_line(table, cells)
+        title = judge_line(table, cells, number == reading.first)
         if title == "footnote" and may_follow and _is_short_remark(cells, table.width):
             title = None
         if reading.notes.leave_out(title, number, reading.report):

@@ -101,7 +101,7 @@ def _drop_titles(reading: Reading, batch: pa.RecordBatch, data: bytes, encoding:
     if not rows:
         return batch
     for i, number, cells in _split_lines(reading, batch, rows, data, encoding):
-        title = None if isinstance(cells, str) else judge_line(reading.table, cells)
+        title = None if isinstance(cells, str) else judge_line(reading.table, cells, number == reading.first)
         keep[i] = not reading.notes.leave_out(title, number, reading.report)
         doubtful[i] = title == "doubtful"
     if doubtful.any():

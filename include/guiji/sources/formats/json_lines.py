@@ -91,7 +91,6 @@ def _read_lines(path: Path, encoding: str, what: str) -> Iterator[tuple[int, Any
     of a line that is no JSON."""
     number = 0
     for block in read_blocks(path, encoding, what):
-        undecodable = iter(block.undecodable)
         lines = block.data.split(b"\n")
         if not lines[-1]:
             lines.pop()
@@ -103,7 +102,7 @@ def _read_lines(path: Path, encoding: str, what: str) -> Iterator[tuple[int, Any
             if not line.strip():
                 yield 0, None, False
             elif line.startswith(UNDECODABLE):
-                yield len(line), Undecodable(next(undecodable)), is_cut
+                yield len(line), Undecodable(block.undecodable[int(line.removeprefix(UNDECODABLE))]), is_cut
             else:
                 yield len(line), _parse(line.decode()), is_cut
 

@@ -60,16 +60,17 @@ Title = Literal[
 ]
 
 
-def judge_line(table: Table, cells: Sequence[str | None]) -> Title | None:
+def judge_line(table: Table, cells: Sequence[str | None], below_header: bool = False) -> Title | None:
     """What a line is whose cells, by position, are these; None for a row like any other. There may be fewer cells, or
-    more, than the header has: what is not there is blank."""
+    more, than the header has: what is not there is blank. ``below_header``: it is the first one below the header, where
+    statistical tables number their columns."""
     filled = [cell for cell in cells if cell and cell.strip()]
     if not filled:
         return "blank"
     if table.width > 1 and all(map(_RULE.match, filled)):
         return "rule"
     if (numbered := _find_numbering(filled)) is not None:
-        return "numbering" if numbered or has_no_key(table, cells) else "like_numbering"
+        return "numbering" if (numbered and below_header) or has_no_key(table, cells) else "like_numbering"
     total, footnote = _TOTAL.match(filled[0]), _FOOTNOTE.match(filled[0])
     if total and len(cells) < table.width and table.expected.keys and table.layout.total != "":
         return "total"  # no row in any case
@@ -99,7 +100,7 @@ def _find_numbering(filled: Sequence[str]) -> bool | None:
         str(n) for n in range(1, len(numbers) + 1)
     ]:
         return None
-    return bool(numbers) and (called or letters > 1 or (letters == 1 and len(numbers) > 3))
+    return len(numbers) > 1 and (called or letters > 1 or (letters == 1 and len(numbers) > 3))
 
 
 def is_remark(cells: Sequence[str | None]) -> bool:

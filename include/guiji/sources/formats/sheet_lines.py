@@ -150,7 +150,7 @@ class SheetLines:
         for i in suspects:
             if i in known:
                 continue
-            title = judge_line(self.table, _titles(columns, i))
+            title = judge_line(self.table, _titles(columns, i), number + i == self.start)
             if self.notes.leave_out(title, number + i + 1, report):
                 aside.add(i)
             elif title == "doubtful":

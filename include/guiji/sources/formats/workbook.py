@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from guiji.errors import DeliveryRefused
+from guiji.masking import show_name
 from guiji.sources.formats.cell_formats import CellFormats, FormatsOf
 from guiji.sources.formats.clock import Clock
 
@@ -150,7 +151,7 @@ def refuse_encrypted(what: str) -> NoReturn:
 def refuse_size(what: str, sheet: str, rows: int, width: int) -> NoReturn:
     refuse_workbook(
         what,
-        f"工作表“{sheet}”声称有 {rows} 行 × {width} 列，超出允许的 {MAX_CELLS} 个单元格",
+        f"工作表“{show_name(sheet)}”声称有 {rows} 行 × {width} 列，超出允许的 {MAX_CELLS} 个单元格",
         "请删去表格之外的内容，或改用 CSV",
         "delivery.too_large",
     )
@@ -158,12 +159,14 @@ def refuse_size(what: str, sheet: str, rows: int, width: int) -> NoReturn:
 
 def refuse_disorder(what: str, sheet: str, row: int) -> NoReturn:
     """Of two cells at one place, or two rows of one number, readers disagree on which counts."""
-    why = f"工作表“{sheet}”第 {row} 行或其中的单元格在文件内重复出现，或次序错乱"
+    why = f"工作表“{show_name(sheet)}”第 {row} 行或其中的单元格在文件内重复出现，或次序错乱"
     refuse_workbook(what, why, "请在 Excel 中打开、检查该行并另存")
 
 
 def refuse_text(what: str, sheet: str) -> NoReturn:
-    refuse_workbook(what, f"工作表“{sheet}”中的文字超过 {MAX_TEXT >> 20} MB", "请拆分或改用 CSV", "delivery.too_large")
+    refuse_workbook(
+        what, f"工作表“{show_name(sheet)}”中的文字超过 {MAX_TEXT >> 20} MB", "请拆分或改用 CSV", "delivery.too_large"
+    )
 
 
 def refuse_unreadable(exc: Exception, what: str) -> NoReturn:
@@ -268,9 +271,11 @@ def _parse_sheet(workbook: Any, name: str, facts: SheetFacts, what: str) -> Open
         if said := _UNKNOWN_ERROR.search(str(error)):
             at = min(facts.errors, default=None)
             where = f"（第 {at[0] + 1} 行第 {at[1] + 1} 列等处）" if at else ""
-            why = f"工作表“{name}”中有无法识别的错误值 {said[1]}{where}"
+            why = f"工作表“{show_name(name)}”中有无法识别的错误值 {said[1]}{where}"
             refuse_workbook(what, why, "请改正单元格的公式，或粘贴为数值")
-        refuse_workbook(what, f"工作表“{name}”已损坏，无法读取", "请重新导出完整的文件", "delivery.half_a_file")
+        refuse_workbook(
+            what, f"工作表“{show_name(name)}”已损坏，无法读取", "请重新导出完整的文件", "delivery.half_a_file"
+        )
     except BaseException as panic:
         _refuse_panic(panic, what)
     opened = OpenSheet(name, facts, merged, iter(()))

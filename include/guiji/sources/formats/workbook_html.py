@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator
+from datetime import date, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,13 @@ _CHARSET = re.compile(rb"<meta[^>]*?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.I)
 _BLOCKS = frozenset(["p", "div", "li", "ul", "ol", "dl", "dt", "dd", "h1", "h2", "h3", "h4", "h5", "h6", "pre"])
 _INPUTS = frozenset(["select", "textarea"])
 _UNSEEN = frozenset(["title", "noscript", "template", "object"])
+#: have no end of their own
+_VOID = frozenset(
+    ["br", "img", "input", "hr", "wbr", "col", "meta", "link", "embed", "area", "base", "source", "track"]
+)
+#: a whole date, with a time or without one, as pages show it
+_DATE = re.compile(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?(?: \d{1,2}:\d{2}(?::\d{2})?)?")
+_FIRST_DAY = datetime(1899, 12, 30)  # noqa: DTZ001 - a cell has no zone
 
 
 def open_html(path: Path, what: str, clock: Clock) -> BuiltWorkbook:
@@ -90,7 +98,8 @@ class _Open:
         self.end_cell()
         if self.cells is None:
             self.start_row()
-        self.attributes, self.text = attributes, []
+        # a cell that is not shown takes no place in its row
+        self.attributes, self.text = attributes, None if _is_hidden(attributes) else []
 
     def end_cell(self) -> None:
         if self.text is None or self.cells is None:
@@ -134,30 +143,44 @@ class _Page(HTMLParser):
         self.what = what
         self.tables: list[BuiltTable] = []
         self.open: list[_Open] = []
-        self.unseen = ""  # the element whose text is not shown, while it is read
+        self.unseen = ""  # the element that is not shown, while it is read, and how many of its name are open in it
+        self.unseen_depth = 0
 
     @property
     def cell(self) -> list[str] | None:
         return self.open[-1].text if self.open and not self.unseen else None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
         if tag == "table":
-            self.tables.append(BuiltTable(f"表{len(self.tables) + 1}"))
+            self.tables.append(BuiltTable(f"表{len(self.tables) + 1}", not self.unseen and not _is_hidden(attributes)))
             self.open.append(_Open(self.tables[-1]))
             if len(self.open) > _DEEPEST:
                 raise ValueError("tables within tables")
-        elif not self.open:
-            return
-        elif tag == "tr":
-            self.open[-1].start_row()
-            if _is_hidden(dict(attrs)):
-                self.open[-1].table.hidden.add(self.open[-1].row)
-        elif tag in ("td", "th"):
-            self.open[-1].start_cell(dict(attrs))
-        elif tag in _UNSEEN:
-            self.unseen = self.unseen or tag
+        elif tag in ("tr", "td", "th"):
+            self._start_part(tag, attributes)
+        elif self.unseen:
+            self.unseen_depth += tag == self.unseen
+        elif tag in _UNSEEN or (tag not in _VOID and _is_hidden(attributes)):
+            self.unseen, self.unseen_depth = tag, 1
         elif (cell := self.cell) is not None:
-            self._start_in_cell(cell, tag, dict(attrs))
+            self._start_in_cell(cell, tag, attributes)
+
+    def _start_part(self, tag: str, attributes: dict[str, str | None]) -> None:
+        if not self.open:
+            return
+        self._end_unseen()
+        if tag != "tr":
+            self.open[-1].start_cell(attributes)
+            return
+        self.open[-1].start_row()
+        if _is_hidden(attributes):
+            self.open[-1].table.hidden.add(self.open[-1].row)
+
+    def _end_unseen(self) -> None:
+        """What is hidden within a cell ends with it at the latest."""
+        if self.open and self.open[-1].table.visible:
+            self.unseen = ""
 
     def _start_in_cell(self, cell: list[str], tag: str, attributes: dict[str, str | None]) -> None:
         if tag == "br" or tag in _BLOCKS:
@@ -172,15 +195,18 @@ class _Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag == self.unseen:
-            self.unseen = ""
+            self.unseen_depth -= 1
+            self.unseen = self.unseen if self.unseen_depth else ""
         if not self.open:
             return
+        if tag in ("table", "tr", "td", "th"):
+            self._end_unseen()
         if tag == "table":
             self.open.pop().end_row()
             check_limits(self.tables, self.what)
         elif tag == "tr":
             self.open[-1].end_row()
-            if self.open[-1].row % 1000 == 0:
+            if len(self.open[-1].table.rows) % 1000 == 0:
                 check_limits(self.tables, self.what)
         elif tag in ("td", "th"):
             self.open[-1].end_cell()
@@ -222,12 +248,19 @@ def _span(said: str | None, most: int) -> int:
     return max(1, min(int(said), most)) if said and said.strip().isdecimal() else 1
 
 
-def _read_value(attributes: dict[str, str | None], text: str) -> str | float:
-    """The number that Excel notes of a cell (``x:num``; without a value where the text says it), else the text."""
+def _read_value(attributes: dict[str, str | None], text: str) -> str | float | date:
+    """What Excel notes of a cell (``x:num``; without a value where the text says it), else the text. A number that is shown
+    as the date that it stands for is that date."""
     said = attributes.get("x:num")
-    if said:
-        try:
-            return float(said)
-        except ValueError:
-            return text
-    return attributes.get("x:str") or text
+    if not said:
+        return attributes.get("x:str") or text
+    try:
+        number = float(said)
+        if (shown := _DATE.fullmatch(text)) is None:
+            return number
+        moment = _FIRST_DAY + timedelta(seconds=round(number * 86_400))
+        if moment.date() != date(*map(int, shown.groups())):
+            return number
+    except (ValueError, OverflowError):
+        return text
+    return moment.date() if number.is_integer() else moment

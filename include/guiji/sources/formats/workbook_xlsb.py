@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from guiji.errors import DeliveryRefused
+from guiji.masking import show_name
 from guiji.sources.formats import workbook as limits
 from guiji.sources.formats.cell_formats import HEAD_ROWS, CellFormats, Styles, make_styles
 from guiji.sources.formats.clock import Clock
@@ -153,7 +154,9 @@ def _see_sheet(seen: _Seen, records: Iterable[tuple[int, bytes]], book: _Xlsb, s
             if data[11:12] and data[11] & 16:
                 seen.hidden.add(row)
         elif kind in _UNREAD:
-            refuse_workbook(book.what, f"工作表“{sheet}”含有无法可靠读取的单元格", "请在 Excel 中打开并另存为 xlsx")
+            refuse_workbook(
+                book.what, f"工作表“{show_name(sheet)}”含有无法可靠读取的单元格", "请在 Excel 中打开并另存为 xlsx"
+            )
         elif _BLANK < kind <= _FORMULA_ERROR:
             (column,) = number(data)
             if column >= 1 << 14:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.formats import workbook as limits
@@ -30,9 +30,6 @@ from guiji.sources.formats.workbook import (
 )
 from guiji.sources.formats.workbook_strings import NotPlain, list_lengths, longest_string, sum_items, sum_text
 from guiji.sources.formats.workbook_xlsx_scan import Seen, parse_sheet, scan_sheet
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,10 @@ class _Reader:
     def __init__(self, what: str) -> None:
         self.what = what
         self.tables: list[BuiltTable] = []
-        self.styles: dict[str, str] = {}  # id -> number format, of those that may show another text
+        self.styles: dict[str, str] = {}  # id -> number format
         self.style = ""
+        self.columns: dict[int, str] = {}  # of the sheet -> style
+        self.last_column = -1
         self.row = self.column = -1
         self.row_attributes: dict[str, str] = {}
         self.cells: list[Any] = []
@@ -91,7 +93,6 @@ class _Reader:
         self.kind = ""
         self.text: list[str] | None = None
         self.aside = 0  # inside a comment, which has data of its own
-        self.option = ""
 
     def parse(self, chunks: Iterator[bytes]) -> None:
         from xml.parsers import expat
@@ -111,7 +112,6 @@ class _Reader:
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         if tag == f"{_EXCEL}Visible" and self.tables:
-            self.option = ""
             self.text = []
             return
         if not tag.startswith(_SS):
@@ -124,14 +124,18 @@ class _Reader:
             pass
         elif name == "Worksheet":
             self.tables.append(BuiltTable(said.get("Name", "")))
-            self.row = -1
+            self.row = self.last_column = -1
+            self.columns = {}
+        elif name == "Table" and self.tables:
+            self.columns[-1] = said.get("StyleID", "")
+        elif name == "Column" and self.tables:
+            self._start_column(said)
         elif name == "Style":
             self.style = said.get("ID", "")
+            self.styles[self.style] = self.styles.get(said.get("Parent", ""), "General")
         elif name == "NumberFormat" and self.style:
             form = said.get("Format", "General")
-            code = _NAMED.get(form, form)
-            if code != "General" and is_telling(code):
-                self.styles[self.style] = code
+            self.styles[self.style] = _NAMED.get(form, form)
         elif name == "Row" and self.tables:
             self.row = _index(said, self.row, LONGEST)
             self.row_attributes, self.cells, self.column, self.marked = said, [], -1, -1
@@ -150,7 +154,7 @@ class _Reader:
 
     def end(self, tag: str) -> None:
         if tag == f"{_EXCEL}Visible" and self.tables:
-            self.tables[-1].visible = not "".join(self.text or ()).strip().startswith("Sheet")
+            self.tables[-1].visible = "".join(self.text or ()).strip() not in ("SheetHidden", "SheetVeryHidden")
             self.text = None
             return
         name = tag.removeprefix(_SS) if tag.startswith(_SS) else ""
@@ -205,10 +209,11 @@ class _Reader:
         if "Formula" in self.attributes and not self.kind:
             table.uncalculated.add((self.row, self.column))
             self.marked = self.column
-        style = self.attributes.get("StyleID") or self.row_attributes.get("StyleID", "")
-        if self.kind in ("Number", "DateTime") and style in self.styles:
-            self._take_time(self.styles[style])
-            table.add_format(self.row, self.column, self.styles[style])
+        code = self.styles.get(self._find_style(), "General")
+        if self.kind in ("Number", "DateTime") and code != "General":
+            self._take_time(code)
+            if is_telling(code) or is_time_format(code):
+                table.add_format(self.row, self.column, code)
         self.column += across
         self.cells.extend([""] * (self.column + 1 - len(self.cells)))
 
@@ -218,9 +223,20 @@ class _Reader:
         if isinstance(value, date) and str(value)[:10] == "1899-12-31" and is_time_format(code):
             self.cells[self.column] = value.time() if isinstance(value, datetime) else time(0)
 
+    def _start_column(self, said: dict[str, str]) -> None:
+        first = _index(said, self.last_column, WIDEST)
+        self.last_column = min(first + int(said.get("Span", 0)), WIDEST)
+        if style := said.get("StyleID"):
+            self.columns |= dict.fromkeys(range(first, self.last_column + 1), style)
+
+    def _find_style(self) -> str:
+        """The cell's own style, else its row's, its column's, its table's."""
+        own, row = self.attributes.get("StyleID"), self.row_attributes.get("StyleID")
+        return own or row or self.columns.get(self.column) or self.columns.get(-1, "")
+
     def _end_row(self, table: BuiltTable) -> None:
         table.add_row(self.row, self.cells, self.marked)
-        if self.row % 1000 == 0:
+        if len(table.rows) % 1000 == 0:
             check_limits(self.tables, self.what)
         self.row += int(self.row_attributes.get("Span", 0))  # rows that are only formatted
 
