@@ -213,7 +213,7 @@ def test_a_carried_row_counts_with_its_empty_fields(settings: Settings, exports:
     [
         ({"nulls": {"moblie": 0.1}}, "names 'moblie', which is no field"),
         ({"distribution": {"person_name": 0.1}}, "has neither codes nor the type bool"),
-        ({"distribution": {"sex": 1.5}}, "less than or equal to 1"),
+        ({"distribution": {"sex": 1.5}}, "is 1.5, but is a share of 1"),
     ],
 )
 def test_a_band_of_a_field_that_cannot_be_judged_is_a_catalog_error(
