@@ -24,6 +24,7 @@ from guiji.authoring.new import demand_department, draft_resource
 from guiji.authoring.peek import find_record_lists
 from guiji.codes import list_code_tables, load_code_table
 from guiji.errors import DeliveryRefused, UsageError
+from guiji.masking import show_name
 from guiji.settings import Settings
 
 __all__ = ["place"]
@@ -324,17 +325,92 @@ RECORDS = [{"编号": f"A{i}", "名称": f"物{i}", "标签": ["a", {"b": 1}]} f
         ({"code": 200, "msg": "ok", "data": {"total": 20, "list": RECORDS}}, "data.list"),
         ({"result": {"page": {"rows": RECORDS, "columns": [{"name": "编号"}, {"name": "名称"}]}}}, "result.page.rows"),
         ({"head": {"errors": []}, "body": RECORDS}, "body"),
+        ({"返回信息": {"数据": RECORDS}}, "返回信息.数据"),
         (RECORDS, None),
     ],
 )
+@pytest.mark.parametrize("ascii_only", [False, True])
 def test_records_of_an_interface_are_found_wherever_they_lie(
-    document: Any, records: str | None, place: Settings, tmp_path: Path
+    document: Any, records: str | None, ascii_only: bool, place: Settings, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.json"
-    path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+    path.write_text(json.dumps(document, ensure_ascii=ascii_only), encoding="utf-8")
     made = draft(place, path)
     said = re.search(r"records: ([\w.]+)", made.text)
     assert (made.rows, list(fields_of(made)), said and said[1]) == (20, ["编号", "名称", "标签"], records)
+
+
+# --- names that are values ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"data": {IDS[0]: RECORDS, IDS[1]: RECORDS[:2]}},
+        {IDS[0]: RECORDS},
+        {"data": [dict.fromkeys(IDS[:5], 1)] * 3},
+    ],
+)
+def test_f67_an_object_keyed_by_citizens_numbers_becomes_no_draft(
+    document: Any, place: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+    with pytest.raises(UsageError, match="named by values") as refused:
+        draft(place, path)
+    assert [i for i in IDS if i in str(refused.value)] == []
+
+
+def test_f67_a_list_beside_the_records_that_is_keyed_by_numbers_is_told_masked(place: Settings, tmp_path: Path) -> None:
+    document = {"list": RECORDS, "index": {i: RECORDS[:1] for i in IDS}, "旧表": {"欧阳明": RECORDS[:1]}}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+    made = draft(place, path)
+    assert ("records: list}" in made.text, made.rows, "等 61 个，未登记" in made.text) == (True, 20, True)
+    assert [w for w in (*IDS, "欧阳明") if w in made.text] == []
+
+
+@pytest.mark.parametrize("key", ["张三", "乌云其木格", "买买提·艾力"])
+def test_f67_a_list_under_what_may_be_a_person_is_asked_for(key: str, place: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"data": {key: RECORDS, "李四": RECORDS[:3]}}, ensure_ascii=False), encoding="utf-8")
+    made = draft(place, path)
+    assert (made.rows, "records: 待填}" in made.text, key in made.text, "李四" in made.text) == (20, True, False, False)
+    assert f"记录所在的列表：data、{show_name(key)} 可能是人名" in made.text
+
+
+PERSON_SHEETS = {
+    # sheets with another table -> (the question, what is written)
+    (): (None, "(?P<工作表>.+)"),
+    ("填表说明", "数据明细"): (None, "(?!(?:填表说明|数据明细)$)(?P<工作表>.+)"),
+    ("王小五",): ("采集哪些工作表：王** 可能是人名", "layout: {sheets: 待填}"),
+}
+
+
+@pytest.mark.parametrize("others", PERSON_SHEETS)
+def test_f67_sheets_that_are_called_by_persons_are_not_named(
+    others: tuple[str, ...], place: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "各人.xlsx"
+    with xlsxwriter.Workbook(str(path)) as book:
+        for sheet in ("张三", "李四", *others):
+            page = book.add_worksheet(sheet)
+            header = ["编号", "数量"] if sheet not in others else ["事项", "内容", "说明"]
+            for i, row in enumerate([header, *([f"W{i}", i, "x"][: len(header)] for i in range(5))]):
+                page.write_row(i, 0, row)
+    question, written = PERSON_SHEETS[others]
+    text = draft(place, path).text
+    assert (written in text, "人名" in text, question is None or question in text) == (True, question is not None, True)
+    # one that is asked for by name is read, and not named either
+    alone = draft(place, path, sheet="张三")
+    assert (alone.rows, "layout: {sheet: 待填}" in alone.text) == (5, True)
+    assert [w for w in ("张三", "李四", "王小五") if w in text + alone.text] == []
+
+
+def test_f67_a_number_in_a_files_name_is_any_number(place: Settings, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / f"档案_{IDS[0]}_20261001.csv", ["编号", "数量"], [["A1", 1]])
+    made = draft(place, path)
+    assert (IDS[0] in made.text, r"档案_[0-9Xx]{18}_(?P<date>\d{8})\.csv" in made.text) == (False, True)
 
 
 Key = st.text(st.characters(codec="utf-8", exclude_characters="."), min_size=1, max_size=5)
@@ -346,7 +422,7 @@ def test_any_path_leads_to_its_records(path: list[str], n: int, text: str, ascii
     for key in reversed(path):
         document = {"旁": {"x": [1, text], key: text}, key: document} if key != "旁" else {key: document}
     written = json.dumps(document, ensure_ascii=ascii_only)
-    assert find_record_lists(written) == {".".join(json.dumps(k, ensure_ascii=ascii_only)[1:-1] for k in path): n}
+    assert find_record_lists(written) == {tuple(path): n}
 
 
 def test_f43_an_xml_file_in_gbk_is_drafted(place: Settings, tmp_path: Path, conn: Any) -> None:

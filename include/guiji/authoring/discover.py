@@ -8,7 +8,7 @@ form which the catalog learns to read is understood here without a word more.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from guiji.authoring.headers import (
 )
 from guiji.authoring.peek import find_backup_table, find_record_lists, find_record_path, unpack_first
 from guiji.authoring.sheets import SHEET_COLUMN, find_tables
+from guiji.authoring.value_names import ask_names, list_names, may_be_person, refuse_identifiers
 from guiji.errors import DeliveryRefused, UsageError
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Found:
     path: Path | None = None
     headless: bool = False  # columns are known by their order only
     notes: tuple[str, ...] = field(default_factory=tuple)
+    #: place in ``format`` (``records``, ``layout.sheet``) -> what to ask: its value may be a person and is not written
+    asked: Mapping[str, str] = field(default_factory=dict)
 
 
 # --- reading by a stand-in resource --------------------------------------------------------------------
@@ -187,10 +190,12 @@ def _find_records(found: Found, path: Path) -> Found:
     if not lists:
         return found
     place = max(lists, key=lambda p: lists[p])
-    note = f"记录取自 {place}"
-    if others := [p for p in lists if p != place]:
-        note += f"；文件中另有列表 {'、'.join(others)}，未登记"
-    return replace(_with_keys(found, records=place), notes=(*found.notes, note))
+    refuse_identifiers(place, found.what, "lists")
+    note = f"记录取自 {list_names(place, '.')}"
+    if others := [list_names(p, ".") for p in lists if p != place]:
+        note += f"；文件中另有列表 {list_names(others)}，未登记"
+    asked = {"records": ask_names("记录所在的列表", place)} if may_be_person(place) else {}
+    return replace(_with_keys(found, records=".".join(place)), notes=(*found.notes, note), asked=asked)
 
 
 def _with_keys(found: Found, **keys: Any) -> Found:
@@ -305,10 +310,13 @@ def _with_format(found: Found, form: dict[str, Any]) -> dict[str, Any]:
 
 
 def _discover_sheet(found: Found, path: Path, wanted: str | None) -> Found:
-    layout, names, notes, above = find_tables(path, found.what, wanted)
+    layout, names, notes, above, written = find_tables(path, found.what, wanted)
     form = {**found.source["format"], **({"layout": layout} if layout else {})}
     columns = _columns([SHEET_COLUMN] * ("sheets" in layout) + names)
-    return replace(found, columns=columns, source=_with_format(found, form), notes=(*notes, *_note_above(above)))
+    key = "sheets" if "sheets" in layout else "sheet"
+    asked = {f"layout.{key}": ask_names("采集哪些工作表", written)} if may_be_person(written) else {}
+    notes = [*notes, *_note_above(above)]
+    return replace(found, columns=columns, source=_with_format(found, form), notes=tuple(notes), asked=asked)
 
 
 def ask_columns(found: Found, settings: Settings, scratch: Path) -> Found:

@@ -6,6 +6,7 @@ value of any row.
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import tempfile
@@ -20,9 +21,11 @@ from guiji.authoring.draft import count_questions, write_resource
 from guiji.authoring.facts import TableFacts, count_facts, write_rows
 from guiji.authoring.guess import FieldGuess, ask_together, guess_fields
 from guiji.authoring.keys import guess_key
+from guiji.authoring.value_names import refuse_identifiers
 from guiji.catalog.questions import OPEN
 from guiji.catalog.write_yaml import write_flow
 from guiji.errors import DeliveryRefused, UsageError
+from guiji.masking import scrub
 from guiji.sources.formats.line_titles import TOTAL_TITLE
 
 if TYPE_CHECKING:
@@ -157,6 +160,7 @@ def _write(settings: Settings, found: Found, table: TableFacts, resource_id: str
     fields = guess_fields(found, table)
     if not fields:
         raise UsageError(f"{found.what} has no column. Nothing was written; check what it holds.")
+    refuse_identifiers((c.name for c in found.columns), found.what, "columns")
     key, key_questions = guess_key(found, table, fields)
     for guess in fields:
         if guess.name in key:
@@ -164,7 +168,7 @@ def _write(settings: Settings, found: Found, table: TableFacts, resource_id: str
             guess.keys.update({"nullable": False, **rest})
     text = write_resource(
         _metadata(settings, found, resource_id),
-        found.source,
+        _leave_open(found),
         fields,
         key,
         heading=_heading(settings, found, table, origin),
@@ -196,6 +200,7 @@ def _heading(settings: Settings, found: Found, table: TableFacts, origin: str) -
         f"写着“{OPEN}”的必须填写，否则 catalog check 不通过；标“？”的请核对，核对后可删去。",
         *found.notes,
     ]
+    lines = [scrub(line) for line in lines]
     if table.set_aside:
         from guiji.structure import STRUCTURE
 
@@ -206,11 +211,24 @@ def _heading(settings: Settings, found: Found, table: TableFacts, origin: str) -
     return lines
 
 
+def _leave_open(found: Found) -> dict[str, Any]:
+    """``source`` as it is written: what may be a person is asked for."""
+    source = copy.deepcopy(found.source)
+    for place in found.asked:
+        *outer, last = place.split(".")
+        inner = source["format"]
+        for key in outer:
+            inner = inner[key]
+        inner[last] = OPEN
+    return source
+
+
 def _source_questions(found: Found) -> list[str]:
     if found.source["kind"] != "files":
         return _ask_years(found)
     asked = [
-        "正式的供给方式？此处按本机文件夹登记；经 SFTP、FTP 报送的改写 kind、connection、directory（见 docs/supply.md）"
+        *found.asked.values(),
+        "正式的供给方式？此处按本机文件夹登记；经 SFTP、FTP 报送的改写 kind、connection、directory（见 docs/supply.md）",
     ]
     if "(?P<date>" not in found.source["pattern"]:
         asked.append(

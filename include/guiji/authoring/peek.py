@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -77,10 +78,10 @@ def find_record_path(path: Path, what: str) -> str:
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 
 
-def find_record_lists(text: str) -> dict[str, int]:
-    """Dotted path -> objects, of every list of objects that lies in objects only, as far as ``text`` goes. Nothing of a
+def find_record_lists(text: str) -> dict[tuple[str, ...], int]:
+    """Path of keys -> objects, of every list of objects that lies in objects only, as far as ``text`` goes. Nothing of a
     document that is a list itself, or of several documents one after another (JSON lines)."""
-    found: dict[str, int] = {}
+    found: dict[tuple[str, ...], int] = {}
     #: of each open object the key that is being read; of each open list None
     stack: list[str | None] = []
     last = ""
@@ -90,7 +91,7 @@ def find_record_lists(text: str) -> dict[str, int]:
             return {}
         if part == "{":
             if len(stack) > 1 and stack[-1] is None and None not in stack[:-1]:
-                place = ".".join(str(k) for k in stack[:-1])
+                place = tuple(str(k) for k in stack[:-1])
                 found[place] = found.get(place, 0) + 1
             stack.append("")
         elif part == "[":
@@ -98,9 +99,17 @@ def find_record_lists(text: str) -> dict[str, int]:
         elif part in "}]":
             stack.pop()
         elif part == ":" and stack and stack[-1] is not None:
-            stack[-1] = last[1:-1]
+            stack[-1] = _read_key(last)
         last = part
     return found
+
+
+def _read_key(token: str) -> str:
+    """A key as its reader takes it; as it is written where that is no JSON, which the reader refuses."""
+    try:
+        return str(json.loads(token, strict=False))
+    except ValueError:
+        return token[1:-1]
 
 
 def find_backup_table(path: Path, wanted: str | None, what: str) -> str:
