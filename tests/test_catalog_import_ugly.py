@@ -165,6 +165,53 @@ def test_f67_an_item_that_is_not_shared_gets_the_highest_level(tmp_path: Path, p
     assert [p for p in pairs if p[0] != p[1]] == []
 
 
+@pytest.mark.parametrize("level", ["1", "3", "4", ""])
+def test_f67_an_item_that_is_not_shared_is_of_level_4_whatever_level_is_written(
+    level: str, tmp_path: Path, place: Settings
+) -> None:
+    rows = [
+        [*TITLES, "安全级别"],
+        [*row("甲", "1/1", "许可编号"), "1"],
+        [*row("甲", "1/1", "内部意见", 共享类型="不予共享"), level],
+        [*row("甲", "1/1", "处理级别"), "2"],
+    ]
+    [path] = import_sheet(place, write_grid(tmp_path / "a.xlsx", rows)).written
+    plain, fields = drafted(path)
+    assert {c: f.get("sensitivity", 1) for c, f in fields.items()} == {"许可编号": 1, "内部意见": 4, "处理级别": 2}
+    # the cell is kept as it was written
+    assert fields["内部意见"]["registered"].get("安全级别", "4") == (level or "4")
+    assert (f"安全级别一栏为 {level}" in path.read_text(encoding="utf-8")) == (level in ("1", "3"))
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "n"),
+    [
+        ("数据类型", "字符型C\n日期型D", 2),
+        ("数据类型", "字符型C\n\n日期型D", 2),
+        ("数据长度", "50、2、10、8", 4),
+        ("安全级别", "3\n4", 2),
+        ("主键序", "1\n2", 2),
+        ("信息项字段名", "xm\nxb", 2),
+    ],
+)
+def test_words_that_fit_no_number_of_items_are_kept_and_told(
+    column: str, cell: str, n: int, tmp_path: Path, place: Settings
+) -> None:
+    cells = dict(zip(TITLES, row("甲", "1/1", "姓名\n性别\n生日"), strict=True)) | {column: cell}
+    source = write_grid(tmp_path / "a.xlsx", [list(cells), list(cells.values())])
+    done = import_sheet(place, source)
+    fields = drafted(done.written[0])[1]
+    assert {title: f["registered"][column] for title, f in fields.items()} == dict.fromkeys(
+        ("姓名", "性别", "生日"), cell
+    )
+    assert done.doubts == [
+        "第 2 行 信息项名称：写在一格内，已拆为 3 项，请核对",
+        f"第 2 行 {column}：写了 {n} 个，与 3 个信息项对不上，未分到各项，请逐项填写",
+    ]
+    answer_all(place.catalog)
+    assert (import_sheet(place, source).written, import_sheet(place, source).differing) == ([], {})
+
+
 def test_a_sheet_that_comes_twice_doubles_nothing(tmp_path: Path, place: Settings) -> None:
     """Before the questions are answered, after they are, and after an engineer wrote on by hand."""
     source = write_grid(tmp_path / "a.xlsx", [TITLES, row("甲", "1/1", "姓名"), row("乙", "", "名称")])

@@ -275,12 +275,13 @@ def _draft_field(item: Mapping[str, str], read: Sheet, number: int, used: set[st
     if "type" not in keys and meaning.name in _IDENTIFIERS:
         keys["identifier"] = _IDENTIFIERS[meaning.name]
     level = item.get("安全级别", "")
-    if level in ("1", "2", "3", "4"):
-        keys |= {"sensitivity": int(level)} if level != "1" else {}
-    elif plain_word(item.get("共享类型", "")).removesuffix("共享") in ("不予", "不", "不予以"):
-        # the resource is shared as a whole: what must not be is masked by its level
+    if plain_word(item.get("共享类型", "")).removesuffix("共享") in ("不予", "不", "不予以"):
+        # the resource is shared as a whole: what must not be is masked by its level, whatever level is written
         keys["sensitivity"] = 4
-        questions.append("目录表中该信息项不予共享，按 4 级登记")
+        written = f"（安全级别一栏为 {level}）" if level in ("1", "2", "3") else ""
+        questions.append(f"目录表中该信息项不予共享，按 4 级登记{written}")
+    elif level in ("1", "2", "3", "4"):
+        keys |= {"sensitivity": int(level)} if level != "1" else {}
     else:
         proposed, raised = propose_level(FoundColumn(title), meaning, _NO_FACTS, keys, personal=personal)
         if proposed > 1:
@@ -292,7 +293,8 @@ def _draft_field(item: Mapping[str, str], read: Sheet, number: int, used: set[st
     words = {
         t: text
         for t, text in item.items()
-        if t not in rendered or (t != "主键序" and text != rendered[t] and (text or t in ("数据类型", "数据长度")))
+        if t not in rendered or (text != rendered[t] and (text or t in ("数据类型", "数据长度")))
+        if t != "主键序" or not text.isdigit()  # a number is the key's
     }
     if not title and "信息项名称" in read.columns:
         questions.append("这一行没有写信息项名称")

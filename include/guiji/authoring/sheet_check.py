@@ -21,8 +21,16 @@ def list_doubts(resource: SheetResource) -> list[str]:
     told = [f"{resource.place()} {column}：{what}" for column, what in find_doubts(resource.cells)]
     if resource.parted:
         told.append(f"{resource.place()} 信息项名称：写在一格内，已拆为 {len(resource.items)} 项，请核对")
+        told += [
+            f"{resource.place()} {column}：写了 {n} 个，与 {len(resource.items)} 个信息项对不上，未分到各项，请逐项填写"
+            for column, n in resource.unparted.items()
+        ]
     for item, line in zip(resource.items, resource.lines, strict=True):
-        told += [f"{resource.place(line)} {column}：{what}" for column, what in find_doubts(resource.cells, item)]
+        told += [
+            f"{resource.place(line)} {column}：{what}"
+            for column, what in find_doubts(resource.cells, item)
+            if column not in resource.unparted
+        ]
         if own := item.get("共享类型"):
             told.append(
                 f"{resource.place(line)} 共享类型：信息项“{item['信息项名称']}”为“{own}”，资源为"

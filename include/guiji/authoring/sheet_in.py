@@ -35,6 +35,8 @@ class SheetResource:
     sheet: str = ""  # where a workbook has several catalog sheets
     #: its 信息项 were written in one cell
     parted: bool = False
+    #: columns whose cell has another number of words than there are 信息项 in theirs, and that number: each has the cell
+    unparted: dict[str, int] = field(default_factory=dict)
 
     def place(self, line: int | None = None) -> str:
         """A line of it as a person finds it."""
@@ -193,20 +195,19 @@ def _part_items(resource: SheetResource) -> None:
     parts = _part(item["信息项名称"])
     if len(parts) < FEWEST_PARTS or len(set(parts)) < len(parts):
         return
-    # types and lengths that were written as often belong to one each
+    # types and lengths that were written as often belong to one each; whose the words of another number are, nobody knows
     columns = {t: _part(text) for t, text in item.items() if t in BY_TITLE and BY_TITLE[t].item}
     resource.items = [
         {
             **{t: text for t, text in item.items() if t not in columns},
-            **{
-                t: own[n] if len(own) == len(parts) else (item[t] if len(own) < 2 else "") for t, own in columns.items()
-            },
+            **{t: own[n] if len(own) == len(parts) else item[t] for t, own in columns.items()},
             "信息项名称": name,
         }
         for n, name in enumerate(parts)
     ]
     resource.lines = resource.lines * len(parts)
     resource.parted = True
+    resource.unparted = {t: len(own) for t, own in columns.items() if 1 < len(own) != len(parts)}
 
 
 def _part(text: str) -> list[str]:
