@@ -176,7 +176,7 @@ def test_f67_an_item_that_is_not_shared_is_of_level_4_whatever_level_is_written(
         [*row("甲", "1/1", "处理级别"), "2"],
     ]
     [path] = import_sheet(place, write_grid(tmp_path / "a.xlsx", rows)).written
-    plain, fields = drafted(path)
+    _, fields = drafted(path)
     assert {c: f.get("sensitivity", 1) for c, f in fields.items()} == {"许可编号": 1, "内部意见": 4, "处理级别": 2}
     # the cell is kept as it was written
     assert fields["内部意见"]["registered"].get("安全级别", "4") == (level or "4")
