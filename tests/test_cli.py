@@ -263,9 +263,9 @@ def test_the_report_of_a_month_twice_is_the_same_bytes(city: Settings, tmp_path:
 
 
 def test_check_tells_a_department_what_would_happen(city: Settings, tmp_path: Path, conn: Any) -> None:
-    sound = write_csv(tmp_path / "sound.csv", GOOD)
+    sound = write_csv(tmp_path / "people_20261019.csv", GOOD)
     assert "可以报送" in guiji(city, "check", "ab.people", str(sound))
-    bad = write_csv(tmp_path / "bad.csv", [("", *GOOD[0][1:]), *GOOD[1:]])
+    bad = write_csv(tmp_path / "people_20261018.csv", [("", *GOOD[0][1:]), *GOOD[1:]])
     said = guiji(city, "check", "ab.people", str(bad))
     assert "第2行" in said
     assert "不合格 1" in said

@@ -75,12 +75,28 @@ def test_a_header_that_is_wrong_is_shown_beside_the_right_one(place: Settings, t
         ("people_20261018.csv", None),
         ("people_20260901.csv", "文件名中的日期（2026-09-01）比上一期还早，请确认没有选错文件"),
         ("people_20261021.csv", "文件名中的日期（2026-10-21）还没有到，报送后要到该日才会收取"),
-        ("people_20261399.csv", "文件名中的“20261399”不是有效的日期，以此名称报送将不会被收取，请改名"),
+        ("people_20261399.csv", "文件名中的“20261399”不是有效的日期，以此名称报送，本次报送会整体被退回，请改名"),
     ],
 )
 def test_the_date_in_a_name_is_looked_at(name: str, note: str | None, place: Settings, tmp_path: Path) -> None:
     verdict = judge_file(place, "ab.people", write_csv(tmp_path / name, GOOD))
     assert (verdict.outcome, verdict.notes) == ("passed", (note,) if note else ())
+
+
+@pytest.mark.parametrize(
+    ("name", "conclusion", "code"),
+    [
+        ("people_20261019.csv", "可以报送。", 0),
+        ("people_20261301.csv", "改名后可以报送。", 1),
+        ("people_20260230.csv", "改名后可以报送。", 1),
+        ("people.csv", "改名后可以报送。", 1),
+    ],
+)
+def test_a_file_that_is_not_taken_under_its_name_is_not_called_ready(
+    name: str, conclusion: str, code: int, place: Settings, tmp_path: Path
+) -> None:
+    verdict = judge_file(place, "ab.people", write_csv(tmp_path / name, GOOD))
+    assert (verdict.outcome, verdict.conclusion, verdict.exit_code) == ("passed", conclusion, code)
 
 
 def test_a_marker_that_belongs_to_the_delivery_is_told(place: Settings, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ __all__ = ["Verdict", "check_file", "judge_file", "write_verdict"]
 
 def check_file(settings: Settings, resource_id: str, file: Path, out: Path | None = None) -> int:
     """Prints the verdict on ``file``, and writes it to ``out`` where given; returns 0 when the file would be published,
-    1 when it would be held or refused."""
+    1 when it would be held, refused, or not taken under its name."""
     from guiji.precheck.text import print_verdict
 
     _demand_file(file)

@@ -80,7 +80,7 @@ class Verdict:
 
     @property
     def exit_code(self) -> int:
-        return 1 if self.outcome in ("held", "refused") else 0
+        return 1 if self.outcome in ("held", "refused") or not self.named_right else 0
 
     @property
     def failed(self) -> list[RuleResult]:
@@ -222,7 +222,7 @@ def _date_notes(resource: Resource, file: Path, now: datetime) -> list[str]:
 
     written, day = _read_day(resource, file)
     if written and day is None:
-        return [f"文件名中的“{written}”不是有效的日期，以此名称报送将不会被收取，请改名"]
+        return [f"文件名中的“{written}”不是有效的日期，以此名称报送，本次报送会整体被退回，请改名"]
     if day is None:
         return []
     if day > now.date():
