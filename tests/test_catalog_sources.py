@@ -150,6 +150,56 @@ def test_a_field_name_that_the_history_takes_is_found_by_the_check(tmp_path: Pat
     assert any("government_service.yml:" in s and "'valid_from' is taken by the library's history" in s for s in said)
 
 
+# --- words of the window --------------------------------------------------------------------------------
+
+MEND = 'Write "{window_start}", "{window_end}"'
+
+
+def said_of(tmp_path: Path, parameters: str) -> list[str]:
+    """What the check says of an interface that is asked with ``parameters``."""
+    catalog = tmp_path / "catalog"
+    shutil.copytree(EXAMPLE, catalog)
+    path = catalog / "rsj" / "employment.yml"
+    text = path.read_text(encoding="utf-8")
+    former = 'parameters: {since: "{window_start}", until: "{window_end}"}'
+    assert text.count(former) == 1
+    path.write_text(text.replace(former, parameters), encoding="utf-8")
+    return [str(p) for p in check_catalog(catalog)]
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["{window_start:ms}", "{window_start:YYYY-MM-DD}", "{window_begin}", "{windowStart}", "{window_start:}",
+     "{window_end:%s}", "{window_start:%Y-%m-%d %Q}", "{ window_start }", "{window_start"],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["parameters", "body"])
+def test_a_word_of_the_window_that_would_be_sent_as_it_stands_is_found_by_the_check(
+    tmp_path: Path, word: str, place: str
+) -> None:
+    said = said_of(
+        tmp_path,
+        f'parameters: {{since: "{word}"}}'
+        if place == "parameters"
+        else f'method: post\n  body: {{a: [{{since: "{word}"}}]}}',
+    )
+    path = "source.parameters.since" if place == "parameters" else "source.body.a[0].since"
+    found = [s for s in said if path in s]
+    assert len(found) == 1
+    assert "employment.yml:2" in found[0]
+    assert f"{word!r} " in found[0]
+    assert "it would be sent as it stands" in found[0]
+    assert MEND in found[0]
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["{window_start}", "{window_end:milliseconds}", "{window_start:seconds}", "{window_start:%Y-%m-%dT%H:%M:%S.000Z}",
+     "{window_start:%Y%m%d}000000,{window_end:%-m/%-d/%Y}", "{window_start:%F %T}", "{other}", "window_start", "100%"],
+)  # fmt: skip
+def test_words_of_the_window_in_any_form_pass_the_check(tmp_path: Path, word: str) -> None:
+    assert [s for s in said_of(tmp_path, f'parameters: {{since: "{word}"}}') if "source.parameters" in s] == []
+
+
 # --- a ninth topic and a fifth base library -------------------------------------------------------------
 
 LAW_ENFORCEMENT: dict[str, Any] = {

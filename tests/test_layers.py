@@ -31,6 +31,7 @@ LAYERS: dict[str, float] = {
             "causes",
             "cells",
             "origins",
+            "window_words",
         ],
         2,
     ),

@@ -6,15 +6,18 @@ import hashlib
 import os
 import threading
 import time
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from delivering import open_at, plain_settings, rows_of
+from delivering import make_resource, open_at, plain_settings, rows_of
 from dropping import drop, kind_of, plain, serve, write
 
 from guiji.errors import DeliveryRefused, NothingDelivered, SourceRefused, SourceUnavailable
+from guiji.ledger import KnownFile
 from guiji.settings import Settings
+from guiji.sources import archive_delivered
 from guiji.sources.files import LocalFolder
 from guiji.sources.ftp import FtpFolder
 from guiji.sources.ftp_list import parse_list
@@ -77,20 +80,37 @@ FORMS = {
         "a b.csv",
         1234,
         datetime(2026, 10, 19, 9, tzinfo=UTC),
+        False,
     ),
-    "-rw-r--r--   1 owner group      1234 Dec 31 09:00  a.csv": (" a.csv", 1234, datetime(2025, 12, 31, 9, tzinfo=UTC)),
+    "-rw-r--r--   1 owner group      1234 Dec 31 09:00  a.csv": (
+        " a.csv",
+        1234,
+        datetime(2025, 12, 31, 9, tzinfo=UTC),
+        False,
+    ),
     "-rw-r--r--   1 owner group      1234 Dec  1 00:30 a.csv": (
         "a.csv",
         1234,
         datetime(2026, 12, 1, 0, 30, tzinfo=UTC),
+        False,
     ),
-    "-rw-r--r-- 1 ftp 99 Jan  3  2020 7 Oct 1 2020 x": ("7 Oct 1 2020 x", 99, datetime(2020, 1, 3, tzinfo=UTC)),
-    "-rw-r--r--. 1 a domain users 3 2026-10-19 09:05 x": ("x", 3, datetime(2026, 10, 19, 9, 5, tzinfo=UTC)),
-    "-rw-r--r-- 1 a b 3 10月 19 09:00 x": ("x", 3, datetime(2026, 10, 19, 9, tzinfo=UTC)),
-    "-rw-r--r-- 1 a b 3 Feb 29 09:00 x": ("x", 3, datetime(2024, 2, 29, 9, tzinfo=UTC)),
-    "10-19-26  12:05AM                 1234 a b.csv": ("a b.csv", 1234, datetime(2026, 10, 19, 0, 5, tzinfo=UTC)),
-    "10-19-2026  12:05PM                 1,234 -a.csv": ("-a.csv", 1234, datetime(2026, 10, 19, 12, 5, tzinfo=UTC)),
-    "10-19-26  21:05                 0  a": (" a", 0, datetime(2026, 10, 19, 21, 5, tzinfo=UTC)),
+    "-rw-r--r-- 1 ftp 99 Jan  3  2020 7 Oct 1 2020 x": ("7 Oct 1 2020 x", 99, datetime(2020, 1, 3, tzinfo=UTC), True),
+    "-rw-r--r--. 1 a domain users 3 2026-10-19 09:05 x": ("x", 3, datetime(2026, 10, 19, 9, 5, tzinfo=UTC), False),
+    "-rw-r--r-- 1 a b 3 10月 19 09:00 x": ("x", 3, datetime(2026, 10, 19, 9, tzinfo=UTC), False),
+    "-rw-r--r-- 1 a b 3 Feb 29 09:00 x": ("x", 3, datetime(2024, 2, 29, 9, tzinfo=UTC), False),
+    "10-19-26  12:05AM                 1234 a b.csv": (
+        "a b.csv",
+        1234,
+        datetime(2026, 10, 19, 0, 5, tzinfo=UTC),
+        False,
+    ),
+    "10-19-2026  12:05PM                 1,234 -a.csv": (
+        "-a.csv",
+        1234,
+        datetime(2026, 10, 19, 12, 5, tzinfo=UTC),
+        False,
+    ),
+    "10-19-26  21:05                 0  a": (" a", 0, datetime(2026, 10, 19, 21, 5, tzinfo=UTC), False),
     "10-19-26  09:00AM       <DIR>          sub": None,
     "drwxr-xr-x   2 owner group  4096 Oct 19 09:00 sub": None,
     "lrwxrwxrwx 1 a b 3 Oct 19 09:00 l -> x": None,
@@ -99,7 +119,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize(("line", "file"), FORMS.items())
-def test_listings_for_people_are_read(line: str, file: tuple[str, int, datetime] | None) -> None:
+def test_listings_for_people_are_read(line: str, file: tuple[str, int, datetime, bool] | None) -> None:
     found = list(parse_list([line.encode().decode("latin-1")], NOVEMBER))
     assert found == ([file] if file else [])
 
@@ -107,6 +127,67 @@ def test_listings_for_people_are_read(line: str, file: tuple[str, int, datetime]
 def test_a_listing_of_another_form_is_an_error() -> None:
     with pytest.raises(ValueError, match="no known form"):
         list(parse_list(["a.csv 1234 yesterday"], NOVEMBER))
+
+
+# --- F-35: LIST says the clock of a young file and only the day of an old one -----------------------------
+
+
+def aged(folder: Path, name: str, person: str, clock: int = 8, days: int = 400) -> KnownFile:
+    """A file that is ``days`` old, written at ``clock``; as the ledger knows it that took it while the clock was said."""
+    day = (datetime.now(UTC) - timedelta(days=days)).replace(hour=clock, minute=0, second=0, microsecond=0)
+    path = write(folder, name, person, at=int(day.timestamp()))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return KnownFile(name, path.stat().st_size, day, digest, "2026-10-01", batch_id="b1")
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a server that knows LIST only."""
+    with serve("bare ftp", tmp_path / "out") as server:
+        monkeypatch.setenv("AIRFLOW_CONN_DROP", plain(server).to_json())
+        yield tmp_path / "out"
+
+
+@pytest.mark.parametrize("load", ["snapshot", "incremental"])
+def test_f35_a_file_that_only_grew_old_is_no_new_delivery(
+    bare: Path, place: Settings, tmp_path: Path, load: str
+) -> None:
+    taken = aged(bare, "p_20261001.csv", "甲")
+    resource = drop("ftp", load=load, seconds=0.1)
+    with pytest.raises(NothingDelivered, match="none new"):
+        open_at(resource, place, tmp_path / "s", known=[taken])
+    # read again on demand, it is still that file
+    again = open_at(resource, place, tmp_path / "s", known=[taken], explicit=True)
+    assert (rows_of(again), again.files[0].modified_at) == ([("0", "甲")], taken.modified_at)
+
+
+@pytest.mark.parametrize("change", ["day", "size"])
+def test_f35_an_old_file_of_another_day_or_size_is_a_new_delivery(
+    bare: Path, place: Settings, tmp_path: Path, change: str
+) -> None:
+    taken = aged(bare, "p_20261001.csv", "甲")
+    aged(bare, "p_20261001.csv", "乙" if change == "day" else "甲甲", days=399 if change == "day" else 400)
+    delivery = open_at(drop("ftp"), place, tmp_path / "s", known=[taken])
+    assert rows_of(delivery) == [("0", "乙" if change == "day" else "甲甲")]
+
+
+def test_f35_of_two_files_of_one_day_the_later_stays_the_newest_when_their_clocks_are_gone(
+    bare: Path, place: Settings, tmp_path: Path
+) -> None:
+    taken = aged(bare, "a.csv", "晚", clock=15)
+    aged(bare, "b.csv", "早", clock=8)
+    with pytest.raises(NothingDelivered, match="none new"):
+        open_at(drop("ftp", pattern=r"[ab]\.csv"), place, tmp_path / "s", known=[taken])
+
+
+def test_an_old_published_file_is_moved_to_the_archive_and_stays_there(
+    bare: Path, place: Settings, tmp_path: Path
+) -> None:
+    taken = aged(bare, "p_20261001.csv", "甲")
+    source = {"kind": "ftp", "connection": "drop", "directory": "/", "pattern": r"p_(?P<date>\d{8})\.csv"}
+    resource = make_resource({**source, "complete": {"seconds": 0}, "archive": "done"}, ["编号", "姓名"])
+    assert archive_delivered(resource, place, [taken]) == []
+    assert [str(f.relative_to(bare)) for f in bare.rglob("*.csv")] == ["done/p_20261001.csv"]
 
 
 # --- what is written while we look ----------------------------------------------------------------------
@@ -167,6 +248,39 @@ def test_f33_a_marker_as_old_as_its_file_is_believed_at_once(
     delivery = open_at(drop("files", **marked("files", seconds=30)), place, tmp_path / "scratch")  # type: ignore[arg-type]
     assert (rows_of(delivery), delivery.report.notes) == ([("0", "甲")], [])
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("kind", ["sha256", "sha256sum", "md5", "size"])
+def test_f33_a_marker_from_before_that_proves_the_file_accuses_nobody(
+    place: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("GUIJI_TEST_DROP", str(tmp_path))
+    content = write(tmp_path, "p_20261001.csv", "甲").read_bytes()
+    says = {
+        "sha256": hashlib.sha256(content).hexdigest().upper(),
+        "sha256sum": f"{hashlib.sha256(content).hexdigest()} *p_20261001.csv\n",
+        "md5": hashlib.md5(content, usedforsecurity=False).hexdigest(),
+        "size": f"{len(content)}\r\n",
+    }
+    (tmp_path / "p_20261001.csv.ok").write_text(says[kind])
+    os.utime(tmp_path / "p_20261001.csv.ok", (1_780_000_000, 1_780_000_000))
+    delivery = open_at(drop("files", **marked("files", seconds=0.1)), place, tmp_path / "scratch")  # type: ignore[arg-type]
+    assert (rows_of(delivery), delivery.report.notes) == ([("0", "甲")], [])
+
+
+@pytest.mark.parametrize("said", ["", "ok", "done 2026-10-01"])
+def test_f33_a_marker_from_before_that_states_nothing_is_told(
+    place: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setenv("GUIJI_TEST_DROP", str(tmp_path))
+    write(tmp_path, "p_20261001.csv", "甲")
+    (tmp_path / "p_20261001.csv.ok").write_text(said)
+    os.utime(tmp_path / "p_20261001.csv.ok", (1_780_000_000, 1_780_000_000))
+    delivery = open_at(drop("files", **marked("files", seconds=0.1)), place, tmp_path / "scratch")  # type: ignore[arg-type]
+    assert rows_of(delivery) == [("0", "甲")]
+    assert delivery.report.notes == [
+        "完成标志文件 p_20261001.csv.ok 早于文件 p_20261001.csv，不能说明文件已传完；请在文件传完之后再上传完成标志文件"
+    ]
 
 
 def test_f33_a_marker_from_before_with_another_hash_refuses_the_file_that_stands_still(

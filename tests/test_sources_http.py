@@ -238,6 +238,81 @@ def test_a_cursor_that_is_no_moment_is_an_error_of_the_catalog(
         rows_of(open_at(resource, place, tmp_path))
 
 
+SINCE = {"cursor": "ts", "parameters": {"since": "{window_start}"}}
+STAMPED = ["id", "name", {"title": "ts", "required": False}]
+
+
+def stamped(*moments: object) -> list[dict[str, Any]]:
+    return [{"id": str(i), "name": "a", "ts": moment} for i, moment in enumerate(moments)]
+
+
+@pytest.mark.parametrize("spelling", ["TS", " ts", "ｔｓ"])
+def test_f16_a_cursor_is_read_however_the_interface_spells_its_key(
+    http_server: Any, place: Settings, tmp_path: Path, spelling: str
+) -> None:
+    http_server.data["/things"] = [{"id": "1", "name": "a", spelling: "2026-10-02 08:00:00"}]
+    resource = interface(source=SINCE, load="incremental", fields=STAMPED)
+    delivery = open_at(resource, place, tmp_path)
+    assert rows_of(delivery) == [("1", "a", "2026-10-02 08:00:00")]
+    assert delivery.report.cursor_max == "2026-10-02 08:00:00"
+
+
+@pytest.mark.parametrize("data", [stamped(None, ""), [{"id": "1", "name": "a"}]])
+def test_f04_a_cursor_in_no_record_is_an_error_of_the_catalog_where_rows_would_be_lost(
+    http_server: Any, place: Settings, tmp_path: Path, data: list[dict[str, Any]]
+) -> None:
+    http_server.data["/things"] = data
+    resource = interface(source=SINCE, load="incremental", fields=STAMPED)
+    with pytest.raises(CatalogError, match="empty or absent in every record"):
+        rows_of(open_at(resource, place, tmp_path))
+    # nothing is lost where a watermark is there already, where one window is read again, or where all is asked for
+    for more in ({"watermark": "2026-10-02 08:00:00"}, {"explicit": True}):
+        delivery = open_at(resource, place, tmp_path, **more)  # type: ignore[arg-type]
+        assert (len(rows_of(delivery)), delivery.report.cursor_max) == (len(data), more.get("watermark"))
+    everything = interface(source={"cursor": "ts"}, load="incremental", fields=STAMPED)
+    assert len(rows_of(open_at(everything, place, tmp_path))) == len(data)
+    http_server.data["/things"] = []
+    assert rows_of(open_at(resource, place, tmp_path)) == []
+
+
+def test_cursors_that_are_no_moments_or_in_the_future_are_told(
+    http_server: Any, place: Settings, tmp_path: Path
+) -> None:
+    moments = ["2026-10-02 08:00:00", "未知", None, "8:00", "2099-01-01 00:00:00"]
+    http_server.data["/things"] = stamped(*moments)
+    delivery = open_at(interface(source=SINCE, load="incremental", fields=STAMPED), place, tmp_path)
+    assert [row[2] for row in rows_of(delivery)] == moments
+    assert delivery.report.cursor_max == "2026-10-02 08:00:00"
+    what = next(n for n in delivery.report.notes).split("：")[0]
+    assert delivery.report.notes == [
+        f"{what}：1 条记录的增量字段晚于采集时间，未推进增量位置",
+        f"{what}：增量字段 ts 有 2 个值不是时间（首个在第 1 页第 2 条），增量位置没有计入这些记录；"
+        "请按 2026-10-01 08:00:00 的写法提供",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("zone", "form", "asked"),
+    [
+        ("Asia/Shanghai", "{window_start:%Y-%m-%d %H:%M:%S}", "2026-10-02 08:00:00"),
+        ("Asia/Shanghai", "{window_start}", "2026-10-02T08:00:00+08:00"),
+        ("Asia/Shanghai", "{window_start:%Y-%m-%dT%H:%M:%SZ}", "2026-10-02T00:00:00Z"),
+        ("Asia/Shanghai", "{window_start:%Y-%m-%dT%H:%M:%S%z}", "2026-10-02T08:00:00+0800"),
+        ("UTC", "{window_start:%Y-%m-%d %H:%M:%S}", "2026-10-02 00:00:00"),
+        ("UTC", "{window_start}", "2026-10-02T00:00:00+00:00"),
+    ],
+)
+@pytest.mark.parametrize("cursor", ["2026-10-02T08:00:00+08:00", "2026-10-02T00:00:00Z"])
+def test_f05_a_window_is_asked_for_by_the_clock_of_the_resource_whatever_offset_cursors_have(
+    http_server: Any, place: Settings, tmp_path: Path, zone: str, form: str, asked: str, cursor: str
+) -> None:
+    http_server.data["/things"] = stamped(cursor)
+    source = {"cursor": "ts", "parameters": {"since": form}}
+    resource = interface(source=source, load="incremental", fields=STAMPED, time_zone=zone)
+    rows_of(open_at(resource, place, tmp_path, watermark=cursor))
+    assert dict(http_server.received[-1].query)["since"] == asked
+
+
 @pytest.mark.parametrize(("code", "ok"), [(True, "true"), (1, "1"), ("0000", "0000"), (0, "0")])
 def test_f47_a_business_code_may_be_of_any_type(
     http_server: Any, place: Settings, tmp_path: Path, code: object, ok: str

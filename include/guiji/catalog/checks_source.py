@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
-from guiji.catalog.checker import Checker
+from guiji.catalog.checker import Checker, dotted
 from guiji.catalog.models import (
     DatabaseSource,
     FilesSource,
@@ -13,6 +13,7 @@ from guiji.catalog.models import (
     RemoteFilesSource,
     ResourceModel,
 )
+from guiji.window_words import find_faults
 
 SPREADSHEETS = ("xlsx", "xls", "xlsb", "ods", "fods", "html", "xml2003")
 
@@ -28,6 +29,8 @@ def check_source(c: Checker, model: ResourceModel) -> None:
         _check_cursor(c, model, source.cursor)
     elif isinstance(source, HttpSource):
         _check_cursor(c, model, source.cursor)
+        _check_window_words(c, ("source", "parameters"), source.parameters)
+        _check_window_words(c, ("source", "body"), source.body)
         if source.paging.style == "cursor" and not source.paging.next:
             c.add(("source", "paging"), "paging style cursor needs next, the path of the next cursor in the answer")
     elif isinstance(source, RemoteFilesSource | FilesSource):
@@ -90,6 +93,21 @@ def _check_form(c: Checker, model: ResourceModel, source: RemoteFilesSource | Fi
                 f"field {shape[1].name}: a geojson file writes its shapes as geojson, not {shape[1].encoding}",
                 mend="Write encoding: geojson.",
             )
+
+
+def _check_window_words(c: Checker, path: tuple[str | int, ...], value: object) -> None:
+    """Words of the window that the interface would be sent as they stand."""
+    if isinstance(value, str):
+        for fault in find_faults(value):
+            c.add(
+                path,
+                f"{dotted(path)}: {fault}; it would be sent as it stands",
+                mend='Write "{window_start}", "{window_end}", or with a form "{window_start:%Y-%m-%d %H:%M:%S}", '
+                '"{window_start:seconds}", "{window_start:milliseconds}".',
+            )
+    elif isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_window_words(c, (*path, key), inner)
 
 
 def _check_cursor(c: Checker, model: ResourceModel, cursor: str | None) -> None:

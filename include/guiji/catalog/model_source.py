@@ -255,7 +255,8 @@ class HttpSource(Model):
     """post sends ``body`` as JSON"""
     parameters: dict[str, str] = {}
     """fixed query parameters; {window_start} and {window_end} are replaced by ISO timestamps, {window_start:%Y-%m-%d %H:%M:%S}
-    by one of that strftime format, {window_start:milliseconds} and {window_start:seconds} by numbers since 1970"""
+    by one of that strftime format (in the resource's time_zone, in UTC where it ends in Z), {window_start:milliseconds} and
+    {window_start:seconds} by numbers since 1970"""
     body: dict[str, JsonValue] = {}
     """JSON object to send (method post); the same words are replaced in its texts"""
     encoding: Literal["auto", "utf-8", "gb18030"] = "auto"

@@ -258,9 +258,9 @@ class FtpFolder:
         """Listing by LIST, for servers that know neither MLSD nor SIZE and MDTM."""
         lines = self._ask_lines(ftp, f"LIST {directory}")
         try:
-            for name, size, moment in parse_list(lines, datetime.now(UTC)):
+            for name, size, moment, day_only in parse_list(lines, datetime.now(UTC)):
                 raw = name.encode("latin-1")
-                yield Listed(decode_name(raw), raw, size, moment, archived)
+                yield Listed(decode_name(raw), raw, size, moment, archived, day_only)
         except ValueError as exc:
             raise OSError(str(exc)) from None
 

@@ -1,6 +1,7 @@
 """Listings for people (LIST), of servers that know no better: Unix, Windows (IIS) with 12 or 24 hours, Chinese months.
 
-They say no zone, no seconds and often no year; a time read here only tells whether a file is still the one it was.
+They say no zone, no seconds and often no year; a time read here only tells whether a file is still the one it was. Unix
+stops saying the clock once a file is half a year old: what is left then is its day.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ _WINDOWS = re.compile(
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 
-def parse_list(lines: Iterable[str], now: datetime) -> Iterator[tuple[str, int, datetime]]:
-    """(name, size, time) of the regular files; ``lines`` hold bytes as Latin-1. Raises ValueError for a line of another
-    form: a file that isn't seen would be one that was never delivered."""
+def parse_list(lines: Iterable[str], now: datetime) -> Iterator[tuple[str, int, datetime, bool]]:
+    """(name, size, time, whether only the day is said) of the regular files; ``lines`` hold bytes as Latin-1. Raises
+    ValueError for a line of another form: a file that isn't seen would be one that was never delivered."""
     for text in lines:
         line = text.rstrip("\r\n")
         if not line or re.fullmatch(r"(?i)total\s+\d+", line):
             continue
         if m := _UNIX.fullmatch(line):
             if m["kind"] == "-":
-                yield m["name"], int(m["size"]), _parse_unix(m, now)
+                yield m["name"], int(m["size"]), _parse_unix(m, now), m["year"] is not None
         elif m := _WINDOWS.fullmatch(line):
             if not m["dir"]:
-                yield m["name"], int(m["size"].replace(",", "")), _parse_windows(m)
+                yield m["name"], int(m["size"].replace(",", "")), _parse_windows(m), False
         else:
             raise ValueError("a line of the listing is of no known form")
 

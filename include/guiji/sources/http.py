@@ -8,7 +8,6 @@ noted.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +20,7 @@ from guiji.sources.columns import Expected, expected_columns
 from guiji.sources.cursor_form import read_moment
 from guiji.sources.formats.json import match_records, record_batch
 from guiji.sources.http_pages import Page, read_pages
+from guiji.window_words import asks_since, fill_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from guiji.catalog.models import HttpSource, Resource
     from guiji.settings import Settings
     from guiji.sources.http_client import Interface
-
-_WINDOW = re.compile(r"\{window_(start|end)(?::([^{}]+))?\}")
-_UNITS = {"seconds": 1, "milliseconds": 1000}
 
 
 @dataclass
@@ -46,8 +43,12 @@ class _Reading:
     pages: Iterator[Page]
     keys: dict[str, str] | None = None
     known_keys: frozenset[str] = frozenset()
+    explicit: bool = False
+    records: int = 0
     read_cursors: int = 0  # that are moments
+    future_cursors: int = 0  # of these, later than now
     unread_cursors: int = 0  # that are something else
+    first_unread: str = ""  # where the first of these stands
 
 
 def open_interface(
@@ -85,31 +86,12 @@ def _prepare(resource: Resource, settings: Settings, window: Window, watermark: 
     increments = watermark and not explicit and resource.model.load == "incremental"
     if increments and (since := read_moment(str(watermark), zone)) is not None:
         start = since - timedelta(seconds=source.lag_seconds)
-    parameters = {name: _fill_in(value, start, window.end) for name, value in source.parameters.items()}
-    body = _fill_in(source.body, start, window.end)
+    parameters, body = fill_in([source.parameters, source.body], start, window.end, zone)
     interface = Interface(resource.id, source, get_connection(settings, source.connection))
     report = ReadReport(cursor_max=watermark)
     pages = read_pages(interface, parameters, body, report)
-    return _Reading(resource, source, interface, expected_columns(resource), report, settings.now(), pages)
-
-
-def _fill_in(value: Any, start: datetime, end: datetime) -> Any:
-    """``value`` with the window in its texts, however deep they stand."""
-    if isinstance(value, str):
-        moments = {"start": start, "end": end}
-        return _WINDOW.sub(lambda m: _write_moment(moments[m[1]], m[2]), value)
-    if isinstance(value, dict):
-        return {k: _fill_in(v, start, end) for k, v in value.items()}
-    return [_fill_in(v, start, end) for v in value] if isinstance(value, list) else value
-
-
-def _write_moment(moment: datetime, form: str | None) -> str:
-    """ISO 8601 where the catalog says no form of its own."""
-    if form is None:
-        return moment.isoformat()
-    if form in _UNITS:
-        return str(int(moment.timestamp() * _UNITS[form]))
-    return moment.strftime(form)
+    expected = expected_columns(resource)
+    return _Reading(resource, source, interface, expected, report, settings.now(), pages, explicit=explicit)
 
 
 # --- rows ---------------------------------------------------------------------------------------------
@@ -134,7 +116,7 @@ def _stream(reading: _Reading, first: Page | None) -> Iterator[pa.RecordBatch]:
         page, number = first, 1
         while page is not None:
             keys = _match(reading, page.records)
-            _note_cursor(reading, page.records)
+            _note_cursor(reading, page.records, number)
             numbered = list(enumerate(page.records, start=1))
             yield record_batch(numbered, f"{reading.source.path}#page={number}", reading.expected, keys)
             page = next(reading.pages, None)
@@ -144,31 +126,56 @@ def _stream(reading: _Reading, first: Page | None) -> Iterator[pa.RecordBatch]:
         reading.interface.close()
 
 
-def _note_cursor(reading: _Reading, records: list[Any]) -> None:
+def _note_cursor(reading: _Reading, records: list[Any], page: int) -> None:
     """Moves the watermark to the largest cursor that is not in the future (F-07)."""
     name = reading.source.cursor
     if name is None or reading.resource.model.load != "incremental":
         return
+    declared = reading.expected.source_name(name)
+    # the key as the records spell it, which may be another way than the catalog's
+    key = name if declared is None else (reading.keys or {}).get(declared)
     zone = ZoneInfo(reading.resource.model.time_zone)
     best = read_moment(reading.report.cursor_max, zone) if reading.report.cursor_max else None
-    for record in records:
-        value = record.get(name) if isinstance(record, dict) else None
-        if value is None or value == "":
+    reading.records += sum(isinstance(r, dict) for r in records)
+    for position, record in enumerate(records, start=1):
+        value = record.get(key) if isinstance(record, dict) else None
+        if value is None or (text := str(value).strip()) == "":
             continue
-        moment = read_moment(str(value), zone)
+        moment = read_moment(text, zone)
         if moment is None:
             reading.unread_cursors += 1
+            reading.first_unread = reading.first_unread or f"第 {page} 页第 {position} 条"
             continue
         reading.read_cursors += 1
-        if moment <= reading.now and (best is None or moment > best):
-            best, reading.report.cursor_max = moment, str(value)
+        if moment > reading.now:
+            reading.future_cursors += 1
+        elif best is None or moment > best:
+            best, reading.report.cursor_max = moment, text
 
 
 def _demand_cursor(reading: _Reading) -> None:
-    """Raises CatalogError where not one cursor is a moment: what came between two windows would never be asked for."""
-    if reading.unread_cursors and not reading.read_cursors:
+    """Raises CatalogError where what came between two windows would never be asked for: not one cursor is a moment, or
+    there is none and no watermark from before. Cursors that are no moments beside others that are get a note."""
+    name, what = reading.source.cursor, reading.interface.what
+    unmoved = reading.report.cursor_max is None and not reading.explicit
+    if reading.future_cursors:
+        reading.report.notes.append(f"{what}：{reading.future_cursors} 条记录的增量字段晚于采集时间，未推进增量位置")
+    if reading.read_cursors:
+        if reading.unread_cursors:
+            reading.report.notes.append(
+                f"{what}：增量字段 {name} 有 {reading.unread_cursors} 个值不是时间（首个在{reading.first_unread}），"
+                "增量位置没有计入这些记录；请按 2026-10-01 08:00:00 的写法提供"
+            )
+    elif reading.unread_cursors or (
+        reading.records and unmoved and asks_since([reading.source.parameters, reading.source.body])
+    ):
+        holds = (
+            "holds no moments"
+            if reading.unread_cursors
+            else "is empty or absent in every record, so it holds no moments"
+        )
         raise CatalogError(
-            f"{reading.resource.id}: cursor {reading.source.cursor!r} of {reading.interface.what} holds no moments (such as "
+            f"{reading.resource.id}: cursor {name!r} of {what} {holds} (such as "
             "2026-10-01 08:00:00, 20261001080000 or milliseconds since 1970). Nothing was staged; declare a cursor that "
             "does, or load: snapshot.",
             resource_id=reading.resource.id,

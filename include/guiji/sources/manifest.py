@@ -17,8 +17,11 @@ from guiji.sources.formats.json import parse_json
 from guiji.sources.remote_folder import Folder, Listed
 
 LARGEST = 4 << 20
+LARGEST_MARKER = 4096
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
+_SHA256_WITHIN = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{64}(?![0-9a-fA-F])")
+_MD5_WITHIN = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{32}(?![0-9a-fA-F])")
 _SUMS = re.compile(r"([0-9a-fA-F]{64}|[0-9a-fA-F]{32}) [ *](.+)")
 
 
@@ -44,6 +47,18 @@ class Stated:
 def md5_of(path: Path) -> str:
     with path.open("rb") as f:
         return hashlib.file_digest(f, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def read_marker(folder: Folder, file: Listed) -> Stated | None:
+    """What a marker says of its file: a hash anywhere in it, or nothing but a size. None where it says nothing."""
+    if not 0 < file.size <= LARGEST_MARKER:
+        return None
+    text = folder.read_small(file, LARGEST_MARKER).decode("utf-8", "replace").strip("\ufeff \t\r\n\0")
+    if m := _SHA256_WITHIN.search(text):
+        return Stated(sha256=m.group().lower())
+    if m := _MD5_WITHIN.search(text):
+        return Stated(md5=m.group().lower())
+    return Stated(size=int(text)) if re.fullmatch(r"[0-9]{1,15}", text) else None
 
 
 def read_manifest(folder: Folder, file: Listed, pattern: re.Pattern[str]) -> tuple[dict[str, Stated], list[str]]:

@@ -20,10 +20,18 @@ from guiji.records import DeliveredFile, Delivery, ReadReport, Window
 from guiji.sources.columns import expected_columns
 from guiji.sources.documents import open_documents
 from guiji.sources.formats import read_file
-from guiji.sources.manifest import md5_of
+from guiji.sources.manifest import Stated, read_marker
 from guiji.sources.remote_archive import put_away
-from guiji.sources.remote_candidates import Candidate, choose_files, find_candidates, is_register, wait_complete
-from guiji.sources.remote_folder import Folder, Listed, decode_name, fetch_whole
+from guiji.sources.remote_candidates import (
+    Candidate,
+    choose_files,
+    find_candidates,
+    is_register,
+    is_stale,
+    say_stale,
+    wait_complete,
+)
+from guiji.sources.remote_folder import Folder, Listed, decode_name, fetch_whole, list_remembered
 from guiji.sources.series import find_gap, name_gap
 
 if TYPE_CHECKING:
@@ -31,10 +39,6 @@ if TYPE_CHECKING:
 
     from guiji.catalog.models import Resource
     from guiji.settings import Settings
-
-_SHA256 = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{64}(?![0-9a-fA-F])")
-_MD5 = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{32}(?![0-9a-fA-F])")
-_SIZE = re.compile(r"(?<![0-9A-Za-z])\d{1,15}(?![0-9A-Za-z])")
 
 
 def connect_folder(resource: Resource, settings: Settings) -> Folder:
@@ -82,7 +86,7 @@ def archive_published(resource: Resource, settings: Settings, known_files: Seque
     if getattr(resource.model.source, "archive", None) is None:
         return []
     with contextlib.closing(connect_folder(resource, settings)) as folder:
-        return put_away(folder, folder.list_files(), known_files)[1]
+        return put_away(folder, list_remembered(folder, known_files), known_files)[1]
 
 
 def open_files(
@@ -99,11 +103,11 @@ def open_files(
     each. Raises NothingDelivered when there is none yet."""
     source = resource.model.source
     assert source.kind in ("sftp", "ftp", "files")
-    listed, troubles = folder.list_files(), list[str]()
+    listed, troubles = list_remembered(folder, known_files), list[str]()
     if source.archive:
         # a run that was killed after its publish has left them there
         listed, troubles = put_away(folder, listed, known_files)
-        listed += folder.list_files(archived=True) if explicit else []
+        listed += list_remembered(folder, known_files, archived=True) if explicit else []
     candidates = find_candidates(source, listed, resource.id, folder)
     chosen = choose_files(resource, candidates, window, known_files, settings.now(), explicit)
     ready = wait_complete(source.complete, chosen, folder)
@@ -120,7 +124,7 @@ def open_files(
 
         def fetch(c: Candidate, target: Path) -> tuple[Path, str]:
             path, digest = fetch_whole(folder, c.file, target)
-            if (refusal := compare_stated(folder, c, c.file, digest, path)) is not None:
+            if (refusal := compare_stated(c, c.file, read_stated(folder, c, c.file), digest, path)) is not None:
                 raise refusal
             return path, digest
 
@@ -130,7 +134,10 @@ def open_files(
         fetched, refusal = [], None
         for k, file in enumerate(c.files):
             path, digest = fetch_whole(folder, file, scratch / f"{i:04d}_{k:04d}{_suffix(file.name)}")
-            refusal = refusal or compare_stated(folder, c, file, digest, path)
+            stated = read_stated(folder, c, file)
+            refusal = refusal or compare_stated(c, file, stated, digest, path)
+            if stated is None and is_stale(c):
+                c = replace(c, notes=(*c.notes, say_stale(c)))
             fetched.append((file, path, digest))
         if refusal is not None and len(ready) == 1:
             for _, path, _ in fetched:
@@ -163,38 +170,29 @@ def _suffix(name: str) -> str:
     return re.sub(r"[^.A-Za-z0-9]", "", Path(name).suffix)[:10]
 
 
+def read_stated(folder: Folder, candidate: Candidate, file: Listed) -> Stated | None:
+    """What manifest or marker say of the file; None where they say nothing."""
+    if candidate.stated:
+        return candidate.stated.get(file.name)
+    return read_marker(folder, candidate.marker) if candidate.marker is not None else None
+
+
 def compare_stated(
-    folder: Folder, candidate: Candidate, file: Listed, digest: str, path: Path
+    candidate: Candidate, file: Listed, stated: Stated | None, digest: str, path: Path
 ) -> DeliveryRefused | None:
     """The refusal, when marker or manifest say another size or hash than what arrived; the file is removed then."""
-    marker = candidate.marker
-    if stated := candidate.stated.get(file.name):
-        wrong = stated.find_fault(path, file.size, digest)
-    elif marker is None or not 0 < marker.size <= 4096:
-        return None
-    else:
-        wrong = _find_fault(folder.read_small(marker).decode("utf-8", "replace"), file.size, digest, path)
+    wrong = stated.find_fault(path, file.size, digest) if stated is not None else None
     if not wrong:
         return None
     path.unlink()
     kind = "清单" if candidate.stated else "完成标志文件"
-    name = marker.name if marker else ""
+    name = candidate.marker.name if candidate.marker else ""
     return DeliveryRefused(
         f"文件 {file.name}：{wrong}与{kind} {name} 中写明的不一致，可能没有传完。"
         f"现有数据继续有效；请重新上传文件和{kind.removeprefix('完成')}。",
         rule_id="delivery.half_a_file",
         fingerprint=_combine(digest),
     )
-
-
-def _find_fault(text: str, size: int, digest: str, path: Path) -> str | None:
-    if m := _SHA256.search(text):
-        return "SHA-256" if m.group().lower() != digest else None
-    if m := _MD5.search(text):
-        return "MD5" if m.group().lower() != md5_of(path) else None
-    if m := _SIZE.fullmatch(text.strip()):
-        return "大小" if int(m.group()) != size else None
-    return None
 
 
 def build_delivery(

@@ -77,7 +77,7 @@ def _return_strangers(folder: Folder, moved: Sequence[tuple[Listed, Listed]]) ->
     back = []
     for file, target in moved:
         found = there.get(target.raw)
-        if found is not None and (found.size, found.modified_at) != (file.size, file.modified_at):
+        if found is not None and not found.is_still(file.size, file.modified_at):
             log.warning("%s was replaced while it was moved to the archive; it goes back", file.name)
             if folder.move(found, replace(file, size=found.size, modified_at=found.modified_at)):
                 back.append(replace(file, size=found.size, modified_at=found.modified_at))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,18 +65,10 @@ def find_candidates(
             marker = by_name.get(file.name + suffix) or by_name.get(Path(file.name).stem + suffix)
             if marker is None:
                 continue
-            notes = () if not is_stale(c := Candidate(file, business_date, marker)) else (_say_stale(c),)
-            found.append(replace(c, notes=notes))
+            found.append(Candidate(file, business_date, marker))
         else:
             found.append(Candidate(file, business_date))
     return sorted(found, key=_order)
-
-
-def _say_stale(c: Candidate) -> str:
-    assert c.marker is not None
-    return (
-        f"完成标志文件 {c.marker.name} 早于文件 {c.file.name}，不能说明文件已传完；请在文件传完之后再上传完成标志文件"
-    )
 
 
 def is_unfinished(name: str) -> bool:
@@ -209,15 +201,25 @@ def wait_complete(complete: Completeness, chosen: Sequence[Candidate], folder: F
     if complete.seconds <= 0 or not doubtful:
         return list(chosen)
     time.sleep(complete.seconds)
-    again = set(folder.list_files())
+    again = {f.raw: f for f in folder.list_files()}
+
+    def is_unchanged(f: Listed) -> bool:
+        return f.archived or (f.raw in again and again[f.raw].is_still(f.size, f.modified_at))
+
     # a manifest may still grow as well, and name more files then
     return [
-        c
-        for c in chosen
-        if c not in doubtful or all(f.archived or f in again for f in (*c.files, *([c.marker] if c.marker else [])))
+        c for c in chosen if c not in doubtful or all(map(is_unchanged, (*c.files, *([c.marker] if c.marker else []))))
     ]
 
 
 def is_stale(c: Candidate) -> bool:
-    """True for a marker older than its file: it was there when the file was uploaded (again), so it says nothing of it."""
+    """True for a marker older than its file: that it is there says nothing of the file, which was uploaded (again) after
+    it or keeps another machine's time. What is written in it may still prove the file."""
     return c.marker is not None and not c.stated and c.marker.modified_at < c.file.modified_at
+
+
+def say_stale(c: Candidate) -> str:
+    assert c.marker is not None
+    return (
+        f"完成标志文件 {c.marker.name} 早于文件 {c.file.name}，不能说明文件已传完；请在文件传完之后再上传完成标志文件"
+    )

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from guiji.errors import SourceUnavailable, UsageError
+from guiji.records import DeliveredFile
 
 ATTEMPTS = 3
 SLOWEST = 1024  # bytes per second, once twice the time-out has passed
@@ -25,17 +26,25 @@ MOST_FILES = 500_000  # a longer listing is no folder of deliveries
 
 @dataclass(frozen=True)
 class Listed:
-    """One file of a listing. ``raw`` is its name on the wire; ``archived``: it lies in the archive folder."""
+    """One file of a listing. ``raw`` is its name on the wire; ``archived``: it lies in the archive folder; ``day_only``:
+    the server says only the day of its time."""
 
     name: str
     raw: bytes
     size: int
     modified_at: datetime
     archived: bool = False
+    day_only: bool = False
 
     @property
     def identity(self) -> tuple[str, int, float]:
         return self.name, self.size, self.modified_at.timestamp()
+
+    def is_still(self, size: int, modified_at: datetime) -> bool:
+        """Whether nothing in the listing speaks against its being the file of that size and time."""
+        if self.day_only:
+            return self.size == size and self.modified_at.date() == modified_at.astimezone(UTC).date()
+        return self.size == size and self.modified_at == modified_at
 
 
 class Folder(Protocol):
@@ -59,6 +68,26 @@ class Folder(Protocol):
 
     def close(self) -> None:
         """Logs out."""
+
+
+def list_remembered(folder: Folder, known_files: Sequence[DeliveredFile], *, archived: bool = False) -> list[Listed]:
+    """The files of a folder. One whose server says only the day by now has the time that it had when it was taken: else
+    each old file would one day be a new delivery."""
+    times: dict[str, list[DeliveredFile]] = {}
+    for k in known_files:
+        times.setdefault(k.path, []).append(k)
+    return [
+        replace(
+            f,
+            modified_at=max(
+                (k.modified_at for k in times.get(f.name, ()) if f.is_still(k.size, k.modified_at)),
+                default=f.modified_at,
+            ),
+        )
+        if f.day_only
+        else f
+        for f in folder.list_files(archived=archived)
+    ]
 
 
 def decode_name(raw: bytes) -> str:
