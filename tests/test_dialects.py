@@ -238,7 +238,7 @@ BOUNDS = {
 def test_an_incremental_read_binds_its_moments_by_their_type(name: str) -> None:
     kind, bound = BOUNDS[name]
     reading = reading_of(name, load="incremental", cursor="GXSJ", watermark="2026-10-01 08:00:00.003", lag_seconds=60)
-    query = query_of(name, reading, {"ID": "int", "GXSJ": kind}, [[("2026-10-19 08:00:00", 2)]])
+    query = query_of(name, reading, {"ID": "int", "GXSJ": kind}, [[("2026-10-19 08:00:00", 2, 0)]])
     query.set_bounds()
     (find, find_values), (text, values) = asked(query)[0], query.select_statement()
     column = dialect_of(name).quote("GXSJ")
@@ -246,11 +246,33 @@ def test_an_incremental_read_binds_its_moments_by_their_type(name: str) -> None:
     zero = f" OR {column} = 0" if name == "mysql" else ""
     assert found.endswith(f"WHERE ({column} >= {bound} OR {column} IS NULL{zero})")
     assert values == ("2026-10-01 07:59:00.003000",)
-    assert f"CASE WHEN {column} <= {bound} THEN {column} END" in write_marks(find, "qmark")
+    assert f"WHEN {column} <= {bound} THEN {column} END" in write_marks(find, "qmark")
     assert find_values == ("2026-10-20 09:00:00", "2026-10-20 09:00:00", "2026-10-01 07:59:00.003000")
     assert reading.report.cursor_max == "2026-10-19 08:00:00"
     assert len(reading.report.notes) == 1
     for statement in (text, find):
+        parse(name, statement)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("oracle", "VARCHAR2"), ("mssql", "nvarchar"), ("dameng", "VARCHAR"), ("mysql", "longtext/gbk")]
+)
+def test_a_cursor_of_texts_is_surveyed_in_one_statement(name: str, kind: str) -> None:
+    reading = reading_of(name, load="incremental", cursor="GXSJ", watermark="2026-10-01 08:00:00")
+    newest, oldest = "2026-10-19 08:00:00", "2026-10-01 08:00:00"
+    survey = (newest, newest, None, oldest, newest, oldest, 19, 19)
+    query = query_of(name, reading, {"ID": "int", "GXSJ": kind}, [[survey], [(newest, 0, 3)]])
+    query.set_bounds()
+    (text, values), column = query.select_statement(), dialect_of(name).quote("GXSJ")
+    trimmed = f"LTRIM(RTRIM({column}))"
+    assert write_marks(text, "qmark").endswith(
+        f"WHERE ({column} >= ? OR {column} IS NULL OR {trimmed} IS NULL OR {trimmed} = '' "
+        f"OR NOT ((RTRIM({column}) LIKE '____-__-__ __:__:__' OR RTRIM({column}) LIKE '____-__-__ __:__:__.%') "
+        f"AND RTRIM({column}) NOT LIKE '%/%'))"
+    )
+    assert (values, reading.report.cursor_max) == (("2026-10-01 08:00:00",), newest)
+    assert len(asked(query)) == 2
+    for statement, _ in [*asked(query), (text, values)]:
         parse(name, statement)
 
 

@@ -70,3 +70,24 @@ def test_increments_and_ranges_lose_nothing(fill: Callable[..., None], place: Se
     assert sorted(r[0] for r in everything) == ["a", "b", "c", "d", "e"]
     later = read(place, "id", "ts", cursor="ts", chunk_key="id", chunk_key_rows=size, watermark="2026-10-02 08:00:00")
     assert sorted(r[0] for r in later) == ["b", "c", "d", "e"]
+
+
+@pytest.mark.parametrize("kind", ["DATETIME", "TIMESTAMP", "TEXT", "VARCHAR(20)", "NUMERIC", ""])
+def test_f06_f07_a_cursor_is_what_its_values_are(fill: Callable[..., None], place: Settings, kind: str) -> None:
+    """SQLite holds any value in any column: an empty text in a DATETIME is no cursor."""
+    rows = [
+        ("old", "2026-10-01 08:00:00"),
+        ("new", "2026-10-02 08:00:00"),
+        ("empty", ""),
+        ("blank", "  "),
+        ("none", None),
+    ]
+    fill(f"id text, ts {kind}", [*rows, ("future", "2031-01-01 00:00:00"), ("number", 5)])
+    read_again = read(place, "id", "ts", cursor="ts", watermark="2026-10-02 08:00:00")
+    assert sorted(r[0] for r in read_again) == ["blank", "empty", "future", "new", "none", "number"]
+
+
+@pytest.mark.parametrize("kind", ["DATETIME", "INTEGER", ""])
+def test_running_numbers_of_any_width_are_right(fill: Callable[..., None], place: Settings, kind: str) -> None:
+    fill(f"id text, ts {kind}", [("a", 9), ("b", 10), ("empty", ""), ("c", 100)])
+    assert sorted(r[0] for r in read(place, "id", "ts", cursor="ts", watermark="10")) == ["b", "c", "empty"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from guiji.errors import GuijiError
-from guiji.sources.cursor_form import Bounds, plan_bounds
+from guiji.sources.cursor_bounds import Bounds, Column, is_number, is_text, note_watermark, plan_bounds
 from guiji.sources.database import (
     BatchStream,
     Reading,
@@ -37,7 +37,6 @@ _EXACT = {
     "boolean", "smallint", "integer", "bigint", "real", "double precision", "text", "character varying", "date",
     "timestamp without time zone", "timestamp with time zone", "bytea",
 }  # fmt: skip
-_TEXTS = {"text", "character varying", "bpchar"}
 #: of databases that only speak its protocol a DATE may have a time of day: their own text says what it holds
 _EXACT_ELSEWHERE = _EXACT - {"date"}
 _LIBPQ = (
@@ -231,22 +230,25 @@ def _set_bounds(reading: Reading, cursor: Any, there: dict[str, str]) -> tuple[s
     if reading.is_incremental:
         assert reading.source.cursor is not None
         column, kind = _quote(reading.source.cursor), _bound_type(there[reading.source.cursor])
+        there_is = Column(column, f"{column}::text" if is_text(kind) else None, is_number(kind))
         timed = kind.startswith("timestamp") or kind == "date"
-        bounds = _bound_moment(reading, kind) if timed else _bound_other(reading, cursor, column, conditions)
+        bounds = _bound_moment(reading, kind) if timed else _bound_other(reading, cursor, there_is, conditions)
         for name, value in (("low", bounds.low), ("high", bounds.high), ("now", bounds.now)):
             if value is not None:
                 _set(reading, cursor, name, value)
         lag = reading.source.lag_seconds if timed and bounds.high is None else 0
         bound = f"current_setting('guiji.low')::{kind}" + (f" - interval '{lag:d} seconds'" if lag else "")
         at_least = f"{column} >= {bound}" if bounds.low is not None else "true"
+        absent = f"{column} IS NULL" + (f" OR {there_is.blank}" if is_text(kind) else "")
+        other = f"NOT ({bounds.alike})" if bounds.alike is not None else "false"
+        wanted = f"({at_least} OR {absent} OR {other})"
         if reading.window is None:
             past = f"{column} <= current_setting('guiji.now')::{kind}" if bounds.now is not None else "true"
-            _find_watermark(reading, cursor, [*conditions, at_least], column, past)
-        absent = f"{column} IS NULL" + (f" OR btrim({column}) = ''" if kind in _TEXTS else "")
+            _find_watermark(reading, cursor, [*conditions, wanted], column, (past, absent, other), bounds)
         if bounds.high is not None:
             conditions.append(f"({at_least} AND {column} < current_setting('guiji.high')::{kind})")
         elif bounds.low is not None:
-            conditions.append(f"({at_least} OR {absent})")
+            conditions.append(wanted)
     return tuple(conditions)
 
 
@@ -257,24 +259,31 @@ def _bound_moment(reading: Reading, kind: str) -> Bounds:
     return Bounds(_moment(reading, reading.window.start, kind), _moment(reading, reading.window.end, kind), now)
 
 
-def _bound_other(reading: Reading, cursor: Any, column: str, conditions: Sequence[str]) -> Bounds:
+def _bound_other(reading: Reading, cursor: Any, column: Column, conditions: Sequence[str]) -> Bounds:
     """Of a cursor that is a text or a number: what it means, its values say."""
-    cursor.execute(
-        f"{reading.comment} SELECT max({column})::text, min({column})::text FROM {_table(reading)}{_where(conditions)}"
-    )
-    return plan_bounds(reading, *cursor.fetchone())
+
+    def fetch(values: Sequence[str], counts: Sequence[str]) -> Sequence[str | None]:
+        select = ", ".join(f"{one}::text" for one in (*values, *counts))
+        cursor.execute(f"{reading.comment} SELECT {select} FROM {_table(reading)}{_where(conditions)}")
+        found: Sequence[str | None] = cursor.fetchone()
+        return found
+
+    return plan_bounds(reading, column, fetch)
 
 
-def _find_watermark(reading: Reading, cursor: Any, conditions: list[str], column: str, past: str) -> None:
+def _find_watermark(
+    reading: Reading, cursor: Any, conditions: list[str], column: str, of: tuple[str, str, str], bounds: Bounds
+) -> None:
+    """``of``: the conditions that a cursor is past, that there is none, that it is written otherwise."""
+    past, absent, other = of
     cursor.execute(
-        f"{reading.comment} SELECT max(CASE WHEN {past} THEN {column} END)::text, "
-        f"count(CASE WHEN NOT ({past}) THEN 1 END) FROM {_table(reading)} WHERE {' AND '.join(conditions)}"
+        f"{reading.comment} SELECT max(CASE WHEN {absent} OR {other} THEN NULL WHEN {past} THEN {column} END)::text, "
+        f"count(CASE WHEN {absent} OR {other} OR {past} THEN NULL ELSE 1 END), "
+        f"count(CASE WHEN {absent} THEN NULL WHEN {other} THEN 1 END) "
+        f"FROM {_table(reading)} WHERE {' AND '.join(conditions)}"
     )
-    newest, future = cursor.fetchone()
-    if newest is not None:
-        reading.report.cursor_max = newest
-    if future:
-        reading.report.notes.append(f"{reading.what}：{future} 行的增量字段晚于采集时间，未推进增量位置")
+    newest, future, strange = cursor.fetchone()
+    note_watermark(reading, newest, future, strange, bounds)
 
 
 def _moment(reading: Reading, moment: Any, kind: str) -> str:

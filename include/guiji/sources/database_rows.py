@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from guiji.errors import GuijiError
-from guiji.sources.cursor_form import Bounds, plan_bounds
+from guiji.sources.cursor_bounds import Bounds, Column, is_number, note_watermark, plan_bounds
 from guiji.sources.database import BatchStream, Reading, local_text, match_columns, render_filter, translate_error
 from guiji.sources.database_chunks import read_in_chunks
 from guiji.sources.database_texts import mark_undecoded, text_array, to_text
@@ -228,41 +228,68 @@ class TableQuery:
         assert reading.source.cursor is not None
         kind = self.kind_of(reading.source.cursor)
         column, bound = dialect.quote(reading.source.cursor), dialect.bind(kind)
-        bounds = _bound_moment(reading, kind) if dialect.is_timed(kind) else self._bound_other(column, kind)
+        if dialect.is_timed(kind):
+            bounds = _bound_moment(reading, kind)
+        else:
+            there = self._look_at_cursor(column, kind)
+            bounds = self._bound_other(there, kind)
+            if dialect.name == "sqlite" and there.is_number:
+                bound = f"CAST({MARK} AS NUMERIC)"  # in a column without a type every text is above every number
         if bounds.high is not None:
             self.conditions.append(f"{column} >= {bound} AND {column} < {bound}")
             self.values += [bounds.low, bounds.high]
             return
         at_least = [] if bounds.low is None else [f"{column} >= {bound}"]
         values = [] if bounds.low is None else [bounds.low]
+        absent = dialect.is_absent(column, kind)
+        others = absent if bounds.alike is None else f"{absent} OR NOT ({bounds.alike})"
+        wanted = [f"({c} OR {others})" for c in at_least]
         if reading.window is None:
-            self._find_watermark(column, kind, bounds.now, [*self.conditions, *at_least], values)
-        self.conditions += [f"({c} OR {dialect.is_absent(column, kind)})" for c in at_least]
+            self._find_watermark(column, bound, bounds, [*self.conditions, *wanted], values)
+        self.conditions += wanted
         self.values += values
 
-    def _bound_other(self, column: str, kind: str) -> Bounds:
+    def _look_at_cursor(self, column: str, kind: str) -> Column:
+        dialect = self.dialect
+        if dialect.name == "sqlite":  # any value in any column; a text sorts above all numbers
+            (found,) = self._fetch_one([f"MAX(CASE WHEN TRIM({column}) <> '' THEN typeof({column}) END)"])
+            numbers = found in ("integer", "real")
+            return Column(column, None if numbers else f"CAST({column} AS TEXT)", numbers)
+        return Column(column, column if dialect.is_text(kind) else None, is_number(kind), dialect.length)
+
+    def _bound_other(self, there: Column, kind: str) -> Bounds:
         """Of a cursor that is a text or a number: what it means, its values say."""
-        largest, smallest = (self.dialect.select(f"{f}({column})", kind) for f in ("MAX", "MIN"))
-        text = f"{self.reading.comment} SELECT {largest}, {smallest} FROM {self.table}{_where(self.conditions)}"
+
+        def fetch(values: Sequence[str], counts: Sequence[str]) -> list[str | None]:
+            return self._fetch_one([*(self.dialect.select(value, kind) for value in values), *counts])
+
+        return plan_bounds(self.reading, there, fetch)
+
+    def _fetch_one(self, expressions: Sequence[str]) -> list[str | None]:
+        text = f"{self.reading.comment} SELECT {', '.join(expressions)} FROM {self.table}{_where(self.conditions)}"
         (found,) = self.session.fetch((text, ()))
-        return plan_bounds(self.reading, *(None if value is None else to_text(value) for value in found))
+        return [None if value is None else to_text(value) for value in found]
 
     def _find_watermark(
-        self, column: str, kind: str, now: str | None, conditions: list[str], values: list[str]
+        self, column: str, bound: str, bounds: Bounds, conditions: list[str], values: list[str]
     ) -> None:
         reading, dialect = self.reading, self.dialect
-        past = "1 = 1" if now is None else f"{column} <= {dialect.bind(kind)}"
-        nows = [] if now is None else [now]
-        newest_text = dialect.select(f"MAX(CASE WHEN {past} THEN {column} END)", kind)
+        assert reading.source.cursor is not None
+        kind = self.kind_of(reading.source.cursor)
+        past = "1 = 1" if bounds.now is None else f"{column} <= {bound}"
+        nows = [] if bounds.now is None else [bounds.now]
+        absent = dialect.is_absent(column, kind)
+        other = "1 = 0" if bounds.alike is None else f"NOT ({bounds.alike})"
+        newest_text = dialect.select(
+            f"MAX(CASE WHEN {absent} OR {other} THEN NULL WHEN {past} THEN {column} END)", kind
+        )
         text = (
             f"{reading.comment} SELECT {newest_text}, "
-            f"SUM(CASE WHEN {past} OR {column} IS NULL THEN 0 ELSE 1 END) FROM {self.table}{_where(conditions)}"
+            f"SUM(CASE WHEN {absent} OR {other} THEN 0 WHEN {past} THEN 0 ELSE 1 END), "
+            f"SUM(CASE WHEN {absent} THEN 0 WHEN {other} THEN 1 ELSE 0 END) FROM {self.table}{_where(conditions)}"
         )
-        ((newest, future),) = self.session.fetch((text, (*nows, *nows, *values)))
-        if newest is not None:
-            reading.report.cursor_max = to_text(newest)
-        if future and int(future):
-            reading.report.notes.append(f"{reading.what}：{future} 行的增量字段晚于采集时间，未推进增量位置")
+        ((newest, future, strange),) = self.session.fetch((text, (*nows, *nows, *values)))
+        note_watermark(reading, None if newest is None else to_text(newest), future, strange, bounds)
 
     # --- reading --------------------------------------------------------------------------------------
 

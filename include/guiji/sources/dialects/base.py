@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from guiji.sources.cursor_bounds import Column, is_text
+
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
@@ -111,9 +113,14 @@ class Dialect:
     def is_timed(self, kind: str) -> bool:
         return re.split(r"[ (]", kind.lower())[0] in self.timed
 
+    #: whether a type may hold a text
+    is_text: Callable[[str], bool] = is_text
+    #: function that gives the length of a text in characters
+    length: str = "LENGTH"
+
     def is_absent(self, column: str, kind: str) -> str:
         """The condition that a cursor has no value: no comparison with a moment finds such a row (F-06)."""
-        blank = f" OR {column} = ''" if "char" in kind.lower() or kind.lower().startswith("text") else ""
+        blank = f" OR {Column(column, column, False).blank}" if self.is_text(kind) else ""
         zero = f" OR {column} = 0" if self.has_zero_dates and self.is_timed(kind) else ""
         return f"{column} IS NULL{blank}{zero}"
 

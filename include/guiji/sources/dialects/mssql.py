@@ -126,4 +126,5 @@ DIALECT = Dialect(
     bind=_bind,
     timed=frozenset({"date", "datetime", "datetime2", "smalldatetime", "datetimeoffset"}),
     nth_row=offset_fetch,
+    length="LEN",
 )

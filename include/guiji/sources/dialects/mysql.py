@@ -117,5 +117,6 @@ DIALECT = Dialect(
     bind=_bind,
     select_lossy=_select_lossy,
     has_zero_dates=True,
+    length="CHAR_LENGTH",
     is_instant=lambda kind: kind.lower() == "timestamp",
 )

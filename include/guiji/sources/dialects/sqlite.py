@@ -39,4 +39,6 @@ DIALECT = Dialect(
     make_url=_make_url,
     prepare_connection=_prepare_connection,
     begin=lambda reading: [("BEGIN", ())],
+    timed=frozenset(),  # it has no such type: the values tell
+    is_text=lambda kind: True,
 )
