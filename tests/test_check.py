@@ -458,6 +458,17 @@ def test_every_shipped_resource_can_be_checked(tmp_path: Path, resource_id: str)
     assert {rule.split(".")[-1] for rule in broken} <= {"blank", "required"} | one_of_several
 
 
+def test_f67_a_long_number_behind_a_page_of_blanks_is_masked_whole(tmp_path: Path) -> None:
+    resource = make_resource([{"name": "id"}, {"name": "note", "sensitivity": 1, "length": 2}])
+    for blanks in ("\t", " ", "\u3000", "\xa0\n", "\x1c"):
+        for width in (982, 985, 990, 995, 999, 1000, 1001):
+            front = (blanks * 1001)[:width]
+            rows = [{"id": "1", "note": front + "110105199001010015"}, {"id": "2", "note": front + "13812345678"}]
+            checked = check(tmp_path / f"{ord(blanks[0])}-{width}", resource, rows)
+            shown = [r["value_masked"] for r in read_rows(checked.findings) if r["rule_id"] == "note.length"]
+            assert shown == ["1101************15", "1381*****78"]
+
+
 def test_a_long_number_in_a_field_for_numbers_is_masked(tmp_path: Path) -> None:
     resource = make_resource(
         [{"name": "id"}, {"name": "n", "type": "int64"}, {"name": "amount", "type": "decimal128(20,2)"}]

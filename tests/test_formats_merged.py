@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from delivering import aside, expect, read_bytes, sound
+from hypothesis import given as drawn
+from hypothesis import strategies as st
 from workbooks import KINDS, Fault, Sheet, Shown, make_book
 
 from guiji.catalog.models import Layout
+from guiji.errors import DeliveryRefused
 from guiji.sources.formats import excel
+from guiji.sources.formats import merged as merged_cells
+from guiji.sources.formats.merged import find_merged
 
 ABC = expect("姓名", "编号", "地址")
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -119,3 +126,62 @@ def test_f45_a_merge_that_begins_in_the_header_hides_the_row_below(tmp_path: Pat
     rows, _ = read(tmp_path, "xlsx", [ABC.columns, ("", "1", "街"), ("b", "2", "路")], (0, 0, 1, 0))
     assert (aside(rows), sound(rows, ABC)) == ([(2, "merged_cell")], [("b", "2", "路")])
     assert Layout().fill_merged == []
+
+
+OVERLAPPING: dict[str, list[Range]] = {
+    "第 3 行第 2 列": [(1, 0, 2, 1), (2, 1, 3, 2)],
+    "第 4 行第 2 列": [(3, 0, 3, 2), (1, 1, 3, 1)],
+    "第 2 行第 1 列": [(0, 0, 1, 0), (1, 0, 1, 1)],
+}
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "xlsx"])  # xlsxwriter refuses to write it
+@pytest.mark.parametrize("cell", OVERLAPPING)
+def test_f45_a_cell_of_two_merged_ranges_refuses_the_sheet(tmp_path: Path, kind: str, cell: str) -> None:
+    with pytest.raises(DeliveryRefused, match=f"{cell}的单元格同时属于两处合并。现有数据继续有效"):
+        read(tmp_path, kind, [ABC.columns, *[("a", "1", "街")] * 3], *OVERLAPPING[cell])
+
+
+def test_f45_thousands_of_ranges_over_the_same_cells_cost_nothing(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    ranges = b'<mergeCell ref="A2:C3001"/>' * 3000
+    with (
+        zipfile.ZipFile(io.BytesIO(make_book("xlsx", Sheet([ABC.columns, *[("a", "1", "街")] * 3000])))) as made,
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in made.namelist():
+            end = b"</sheetData>"
+            archive.writestr(name, made.read(name).replace(end, end + b"<mergeCells>" + ranges + b"</mergeCells>"))
+    with pytest.raises(DeliveryRefused, match="第 2 行第 1 列的单元格同时属于两处合并"):
+        read_bytes(tmp_path, out.getvalue(), ABC, "a.xlsx", type="xlsx", max_seconds=5)
+
+
+def test_f45_ranges_that_touch_or_stand_above_the_data_refuse_nothing(tmp_path: Path) -> None:
+    title = ("标题", "", "")
+    given = [title, ABC.columns, ("a", "1", ""), ("", "2", ""), ("c", "", ""), ("d", "", "")]
+    merged: list[Range] = [(0, 0, 0, 2), (2, 0, 3, 0), (2, 2, 5, 2), (4, 1, 5, 1)]
+    rows, _ = read(tmp_path, "xlsx", given, *merged, fill_merged=["姓名"])
+    assert sound(rows, ABC) == [("a", "1", None), ("a", "2", None), ("c", None, None), ("d", None, None)]
+
+
+@drawn(st.lists(st.tuples(*[st.integers(0, 8)] * 4), max_size=8))
+def test_f45_an_overlap_is_found_wherever_it_is(corners: list[tuple[int, int, int, int]]) -> None:
+    ranges = [((min(a, c), min(b, d)), (max(a, c), max(b, d))) for a, b, c, d in corners]
+    ranges = [r for r in ranges if r[0] != r[1]]
+    cells = [(row, c) for (t, le), (b, ri) in ranges for row in range(t, b + 1) for c in range(le, ri + 1)]
+    if len(cells) == len(set(cells)):
+        found = find_merged(ranges, 0, range(9), {}, [], "文件")
+        assert sum(map(len, found.ranges.values())) == sum(ri - le + (b > t) for (t, le), (b, ri) in ranges)
+    else:
+        with pytest.raises(DeliveryRefused, match="同时属于两处合并"):
+            find_merged(ranges, 0, range(9), {}, [], "文件")
+
+
+def test_f45_ranges_are_counted_before_they_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [((row, 0), (row + 1, 2)) for row in range(0, 8, 2)]
+    monkeypatch.setattr(merged_cells, "MAX_RANGES", 12)
+    assert set(find_merged(pairs, 0, [0, 1, 2], {}, [], "文件").ranges) == {0, 1, 2}
+    monkeypatch.setattr(merged_cells, "MAX_RANGES", 11)
+    with pytest.raises(DeliveryRefused, match="合并单元格超过 11 处") as refused:
+        find_merged(pairs, 0, [0, 1, 2], {}, [], "文件")
+    assert refused.value.rule_id == "delivery.too_large"

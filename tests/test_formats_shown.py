@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import math
+import random
 import re
 import zipfile
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,9 @@ from hypothesis import strategies as st
 from workbooks import KINDS, Sheet, Shown, make_book
 
 from guiji.errors import DeliveryRefused
-from guiji.sources.formats.cells import column_text, format_text
+from guiji.sources.formats.cells import cell_text, column_text, format_text
 from guiji.sources.formats.number_format import BUILT_IN, is_telling, render_date, shown_date, shown_number
+from guiji.structure import PRECISION_LOST
 
 ABC = expect("姓名", "编号", "地址")
 CODED = expect("姓名", {"title": "编号", "codes": "x", "length": 6})
@@ -152,6 +156,60 @@ def test_f19_decimals_lose_no_digit_that_they_keep(tmp_path: Path, kind: str) ->
         ("d", "1234567890123.45"),
         ("e", "29629629630.3"),
     ]
+
+
+RATIOS = {
+    "of whole numbers": lambda r: r.randint(1, 10**6) / r.randint(2, 10**6),
+    "of amounts": lambda r: (r.randint(1, 10**6) / 100) / (r.randint(1, 10**4) / 100),
+    "in percent": lambda r: r.randint(1, 10**5) / r.randint(1, 10**5) * 100,
+    "that are added": lambda r: r.randint(1, 999) / r.randint(1, 999) + r.randint(1, 999) / r.randint(1, 999),
+    "of large amounts": lambda r: r.randint(1, 10**11) / r.randint(1, 10**6),
+    "logarithms": lambda r: math.log(r.randint(2, 10**6)),
+    "degrees": lambda r: 109 + r.random(),
+    "products": lambda r: r.randint(1, 10**7) / 100 * (r.randint(1, 10**5) / 1000),
+}
+
+
+@pytest.mark.parametrize("kind", RATIOS)
+def test_f19_a_ratio_is_its_fifteen_digits_and_has_lost_none(kind: str) -> None:
+    draw = random.Random(kind)
+    values = [RATIOS[kind](draw) for _ in range(10_000)]
+    field = ABC.fields["编号"]
+    texts, broken = column_text(values, field)
+    assert broken == {}
+    assert [Decimal(t) for t in texts.to_pylist()] == [Decimal(f"{v:.15g}") for v in values]
+    if kind not in ("of large amounts", "logarithms", "degrees"):  # which one cell does not show
+        assert [cell_text(v, field) for v in values[:1000]] == [(t, None) for t in texts.to_pylist()[:1000]]
+
+
+@every_kind
+def test_f19_thirds_and_sevenths_stand_in_text_fields(tmp_path: Path, kind: str) -> None:
+    rows = [("a", 1 / 3, 12 / 7), ("b", 2 / 3, 100 / 3), ("c", -1 / 3, "街")]
+    got, _ = read(tmp_path, kind, make_book(kind, Sheet([ABC.columns, *rows])))
+    assert sound(got, ABC) == [
+        ("a", "0.333333333333333", "1.71428571428571"),
+        ("b", "0.666666666666667", "33.3333333333333"),
+        ("c", "-0.333333333333333", "街"),
+    ]
+
+
+def test_f19_a_digit_beyond_fifteen_that_was_written_is_named() -> None:
+    draw = random.Random(19)
+    field = ABC.fields["编号"]
+
+    def named(values: list[float]) -> int:
+        return sum(rule == PRECISION_LOST for rule in column_text(values, field)[1].values())
+
+    def write(first: int, last: int, places: int) -> float:  # sixteen digits, the last of them neither noise nor 0
+        return float(f"{draw.randint(first, last)}{draw.randint(2, 8)}e-{places}")
+
+    amounts = [sign * write(10**14, 10**15 - 1, 2) for sign in (1, -1) for _ in range(5000)]
+    assert named(amounts) == len(amounts)
+    # where few doubles are near sixteen digits; not one in a hundred is a simple ratio by chance
+    shares = [write(10**14, 124 * 10**12, 16) for _ in range(5000)]
+    assert named(shares) > 0.99 * len(shares)
+    whole = [float(draw.randint(10**15, 10**18)) for _ in range(5000)]
+    assert named(whole) == len(whole)
 
 
 # --- dates and times in the rows ---------------------------------------------------------------------------

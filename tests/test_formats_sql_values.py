@@ -73,6 +73,17 @@ def test_f08_a_time_that_may_be_of_another_zone_is_not_guessed(tmp_path: Path) -
     assert read(tmp_path, data, "id", "at") == [("1", "2026-09-30 16:30:00")]
 
 
+def test_f08_mysql_knows_its_columns_in_capitals_too(tmp_path: Path) -> None:
+    made = "CREATE TABLE t (id int, `Name` blob, created timestamp);\n"
+    for names in ("ID,NAME,CREATED", "`Id`, `NAME`, `created`"):
+        text = (
+            f"SET TIME_ZONE='+00:00';\n{made}INSERT INTO t ({names}) VALUES (1, _binary 'ab', '2026-09-30 16:30:00');"
+        )
+        said = [n.strip(" `") for n in names.split(",")]
+        assert read(tmp_path, text, *said) == [("1", "6162", "2026-10-01 00:30:00")]
+        assert read(tmp_path, text.replace("_binary ", ""), *said) == [("1", "6162", "2026-10-01 00:30:00")]
+
+
 def test_bits_are_numbers_and_shapes_wkt_as_from_the_database(tmp_path: Path) -> None:
     point = "00000000" + "0101000000000000000000F03F0000000000000040"
     text = f"""CREATE TABLE t (id int, b bit(8), g point, raw varbinary(9));

@@ -28,6 +28,8 @@ _LONGEST_VALUE = 60
 _LONGEST_READ = 1_000
 _WRITTEN_IN_DIGITS = ("date32", "timestamp", "int64", "float64")
 _DIGITS = re.compile(r"[\w\s.,:/+%\-]*", re.ASCII)
+#: what ``str.strip`` takes away
+_BLANKS = "".join(c for c in map(chr, range(0x3001)) if c.isspace())
 #: as long as a phone number
 _LONG_NUMBER = re.compile(r"\d{11}")
 
@@ -258,7 +260,8 @@ def _key_text(resource: Resource) -> str:
 def _extract(column: str) -> str:
     """The staged cell of a column, as far as it can be shown: thousands of rows may have long ones."""
     pointer = "/" + column.replace("~", "~0").replace("/", "~1")
-    return f"left(trim(json_extract_string(_staged, {quote_text(pointer)})), {_LONGEST_READ})"
+    # blanks go before it is cut: half of a number that stands behind a thousand of them is not known for one
+    return f"left(trim(json_extract_string(_staged, {quote_text(pointer)}), {quote_text(_BLANKS)}), {_LONGEST_READ})"
 
 
 def parse_raw(text: str) -> dict[str, str | None]:

@@ -3,7 +3,8 @@
 A number in a text or identifier column has lost its digits beyond fifteen (精度已丢失, F-19) or its leading zeros
 (前导零丢失); a code that was turned into a date is gone, and 2024.1 is no date, but January or October. Such a
 cell has no text, only the rule it breaks.
-``cell_text`` says what holds for one cell; ``column_text`` says the same of a whole column, many times faster.
+``cell_text`` says what holds for one cell; ``column_text`` says the same of a whole column, many times faster; that some of its
+numbers were calculated is only seen there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from guiji.sources.formats.number_format import pad_width, shown_date, shown_number, shown_time
+from guiji.sources.formats.sixteenth import is_calculated, says_sixteenth
 from guiji.sources.formats.tokenizer import LOST_MARKS, find_flaw
 from guiji.structure import LEADING_ZERO_LOST, NOT_A_NUMBER, NUMBER_FOR_DATE, PRECISION_LOST, TURNED_INTO_DATE
 
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
 
 #: a spreadsheet keeps fifteen digits
 LOST_FROM = 1e15
-#: in units of the last place: what calculating adds to a number is less, what a sixteenth digit says is more
-_NOISE = 4
 _MIDNIGHT = time(0)
 _DATES = ("date32", "timestamp")
 
@@ -82,6 +82,11 @@ def column_text(values: Sequence[Any], field: FieldSpec | None) -> tuple[pa.Arra
     if fast is not None:
         return fast, {}
     pairs = list(map(cell_text, values, repeat(field)))
+    if any(wrong == PRECISION_LOST for _, wrong in pairs) and is_calculated(values):
+        pairs = [
+            _number_text(v, field, calculated=True) if pair[1] == PRECISION_LOST else pair
+            for v, pair in zip(values, pairs, strict=True)
+        ]
     return pa.array([text for text, _ in pairs], pa.string()), {i: wrong for i, (_, wrong) in enumerate(pairs) if wrong}
 
 
@@ -150,9 +155,10 @@ def _numbers(values: Sequence[int | float], field: FieldSpec | None) -> pa.Array
         return texts
     long = numbers[noisy.to_numpy(zero_copy_only=False)]
     rounded = [f"{v:.15g}" for v in long.tolist()]
-    off = np.abs(long - np.array(rounded, np.float64)) > _NOISE * np.spacing(np.abs(long))
+    off = long != np.array(rounded, np.float64)
     scale = _scale(field)
-    if bool((off & (np.abs(long) >= (0 if scale is None else 10.0 ** (14 - scale)))).any()):
+    off &= np.abs(long) >= (0 if scale is None else 10.0 ** (14 - scale))
+    if any(map(says_sixteenth, long[off].tolist())):
         return None
     return (
         None if any("e" in t for t in rounded) else pc.replace_with_mask(texts, noisy, pa.array(rounded, pa.string()))
@@ -184,7 +190,9 @@ def _duration_text(value: timedelta) -> str:
     return "-" + shown if value < timedelta(0) else shown
 
 
-def _number_text(value: int | float, field: FieldSpec | None) -> tuple[str | None, str | None]:
+def _number_text(
+    value: int | float, field: FieldSpec | None, *, calculated: bool = False
+) -> tuple[str | None, str | None]:
     if not math.isfinite(value):
         return None, NOT_A_NUMBER
     if field is not None and field.type == "float64":
@@ -194,7 +202,7 @@ def _number_text(value: int | float, field: FieldSpec | None) -> tuple[str | Non
     if field is not None and field.type in _DATES and value != int(value):
         return None, NUMBER_FOR_DATE
     text = _digits(value)
-    if field is not None and _is_cut(value, text, field):
+    if field is not None and _is_cut(value, text, field, calculated):
         return None, PRECISION_LOST
     if field is not None and field.codes and field.length and len(text) < field.length:
         return None, LEADING_ZERO_LOST
@@ -206,9 +214,9 @@ def _digits(value: int | float) -> str:
     return str(int(value)) if value == int(value) else format(Decimal(f"{value:.15g}"), "f")
 
 
-def _is_cut(value: int | float, text: str, field: FieldSpec) -> bool:
-    """True where ``text`` lacks a digit that the field keeps and that no calculation adds by itself."""
-    if abs(value - float(text)) <= _NOISE * math.ulp(value):
+def _is_cut(value: int | float, text: str, field: FieldSpec, calculated: bool) -> bool:
+    """True where ``text`` lacks a digit that the field keeps and that somebody wrote."""
+    if not says_sixteenth(value, calculated=calculated):
         return False
     scale = _scale(field)
     return scale is None or round(Decimal(repr(value)), scale) != round(Decimal(text), scale)

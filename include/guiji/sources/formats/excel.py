@@ -233,7 +233,7 @@ def _open_table(
         fields,
         frozenset(range(table.width)) - set(table.match.unnamed),
         flawed,
-        find_merged(sheet.merged, start, positions, filled, sheet.head[:start]),
+        find_merged(sheet.merged, start, positions, filled, sheet.head[:start], what),
         SheetLines(
             table,
             HeaderWatch(table, what, layout.header_rows),

@@ -7,12 +7,14 @@ value there. Where nothing is shown, or every cell holds the shown value itself,
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from guiji.sources.formats.cells import is_blank
+from guiji.sources.formats.workbook import refuse_workbook
 from guiji.structure import MERGED_CELL
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from guiji.records import ReadReport
     from guiji.sources.formats.workbook import Cell
 
+#: ranges, each counted once for every column that is read: a few dozen MB
+MAX_RANGES = 1_000_000
 Columns = Sequence[Sequence[Any]]
 Merged = Iterable[tuple["Cell", "Cell"]]
 Flawed = Mapping[int, Mapping[int, str]]  # row -> position -> the rule that the cell breaks
@@ -48,13 +52,13 @@ class Covered:
 class MergedCells:
     """The ranges of one sheet that reach below its header, by the columns that are read. Rows and columns from 0."""
 
-    ranges: dict[int, list[tuple[int, int, int]]]  # position -> top, bottom, column of the first cell
+    #: position -> top, bottom and column of the first cell of each range, from above to below; none overlaps another
+    ranges: dict[int, np.ndarray[Any, Any]]
     fills: Mapping[int, str]  # positions in which a range counts for all of its rows -> their names
     head: Columns  # rows above the data
     covered: Covered = field(default_factory=Covered)  # of the batch that was looked at last
     _filled: int = 0
     _first: dict[Cell, Any] = field(default_factory=dict)  # values of ranges that go on in the next batch
-    _bounds: dict[int, np.ndarray[Any, Any]] = field(default_factory=dict)
 
     def look(self, columns: Columns, number: int, flawed: Flawed) -> Covered:
         """What holds for the next rows; ``number`` is that of the first. Batches are looked at in the order of the sheet."""
@@ -89,13 +93,9 @@ class MergedCells:
 
     def _within(self, position: int, rows: range) -> Iterator[tuple[int, int, int]]:
         """The ranges of a column that reach into ``rows``."""
-        import numpy as np
-
-        if position not in self._bounds:
-            self._bounds[position] = np.array(self.ranges[position], np.int64)
-        bounds = self._bounds[position]
-        for n in np.flatnonzero((bounds[:, 0] < rows.stop) & (bounds[:, 1] >= rows.start)).tolist():
-            yield self.ranges[position][n]
+        bounds = self.ranges[position]
+        first, last = bounds[:, 1].searchsorted(rows.start), bounds[:, 0].searchsorted(rows.stop)
+        yield from map(tuple, bounds[first:last].tolist())
 
     def _value(self, columns: Columns, number: int, first: Cell) -> Any:
         row, column = first
@@ -107,15 +107,46 @@ class MergedCells:
 
 
 def find_merged(
-    merged: Merged, start: int, positions: Collection[int], fills: Mapping[int, str], head: Columns
+    merged: Merged, start: int, positions: Collection[int], fills: Mapping[int, str], head: Columns, what: str
 ) -> MergedCells:
     """The merged ranges of a sheet whose data begin in row ``start``; ``positions`` are the columns that are read, ``fills``
-    names those in which a range counts for all of its rows, ``head`` are the rows above ``start``."""
-    ranges: dict[int, list[tuple[int, int, int]]] = {}
+    names those in which a range counts for all of its rows, ``head`` are the rows above ``start``.
+
+    Raises DeliveryRefused where two ranges overlap, which no spreadsheet program writes, or there are too many."""
+    import numpy as np
+
+    below = sorted(r for r in merged if r[1][0] >= start and r[0] != r[1])
+    _refuse_overlap(below, what)
+    found: dict[int, array[int]] = {}
     ordered = sorted(positions)
-    for (top, left), (bottom, right) in merged:
-        if bottom >= start and (bottom > top or right > left):
-            for position in ordered[bisect_left(ordered, left) : bisect_right(ordered, right)]:
-                if bottom > top or position > left:
-                    ranges.setdefault(position, []).append((top, bottom, left))
-    return MergedCells(ranges, fills, head)
+    count = 0
+    for (top, left), (bottom, right) in below:
+        reached = ordered[bisect_left(ordered, left) : bisect_right(ordered, right)]
+        count += len(reached)
+        if count > MAX_RANGES:
+            refuse_workbook(
+                what, f"合并单元格超过 {MAX_RANGES:,} 处", "请取消合并并在每一行填写完整", "delivery.too_large"
+            )
+        for position in reached:
+            if bottom > top or position > left:
+                found.setdefault(position, array("q")).extend((top, bottom, left))
+    return MergedCells({p: np.array(a, np.int64).reshape(-1, 3) for p, a in found.items()}, fills, head)
+
+
+def _refuse_overlap(below: Sequence[tuple[Cell, Cell]], what: str) -> None:
+    """``below`` are in the order of their first cells."""
+    open_now: list[tuple[int, int, int]] = []  # left, right, bottom of the ranges that the row may still be in
+    for (top, left), (bottom, right) in below:
+        at = bisect_left(open_now, (left,))
+        if at and open_now[at - 1][1] >= left:
+            at -= 1
+        end = at
+        while end < len(open_now) and open_now[end][0] <= right:
+            if open_now[end][2] >= top:
+                refuse_workbook(
+                    what,
+                    f"第 {top + 1} 行第 {max(left, open_now[end][0]) + 1} 列的单元格同时属于两处合并",
+                    "请取消该处合并、填写完整并保存",
+                )
+            end += 1
+        open_now[at:end] = [(left, right, bottom)]

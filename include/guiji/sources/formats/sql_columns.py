@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from guiji.sources.columns import match_header
 from guiji.sources.formats import sql_statements as statements
@@ -37,11 +38,15 @@ def find_columns(reading: Reading, name: str, said: str | None) -> list[Column]:
         if not created:
             raise reading.refuse_statement("没有写明列名，文件中也没有建表语句")
         return created
-    known = {c.name: c for c in created}
-    names = [split_name(part, reading.sql.grammar.is_mysql) for part in said.split(",")]
+    mysql = reading.sql.grammar.is_mysql  # to it, names of columns that differ by case are one, quoted or not
+    known = {c.name.lower() if mysql else c.name: c for c in created}
+    names = [split_name(part, mysql) for part in said.split(",")]
     if not all(names):
         raise reading.refuse_statement("的列名无法读出")
-    return [known.get(n[0], Column(n[0])) for n in names]
+    return [
+        replace(found, name=n[0]) if (found := known.get(n[0].lower() if mysql else n[0])) else Column(n[0])
+        for n in names
+    ]
 
 
 def match_columns(reading: Reading, columns: list[Column], whole: tuple[str, ...] = ()) -> dict[str, int]:

@@ -295,7 +295,7 @@ def _tell_instant(reading: Reading, column: Column, cell: str | None) -> str | N
     told = tell_instant(cell, zone, reading.expected.zone)
     if told != cell and not column.is_instant:
         raise reading.refuse(
-            f"第 {reading.sql.find_line()} 行的“{column.name}”是时间，文件中没有建表语句，看不出它是不是按备份写明的时区写的",
+            f"第 {reading.sql.find_line()} 行的“{column.name}”是时间，文件中没有建表语句写明它的类型，看不出它是不是按备份写明的时区写的",
             "请连同建表语句导出（mysqldump 不加 -t），或加 --skip-tz-utc 后重新导出",
         )
     return told
