@@ -23,6 +23,7 @@ from guiji.catalog.models import Resource
 from guiji.errors import DeliveryRefused
 from guiji.quality import check_batch
 from guiji.quality.package import Package
+from guiji.quality.surfaces import put_surfaces, read_surfaces
 from guiji.records import Delivery, ReadReport, StagedBatch
 from guiji.settings import Settings
 from guiji.sources.frames import Rows, make_batch
@@ -272,6 +273,58 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 def test_f29_large_cells_never_add_up(tmp_path: Path, size: int, rows: int, pattern: str) -> None:
     paths = ":".join(p for p in sys.path if p)
     assert peak_of(PEAK, paths, str(tmp_path / "home"), str(size), str(rows), pattern) < 700
+
+
+@pytest.mark.timeout(600)
+def test_f29_large_shapes_are_compared_and_never_add_up(tmp_path: Path) -> None:
+    """Every second one lies upon the one before it; from west to east they come in another order than in the file."""
+    script = """
+    import sys
+    sys.path[:0] = sys.argv[1].split(":")
+    from pathlib import Path
+    import numpy as np
+    import shapely
+    from delivering import NOW, plain_settings
+    from staged_package import read_findings
+    from test_limits import stage_table, things
+    from guiji.quality import check_batch
+    place = plain_settings(Path(sys.argv[2])).at(NOW)
+    overlap = {"projection": "EPSG:4525"}
+    thing = things("编号", "备注", {"title": "图形", "type": "geometry", "crs": "EPSG:4490", "overlap": overlap})
+    angle = np.linspace(0, 2 * np.pi, 60_000, endpoint=False)
+    def draw(n):
+        x = 108 + n * 7 % 200 // 2 * 0.01 + n * 7 % 2 * 0.002
+        points = np.stack([x + 0.003 * np.cos(angle), 39 + 0.003 * np.sin(angle)], 1)
+        return shapely.to_wkt(shapely.polygons(points), rounding_precision=9)
+    staged = stage_table(thing, place, ((f"{n}", "x", draw(n)) for n in range(200)), at_once=4)
+    found = read_findings(check_batch(thing, place, staged))
+    assert found == {(n, "f2.overlap", "suspicious") for n in range(1, 201)}, len(found)
+    print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
+    """
+    assert peak_of(script, ":".join(p for p in sys.path if p), str(tmp_path / "home")) < 700
+
+
+def test_surfaces_are_read_again_in_any_order_and_in_pieces(tmp_path: Path) -> None:
+    import shapely
+
+    shapes = shapely.from_wkt(["POINT (9 9)", *(f"POLYGON (({n} 0, {n} 1, 9 9, {n} 0))" for n in (3, 1, 2)), None])
+    wkb = shapely.to_wkb(shapes)
+    batch = pa.record_batch(
+        {"_row_no": range(1, 6), "_key": pa.array(range(11, 16), pa.uint64()), "_g0": pa.array(wkb, pa.binary())}
+    )
+    with (tmp_path / "shapes").open("wb") as file:
+        rows = pa.concat_tables(
+            pa.Table.from_batches([put_surfaces(batch.slice(*part), 0, shapes[slice(part[0], sum(part))], file)])
+            for part in ((0, 2), (2, 3))
+        )
+    assert rows.column("west").to_pylist() == [3, 1, 2]
+    sorted_rows = rows.sort_by("west").combine_chunks().to_batches()
+    for most, pieces in ((1, [1, 1, 1]), (2 * len(wkb[1]), [2, 1]), (1_000, [3])):
+        found = list(read_surfaces(sorted_rows, tmp_path / "shapes", most))
+        assert [piece.num_rows for piece in found] == pieces
+        assert pa.Table.from_batches(found).to_pylist() == [
+            {"_row_no": i + 1, "key": i + 11, "shape": wkb[i]} for i in (2, 3, 1)
+        ]
 
 
 def test_f29_a_key_that_no_index_takes_is_set_aside(place: Settings) -> None:

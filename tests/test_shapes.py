@@ -350,6 +350,20 @@ def test_what_meets_a_shape_that_is_left_out_is_unjudged() -> None:
         assert last.unjudged.tolist() == [1, 2]
 
 
+def test_a_pair_of_too_many_points_is_unjudged_and_its_other_neighbours_are_not() -> None:
+    """Prepared shapes are let go of, and prepared again."""
+    large = [shapely.Point(36500000 + n, 4300000).buffer(100, quad_segs=30) for n in (0, 150)]
+    small = [shapely.box(w, 4299990, w + 20, 4300010) for w in (36499890, 36500240, 36500400)]
+    for rows_at_once in (1, 2, 5):
+        limits = Limits(points_prepared=100, points_of_pair=200)
+        batches = as_batches([*large, *small], rows_at_once)
+        found = find_overlaps(batches, METRES, Overlap(projection=METRES), limits)
+        assert (found.row.tolist(), found.partner.tolist(), found.unjudged.tolist()) == ([1, 2, 3, 4], [3, 4, 1, 2], [])
+        limits = Limits(points_of_pair=100)
+        found = find_overlaps(as_batches([*large, *small], rows_at_once), METRES, Overlap(projection=METRES), limits)
+        assert (found.row.tolist(), found.unjudged.tolist()) == ([], [1, 2, 3, 4])
+
+
 def test_ten_thousand_shapes_upon_each_other_end_in_time() -> None:
     shapes = [shapely.box(36500000 + n / 100, 4300000, 36500400, 4300100) for n in range(10_000)]
     limits = Limits(points_to_visit=2_000_000)

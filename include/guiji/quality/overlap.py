@@ -3,7 +3,7 @@
 The shapes come sorted by their western edge. Those that reach beyond the front of the sweep stay *active*; each batch
 is compared with them and with itself through a tree of boxes. So every pair whose boxes meet is looked at once, and
 memory holds the front, not the city. Where a delivery is of a kind that would take for ever (thousands of shapes upon
-each other, shapes of millions of points), what was not looked at is *unjudged*, never silently in order.
+each other, pairs of over a million points), what was not looked at is *unjudged*, never silently in order.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ class Limits:
     points_to_visit: int = 600_000_000
     #: pairs of boxes that are looked at together
     pairs_at_once: int = 1_000_000
+    #: points of shapes that are prepared: about 120 bytes each
+    points_prepared: int = 1_000_000
+    #: points of two shapes that are compared: their intersection takes some hundred bytes for each
+    points_of_pair: int = 1_500_000
 
 
 @dataclass(frozen=True)
@@ -206,6 +210,10 @@ class _Sweep:
         import shapely
 
         both = whole.points[a] + whole.points[b]
+        too_large = both > self.limits.points_of_pair
+        if too_large.any():
+            self.unjudged += [whole.row[a[too_large]], whole.row[b[too_large]]]
+            a, b, both = a[~too_large], b[~too_large], both[~too_large]
         for start, stop in _runs(np.cumsum(both + PAIR_COST) // (self.limits.points_at_once // 4 + 1)):
             x, y = a[start:stop], b[start:stop]
             if self.visited > self.limits.points_to_visit:
@@ -215,10 +223,19 @@ class _Sweep:
             swapped = whole.points[x] < whole.points[y]
             large, small = np.where(swapped, y, x), np.where(swapped, x, y)
             self.visited += int((whole.points[small] + PAIR_COST).sum())
-            shapely.prepare(whole.shapes[np.unique(large)])
+            self._prepare(whole, np.unique(large))
             share_inside = shapely.relate_pattern(whole.shapes[large], whole.shapes[small], "T********")
             self.visited += int(both[start:stop][share_inside].sum())
             self._measure(whole, x[share_inside], y[share_inside])
+
+    def _prepare(self, whole: _Front, chosen: Ints) -> None:
+        """A prepared shape stays so for its next neighbours, as long as there are few: it is several times as large."""
+        import shapely
+
+        ready = int(whole.points[shapely.is_prepared(whole.shapes)].sum())
+        if ready + int(whole.points[chosen].sum()) > self.limits.points_prepared:
+            shapely.destroy_prepared(whole.shapes)
+        shapely.prepare(whole.shapes[chosen])
 
     def _measure(self, whole: _Front, a: Ints, b: Ints) -> None:
         import numpy as np

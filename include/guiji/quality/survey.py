@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from guiji.engine import quote_text, render_expression, scan_parquet
 from guiji.errors import CatalogError
@@ -21,6 +21,7 @@ from guiji.projection import LINE_UNITS, SURFACE_UNITS, measure_area, measure_le
 from guiji.quality.overlap import Overlaps, find_overlaps
 from guiji.quality.package import Package, Section
 from guiji.quality.statement import build_layers
+from guiji.quality.surfaces import make_schema, put_surfaces, read_surfaces
 from guiji.standardize import FieldPlan
 from guiji.standardize.survey import BOUNDARY, BY_SHAPE, OVERLAP, said_by, verdict_of
 
@@ -115,12 +116,14 @@ class _Survey:
         found: dict[str, str] = {}
         with ExitStack() as stack:
             writers = {t.name: stack.enter_context(self._open(t)) for t in self.tasks}
+            files = {t.name: stack.enter_context(self._open_shapes(t)) for t in self.tasks if t.kind == OVERLAP}
             for batch in self._read_batches():
                 read = {i: _read_shapes(batch, i) for i in {self._shape_of(t).index for t in self.tasks}}
                 for task in self.tasks:
                     shapes = read[self._shape_of(task).index]
                     if task.kind == OVERLAP:
-                        writers[task.name].write_batch(_keep_surfaces(batch, task.plan.index, shapes))
+                        rows = put_surfaces(batch, task.plan.index, shapes, files[task.name])
+                        writers[task.name].write_batch(rows)
                         continue
                     if task.kind == BOUNDARY:
                         verdicts, notes = judge_place(shapes, *boundaries[task.name])
@@ -210,14 +213,24 @@ class _Survey:
     def _path(self, task: Task) -> Path:
         return self.directory / f"survey-{task.kind}-{task.plan.index}.tmp"
 
+    def _shapes_path(self, task: Task) -> Path:
+        return self.directory / f"survey-{task.kind}-{task.plan.index}-shapes.tmp"
+
+    def _make(self, path: Path) -> Path:
+        """An empty file that only the owner reads, gone after the survey."""
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        self.written.append(path)
+        return path
+
+    def _open_shapes(self, task: Task) -> BinaryIO:
+        return self._make(self._shapes_path(task)).open("wb")
+
     @contextmanager
     def _open(self, task: Task) -> Iterator[Any]:
         import pyarrow.parquet as pq
 
-        path = self._path(task)
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-        self.written.append(path)
-        schema = _surface_schema() if task.kind == OVERLAP else _schema(task)
+        path = self._make(self._path(task))
+        schema = make_schema() if task.kind == OVERLAP else _schema(task)
         with pq.ParquetWriter(path, schema, compression="lz4") as writer:
             yield writer
 
@@ -226,10 +239,11 @@ class _Survey:
         spec = task.plan.spec
         assert spec.overlap is not None
         sorted_rows = self.con.sql(
-            f"/* guiji {self.resource.id} overlap */ SELECT _row_no, key, shape FROM {scan_parquet(self._path(task))} "
+            f"/* guiji {self.resource.id} overlap */ SELECT _row_no, key, place, size FROM {scan_parquet(self._path(task))} "
             "ORDER BY west, _row_no"
         )
-        found = find_overlaps(sorted_rows.to_arrow_reader(ROWS_AT_ONCE), spec.crs or "", spec.overlap)
+        surfaces = read_surfaces(sorted_rows.to_arrow_reader(ROWS_AT_ONCE), self._shapes_path(task))
+        found = find_overlaps(surfaces, spec.crs or "", spec.overlap)
         if not len(found.row) and not len(found.unjudged):
             return None
         path = self.directory / f"survey-{task.kind}-{task.plan.index}-found.tmp"
@@ -268,29 +282,11 @@ def _schema(task: Task) -> pa.Schema:
     return pa.schema([("_row_no", pa.int64()), (task.name, pa.int8()), (task.note, pa.string())])
 
 
-def _surface_schema() -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema([("_row_no", pa.int64()), ("key", pa.uint64()), ("west", pa.float64()), ("shape", pa.binary())])
-
-
 def _read_shapes(batch: pa.RecordBatch, index: int) -> Any:
     import numpy as np
     import shapely
 
     return shapely.from_wkb(np.asarray(batch.column(f"_g{index}").to_pylist(), dtype=object))
-
-
-def _keep_surfaces(batch: pa.RecordBatch, index: int, shapes: Any) -> pa.RecordBatch:
-    """The rows whose shape is a surface, as the sweep reads them."""
-    import numpy as np
-    import pyarrow as pa
-    import shapely
-
-    at = pa.array(np.flatnonzero(np.isin(shapely.get_type_id(shapes), _SURFACES)))
-    west = pa.array(shapely.bounds(shapes)[:, 0]).take(at)
-    columns = [batch.column("_row_no").take(at), batch.column("_key").take(at), west]
-    return pa.RecordBatch.from_arrays([*columns, batch.column(f"_g{index}").take(at)], schema=_surface_schema())
 
 
 def _tables(found: Overlaps) -> dict[str, pa.Table]:
