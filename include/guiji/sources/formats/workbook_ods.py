@@ -27,7 +27,7 @@ from guiji.sources.formats.workbook import (
     refuse_unreadable,
     refuse_workbook,
 )
-from guiji.sources.formats.workbook_tables import LONGEST, WIDEST, BuiltTable, BuiltWorkbook, check_limits
+from guiji.sources.formats.workbook_tables import LONGEST, WIDEST, BuiltTable, BuiltWorkbook, check_limits, parse_markup
 
 _DURATION = re.compile(r"(-?)P(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:[.,](\d+))?S)?")
 _WHITE = re.compile(r"[ \t\r\n]+")
@@ -103,20 +103,7 @@ class _Reader:
         self.new_shown: list[tuple[int, str]] = []  # column, the mark of what is shown there
 
     def parse(self, chunks: Iterator[bytes]) -> None:
-        from xml.parsers import expat
-
-        def refuse(*_: object) -> None:
-            raise ValueError("a document type")
-
-        parser = expat.ParserCreate()
-        parser.buffer_text = True
-        parser.StartDoctypeDeclHandler = refuse
-        parser.StartElementHandler = self.start
-        parser.EndElementHandler = self.end
-        parser.CharacterDataHandler = self.characters
-        for chunk in chunks:
-            parser.Parse(chunk, False)
-        parser.Parse(b"", True)
+        parse_markup(self, chunks)
 
     # names are taken with their usual prefixes; a file that uses others has no table here and is refused as headless
 

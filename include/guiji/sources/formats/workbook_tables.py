@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 
 from guiji.sources.formats import workbook as limits
 from guiji.sources.formats.cell_formats import CellFormats
@@ -82,6 +82,35 @@ class BuiltWorkbook:
             formats=lambda _: table.formats,
         )
         return OpenSheet(name, facts, tuple(table.merged), _give_rows(table), lost=table.lost)
+
+
+class MarkupReader(Protocol):
+    """Hears the events of an XML parser."""
+
+    def start(self, tag: str, attributes: dict[str, str], /) -> None: ...
+
+    def end(self, tag: str, /) -> None: ...
+
+    def characters(self, data: str, /) -> None: ...
+
+
+def parse_markup(reader: MarkupReader, chunks: Iterator[bytes], namespace_separator: str | None = None) -> None:
+    """Tells ``reader`` what the chunks of an XML file hold. Raises ValueError for a document type, which may hold entities
+    (F-43), and ExpatError for what is no XML."""
+    from xml.parsers import expat
+
+    def refuse(*_: object) -> None:
+        raise ValueError("a document type")
+
+    parser = expat.ParserCreate(namespace_separator=namespace_separator)
+    parser.buffer_text = True
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = reader.start
+    parser.EndElementHandler = reader.end
+    parser.CharacterDataHandler = reader.characters
+    for chunk in chunks:
+        parser.Parse(chunk, False)
+    parser.Parse(b"", True)
 
 
 def check_limits(tables: list[BuiltTable], what: str) -> None:

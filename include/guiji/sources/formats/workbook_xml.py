@@ -18,7 +18,7 @@ from guiji.sources.formats.clock import Clock
 from guiji.sources.formats.encoding import normalise_private_use
 from guiji.sources.formats.number_format import is_telling, is_time_format
 from guiji.sources.formats.workbook import ERROR, MAX_SHEET, refuse_damaged, refuse_unreadable, refuse_workbook
-from guiji.sources.formats.workbook_tables import LONGEST, WIDEST, BuiltTable, BuiltWorkbook, check_limits
+from guiji.sources.formats.workbook_tables import LONGEST, WIDEST, BuiltTable, BuiltWorkbook, check_limits, parse_markup
 
 _SS = "urn:schemas-microsoft-com:office:spreadsheet "
 _EXCEL = "urn:schemas-microsoft-com:office:excel "
@@ -95,20 +95,7 @@ class _Reader:
         self.aside = 0  # inside a comment, which has data of its own
 
     def parse(self, chunks: Iterator[bytes]) -> None:
-        from xml.parsers import expat
-
-        def refuse(*_: object) -> None:
-            raise ValueError("a document type")
-
-        parser = expat.ParserCreate(namespace_separator=" ")
-        parser.buffer_text = True
-        parser.StartDoctypeDeclHandler = refuse
-        parser.StartElementHandler = self.start
-        parser.EndElementHandler = self.end
-        parser.CharacterDataHandler = self.characters
-        for chunk in chunks:
-            parser.Parse(chunk, False)
-        parser.Parse(b"", True)
+        parse_markup(self, chunks, namespace_separator=" ")
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         if tag == f"{_EXCEL}Visible" and self.tables:
