@@ -314,7 +314,7 @@ def test_any_table_in_any_dialect_comes_back(
     finally:
         encoding_module.BLOCK = before
     normal = [tuple(encoding_module.normalise_private_use(c) for c in row) for row in table]
-    wanted = [row for row in normal if any(map(str.strip, row))]  # type: ignore[arg-type]
+    wanted = [row for row in normal if any(cell and cell.strip() for cell in row)]
     assert sound(rows, ABC) == wanted, aside(rows)
     assert aside(rows) == []
     assert report.skipped.get("blank", 0) == len(table) - len(wanted)
