@@ -145,6 +145,24 @@ def test_f37_an_undecodable_line_is_set_aside(tmp_path: Path) -> None:
         assert [r[1] for r in sound(rows, ABC)] == [str(n) for n in range(100) if n != 50]
 
 
+@pytest.mark.parametrize("block", [64, encoding_module.BLOCK])
+def test_f37_undecodable_lines_keep_their_text_wherever_the_file_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(encoding_module, "BLOCK", block)
+    lines = [b"\xff%d" % n if n % 30 == 0 else f"人{n},{n},街".encode() for n in range(300)]
+    rows, _ = read_bytes(tmp_path, table() + b"\n".join(lines) + b"\n", ABC)
+    assert aside(rows) == [(n + 2, "encoding") for n in range(0, 300, 30)]
+    assert [r["_raw"] for r in rows if r["_broken"]] == [f"\\xff{n}" for n in range(0, 300, 30)]
+
+
+def test_f37_of_undecodable_lines_only_those_are_kept_that_are_read_once_more() -> None:
+    mark = encoding_module.UNDECODABLE
+    known = {1: "a", 12: "b", 3: "c"}
+    assert encoding_module.keep_undecodable(known, b'"x\n' + mark + b"12\n" + mark + b"3") == {12: "b", 3: "c"}
+    assert encoding_module.keep_undecodable(known, b"") == {}
+
+
 def test_f37_undecodable_as_a_whole_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, table("x,1,y") + os.urandom(4000).replace(b"\n", b"\xff") + b"\n", "delivery.encoding")
     head = table(*(f"张三丰{i},{i},东街" for i in range(100)))

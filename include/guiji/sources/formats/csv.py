@@ -28,6 +28,7 @@ from guiji.sources.formats.encoding import (
     RawBlock,
     decode_block,
     detect_encoding,
+    keep_undecodable,
     read_raw_blocks,
     refuse_undecodable,
 )
@@ -72,7 +73,7 @@ def _read_all(reading: Reading, first: Block, raws: Generator[RawBlock]) -> Iter
     import numpy as np
 
     rest = b""
-    lines = 0
+    lines = undecodable = 0
     held: pa.RecordBatch | None = None  # what comes next may put its last row in doubt
     with closing(read_ahead(_prepare(reading, raws))) as prepared:
         for raw, ready in itertools.chain([(RawBlock(b""), first)], prepared):
@@ -83,9 +84,10 @@ def _read_all(reading: Reading, first: Block, raws: Generator[RawBlock]) -> Iter
                 reading.line += n
             else:
                 block = decode_block(raw, reading.encoding, reading.what) if isinstance(ready, list) else ready
-                reading.undecodable |= block.undecodable
+                reading.undecodable = keep_undecodable(reading.undecodable, rest) | block.undecodable
                 lines += block.data.count(b"\n") + 1
-                refuse_undecodable(lines, len(reading.undecodable), reading.encoding, reading.what)
+                undecodable += len(block.undecodable)
+                refuse_undecodable(lines, undecodable, reading.encoding, reading.what)
                 batch, rest = _read_block(reading, rest + block.data, block)
             if batch is not None and batch.num_rows:
                 if held is not None:

@@ -223,6 +223,12 @@ def decode_block(raw: RawBlock, encoding: str, what: str) -> Block:
     return Block(data, undecodable, raw.final, raw.unended)
 
 
+def keep_undecodable(known: dict[int, str], rest: bytes) -> dict[int, str]:
+    """Of ``known`` what stands in ``rest``, the lines that are read once more: the others would add up."""
+    numbers = map(int, re.findall(re.escape(UNDECODABLE) + rb"(\d+)", rest)) if known else ()
+    return {n: known[n] for n in numbers if n in known}
+
+
 def refuse_undecodable(lines: int, undecodable: int, encoding: str, what: str) -> None:
     """Raises DeliveryRefused when more than a few of the lines can't be decoded."""
     if undecodable > max(20, lines // 20):
