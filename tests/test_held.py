@@ -131,13 +131,14 @@ def test_of_two_decisions_at_once_one_holds(conn: Any, settings: Settings, expor
         except GuijiError as error:
             said.append(type(error).__name__)
 
-    people = [threading.Thread(target=decide, args=(yes,)) for yes in (True, False, True)]
+    people = [threading.Thread(target=decide, args=(yes,)) for yes in (True, False, True, True)]
     for person in people:
         person.start()
     for person in people:
         person.join()
     status = ask(conn, "SELECT status FROM ops.batch WHERE batch_id = %s", held.batch_id)[0][0]
     decisions = "SELECT action FROM ops.audit WHERE object = %s AND action <> 'batch.held'"
+    assert len(said) == len(people)  # nobody got an internal error
     assert (status, ask(conn, decisions, held.batch_id)) in [
         ("published", [("batch.approved",)]),
         ("refused", [("batch.rejected",)]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from guiji import ledger
 from guiji.catalog import load_resource
@@ -102,7 +103,9 @@ def decide_held(settings: Settings, batch_id: str, *, approve: bool, who: str, w
             return reject_held(conn, settings, batch_id, who=who, why=why)
         resource = load_resource(settings.catalog, record.resource_id)
         staged = load_staged(settings, resource.id, batch_id)
-        token = ledger.acquire_lease(conn, settings, resource.id, f"approve:{batch_id}")
+        # of each decision its own: a second person must wait, not share the lease and its folder as a retry would
+        decision = f"approve:{batch_id}:{uuid4().hex[:8]}"
+        token = ledger.acquire_lease(conn, settings, resource.id, decision)
         try:
             _keep_vintages(conn, settings, resource)
             checked, quality, difference = compare_staged(conn, resource, settings, staged)
@@ -113,7 +116,7 @@ def decide_held(settings: Settings, batch_id: str, *, approve: bool, who: str, w
             return record
         finally:  # a decision that could not be carried out must not keep the next run out
             conn.rollback()
-            ledger.release_run(conn, resource.id, f"approve:{batch_id}")
+            ledger.release_run(conn, resource.id, decision)
 
 
 def _archive_files(
