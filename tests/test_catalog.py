@@ -30,6 +30,7 @@ from guiji.catalog.problems import Problem
 from guiji.catalog.schema_files import DIRECTORY, KINDS, read_docstrings, render_schema
 from guiji.catalog.strict_yaml import StrictYamlError, parse_yaml
 from guiji.errors import CatalogError, UsageError
+from guiji.limits import MOST_FIELDS
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "include" / "catalog"
@@ -556,6 +557,17 @@ def test_files_that_are_not_read_are_named(root: Path) -> None:
 def test_two_fields_that_one_header_would_feed_are_refused(root: Path) -> None:
     edit(root, "title: 年龄", "title: 年龄（岁）, aliases: [更新 时间]")
     assert said(root) == ["gaj/household.yml:22: fields[3] and fields[4] have the same column '更新时间'."]
+
+
+def test_a_resource_of_more_fields_than_fit_in_memory_is_refused(root: Path) -> None:
+    extra = "".join(f"  - {{name: x{n}, title: 列{n}}}\n" for n in range(MOST_FIELDS - 5))
+    edit(root, "rules:\n", f"{extra}rules:\n")
+    assert said(root) == []
+    edit(root, "rules:\n", "  - {name: one_more, title: 又一列}\nrules:\n")
+    assert said(root) == [
+        "gaj/household.yml:17: fields has 501 entries; at most 500 are checked within 1 GB of memory. Part them into "
+        "several resources with the same key; columns that no field names are not gathered."
+    ]
 
 
 def test_unpivot_makes_the_columns_that_fields_read(root: Path) -> None:

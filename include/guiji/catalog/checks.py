@@ -22,6 +22,7 @@ from guiji.catalog.models import (
 from guiji.catalog.problems import Problem
 from guiji.catalog.strict_yaml import Node
 from guiji.catalog.validate import list_keys
+from guiji.limits import MOST_FIELDS
 
 _EMAIL = re.compile(r"[^@\s<>,;\"]+@[^@\s<>,;\"]+")
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
@@ -64,6 +65,12 @@ def check_resource(model: ResourceModel, tree: Node, file: Path, *, expressions:
         c.add(("id",), f"id is {model.id!r}, but the file's place says {expected!r}", mend=f"Write id: {expected}.")
     _check_metadata(c, model)
     names = [f.name for f in model.fields]
+    if len(names) > MOST_FIELDS:
+        c.add(
+            ("fields",),
+            f"fields has {len(names)} entries; at most {MOST_FIELDS} are checked within 1 GB of memory",
+            mend="Part them into several resources with the same key; columns that no field names are not gathered.",
+        )
     _check_twice(c, "name", names)
     _check_spellings(c, model.fields)
     tables = list_code_tables()
