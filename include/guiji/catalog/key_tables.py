@@ -35,6 +35,7 @@ SECTIONS: dict[str, str] = {
     "FilesSource": "`source`, kind `files`",
     "HttpSource": "`source`, kind `http`",
     "Paging": "`source.paging` (http)",
+    "TokenRequest": "`source.token` (http)",
     "Signature": "`source.signature` (http)",
     "Completeness": "`source.complete` (files, sftp, ftp)",
     "Format": "`source.format` (files, sftp, ftp)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
@@ -195,6 +196,12 @@ class FilesSource(Model):
     """the form of the files"""
 
 
+_HTTP_PATH = r"^(/|(/[^/\\?#\s]+|[^/\\:?#\s]+)(/[^/\\?#\s]+)*/?)$"
+
+#: names of what may stand in a connection only
+_SECRET = re.compile("passw|pwd|secret", re.IGNORECASE)
+
+
 class Paging(Model):
     style: Literal["none", "page", "offset", "cursor", "link"] = "page"
     """none: one answer; page: page numbers; offset: row numbers; cursor: the answer names the next; link: the answer
@@ -244,12 +251,41 @@ class Signature(Model):
     """header or parameter of the signature"""
 
 
+class TokenRequest(Model):
+    """How a token is asked for: before the first question of a run, and again when the interface refuses it."""
+
+    path: Annotated[str, StringConstraints(pattern=_HTTP_PATH)]
+    """path below the connection's host that gives the token"""
+    method: Literal["get", "post"] = "post"
+    """get sends ``values`` in the query, post in the body"""
+    form: Literal["json", "form"] = "json"
+    """how a body is written: as JSON, or as a form (OAuth 2.0)"""
+    values: dict[str, str] = {"username": "{login}", "password": "{password}"}
+    """what is sent; {login} and {password} are replaced by the connection's"""
+    basic: bool = False
+    """send login and password as basic authentication"""
+    found: str = "data.token"
+    """dotted path of the token in the answer"""
+    expired: list[str] = []
+    """business codes of the interface that mean that the token is no longer valid, beside 401 and 403"""
+
+    @model_validator(mode="after")
+    def _demand_no_secrets(self) -> TokenRequest:
+        for name, text in self.values.items():
+            rest = text.replace("{login}", "").replace("{password}", "")
+            if "{" in rest or "}" in rest:
+                raise ValueError(f"values.{name} is {text!r}; only {{login}} and {{password}} are replaced")
+            if _SECRET.search(name) and rest == text:
+                raise ValueError(f"values.{name} holds a secret; write {{password}} and put it into the connection")
+        return self
+
+
 class HttpSource(Model):
     kind: Literal["http"]
     """http: an interface that answers JSON"""
     connection: str
     """connection id; its host, port, login and password are used"""
-    path: Annotated[str, StringConstraints(pattern=r"^(/|(/[^/\\?#\s]+|[^/\\:?#\s]+)(/[^/\\?#\s]+)*/?)$")]
+    path: Annotated[str, StringConstraints(pattern=_HTTP_PATH)]
     """path below the connection's host"""
     method: Literal["get", "post"] = "get"
     """post sends ``body`` as JSON"""
@@ -278,9 +314,11 @@ class HttpSource(Model):
     paging: Paging = Paging()
     """how the pages are asked for"""
     token_header: str | None = None
-    """header that carries the connection's password as a token"""
+    """header that carries the token: the connection's password, or what ``token`` gives"""
     token_prefix: Annotated[str, StringConstraints(strip_whitespace=False)] = ""
     """what stands before the token, for instance ``"Bearer "``"""
+    token: TokenRequest | None = None
+    """where the token of ``token_header`` is asked for; without it, it is the connection's password"""
     signature: Signature | None = None
     """signed requests; without it and token_header, a login is sent as basic authentication"""
     max_per_minute: float | None = Field(default=None, gt=0)
@@ -296,6 +334,8 @@ class HttpSource(Model):
             raise ValueError("a body needs method: post")
         if self.signature and self.token_header:
             raise ValueError("give signature or token_header, not both: there is one password")
+        if self.token and not self.token_header:
+            raise ValueError("token needs token_header: the header that carries the token, such as Authorization")
         return self
 
 

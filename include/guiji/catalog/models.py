@@ -29,6 +29,7 @@ from guiji.catalog.model_source import (
     RemoteFilesSource,
     Signature,
     Source,
+    TokenRequest,
     Unpivot,
 )
 
@@ -69,6 +70,7 @@ __all__ = [
     "SharingType",
     "Signature",
     "Source",
+    "TokenRequest",
     "Tolerance",
     "Unpivot",
     "UpdateCycle",

@@ -10,12 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import re
 import secrets
 import socket
 import threading
 import time
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,25 +22,23 @@ from typing import TYPE_CHECKING, Any
 
 from guiji.errors import DeliveryRefused, GuijiError, SourceRefused, SourceUnavailable
 from guiji.masking import scrub
-from guiji.sources.formats.encoding import normalise_private_use
 from guiji.sources.formats.json import Ambiguous, find_path, parse_json
 from guiji.sources.formats.json_stream import MOST_VALUES
-from guiji.sources.formats.mojibake import is_chinese_utf8
+from guiji.sources.http_body import DamagedBody, decode_body, read_body
 from guiji.sources.http_signature import Unsigned, sign
+from guiji.sources.http_token import describe_missing_token, write_token_request
 from guiji.sources.tls import find_certificate_error, make_tls_context, refuse_certificate
 
 if TYPE_CHECKING:
     import httpx
 
-    from guiji.catalog.models import HttpSource
+    from guiji.catalog.models import HttpSource, TokenRequest
     from guiji.connections import Connection
 
 TIMEOUT = 30.0  # seconds without a byte; the connection's extra.timeout overrides it
 PAGE_TIMEOUT = 600.0  # seconds for one whole answer; extra.page_timeout
 ATTEMPTS = 5  # extra.attempts
 LONGEST_WAIT = 120.0  # seconds; a server that asks for more is unavailable for this run
-_MB = 1 << 20
-_GB = re.compile(r"charset\s*=\s*\"?\s*gb", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -72,6 +68,10 @@ class TryAgain(Exception):
         self.wait = wait
 
 
+class TokenRefused(TryAgain):
+    """The interface no longer takes the token that it gave: another one may do."""
+
+
 class Interface:
     """A department's interface and how we log in; owns its connection until ``close``."""
 
@@ -86,9 +86,9 @@ class Interface:
         self.what = f"接口 {source.path}"
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": f"guiji ({resource_id})"}
         auth = None
-        if source.token_header:
+        if source.token_header and source.token is None:
             headers[source.token_header] = source.token_prefix + (connection.password or "")
-        elif connection.login and source.signature is None:
+        elif connection.login and source.signature is None and source.token is None:
             auth = (connection.login, connection.password or "")
         self._client = httpx.Client(
             base_url=make_base_url(connection),
@@ -101,6 +101,8 @@ class Interface:
         )
         self._stream: Any = None  # of the one connection, to be able to cut it
         self._not_before = 0.0
+        self._token: str | None = None  # given by ``source.token``
+        self._may_renew = False
 
     @property
     def base_url(self) -> httpx.URL:
@@ -114,9 +116,10 @@ class Interface:
         import httpx
 
         attempts = int(self.connection.extra.get("attempts", ATTEMPTS))
+        self._may_renew = self._token is not None  # one that was given for this question is refused for good
         for attempt in range(1, attempts + 1):
             try:
-                return self._ask_once(call)
+                return self._ask_logged_in(call)
             except (TryAgain, httpx.TransportError) as exc:
                 if (flaw := find_certificate_error(exc)) is not None:
                     raise refuse_certificate(self.connection, flaw) from None
@@ -136,27 +139,58 @@ class Interface:
             connection=self.connection.conn_id,
         )
 
+    def _ask_logged_in(self, call: Call) -> Answer:
+        try:
+            return self._ask_once(call)
+        except TokenRefused:
+            self._token, self._may_renew = None, False
+            return self._ask_once(call)
+
     def _ask_once(self, call: Call) -> Answer:
+        if self.source.token is not None and self._token is None:
+            self._token = self._log_in(self.source.token)
         self._keep_pace()
         request = self._build(call)
+        document, headers, size = self._exchange(request, self.source.path)
+        self._demand_one_meaning(document)
+        self._check_code(document)
+        return Answer(document, str(request.url), ", ".join(headers.get_list("Link")), size)
+
+    def _log_in(self, spec: TokenRequest) -> str:
+        """The token that the interface gives for the connection's login."""
+        self._keep_pace()
+        self._may_renew = False
+        request = write_token_request(self._client, spec, self.connection, {"trace": self._trace})
+        document, _, _ = self._exchange(request, spec.path)
+        token = find_path(document, spec.found)
+        if not isinstance(token, str) or not token.isprintable() or not token.strip():
+            said = self._scrub(describe_missing_token(document, self.source))
+            raise SourceRefused(
+                f"Connection {self.connection.conn_id}: {spec.path} gave no token at {spec.found}{said}. Nothing was read; "
+                f"mend the login of connection {self.connection.conn_id}, or source.token in the catalog.",
+                connection=self.connection.conn_id,
+            )
+        return token.strip()
+
+    def _exchange(self, request: httpx.Request, path: str) -> tuple[Any, httpx.Headers, int]:
+        """(document, headers, bytes of the body) of one answer."""
         with self._cut_when_late(), self._open(request) as response:
-            self._check_status(response)
-            body = self._read_body(response)
-        text = self._decode(body, response.headers.get("Content-Type", ""))
+            self._check_status(response, path)
+            try:
+                body = read_body(response, self.source, self.connection)
+            except DamagedBody as exc:
+                raise TryAgain(str(exc)) from None
+        text = decode_body(body, response.headers.get("Content-Type", ""), self.source)
         if text.count(",") > MOST_VALUES:
             raise DeliveryRefused(
                 f"{self.what}：一次返回超过 {MOST_VALUES:,} 个值。现有数据继续有效；请减小每页条数后重新提供。",
                 rule_id="delivery.too_large",
             )
         try:
-            document = parse_json(text)
+            return parse_json(text), response.headers, len(body)
         except (ValueError, RecursionError):
             # an HTML login page, an empty body or half an answer
             raise TryAgain("the body is not JSON") from None
-        self._demand_one_meaning(document)
-        self._check_code(document)
-        link = ", ".join(response.headers.get_list("Link"))
-        return Answer(document, str(request.url), link, len(body))
 
     def _demand_one_meaning(self, document: Any) -> None:
         """Raises DeliveryRefused where a key stands twice on the way to what is read: either may be meant."""
@@ -188,6 +222,8 @@ class Interface:
         if self.source.method == "post":
             content = json.dumps(call.body, ensure_ascii=False).encode()
             headers["Content-Type"] = "application/json; charset=utf-8"
+        if self._token is not None and self.source.token_header:
+            headers[self.source.token_header] = self.source.token_prefix + self._token
         if (spec := self.source.signature) is not None:
             if spec.place == "query":  # a link repeats what its page was asked with
                 old = (spec.key, spec.timestamp, spec.nonce, spec.signature)
@@ -257,65 +293,12 @@ class Interface:
         finally:
             response.close()
 
-    def _read_body(self, response: httpx.Response) -> bytes:
-        """The unpacked body. Raises TryAgain when the packed one breaks off, DeliveryRefused beyond the cap."""
-        limit = self.source.max_page_mb * _MB
-        packing = response.headers.get("Content-Encoding", "identity").strip().lower()
-        if packing not in ("identity", "", "gzip", "x-gzip", "deflate"):
-            raise SourceRefused(
-                f"Connection {self.connection.conn_id}: {self.source.path} answers packed as {packing[:20]!r}, which was "
-                "not asked for. Nothing was read; ask the department to answer in gzip or plainly.",
-                connection=self.connection.conn_id,
-            )
-        unpack = zlib.decompressobj(wbits=47) if packing not in ("identity", "") else None
-        body = bytearray()
-        for chunk in response.iter_raw():
-            try:
-                body += unpack.decompress(chunk, limit + 1 - len(body)) if unpack else chunk
-                while unpack is not None and unpack.unused_data and len(body) <= limit:  # gzip may have several members
-                    rest, unpack = unpack.unused_data, zlib.decompressobj(wbits=47)
-                    body += unpack.decompress(rest, limit + 1 - len(body))
-            except zlib.error:
-                raise TryAgain("the packed body is damaged") from None
-            if len(body) > limit:
-                raise DeliveryRefused(
-                    f"{self.what}：一次返回超过 {self.source.max_page_mb} MB。现有数据继续有效；"
-                    "请减小每页条数后重新提供（上限由 max_page_mb 声明）。",
-                    rule_id="delivery.too_large",
-                )
-        if unpack is not None and not unpack.eof:
-            raise TryAgain("the packed body breaks off")
-        return bytes(body)
-
-    def _decode(self, body: bytes, content_type: str) -> str:
-        """The body's text. UTF-8 with a few damaged characters keeps their marks: those records are set aside."""
-        declared = self.source.encoding
-        gb18030 = declared == "gb18030" or (declared == "auto" and bool(_GB.search(content_type)))
-        text = body.decode("utf-8", "replace")
-        damaged = text.count("\ufffd")
-        if not damaged and not (gb18030 and _is_rather_gb18030(body)):
-            if declared == "gb18030" and not body.isascii():  # valid UTF-8 with Chinese in it is no accident
-                raise self._wrong_encoding(declared)
-            return text
-        if not gb18030 and damaged and sum(not c.isascii() for c in text) > 4 * damaged:
-            return text
-        if declared == "utf-8":
-            raise self._wrong_encoding(declared)
-        try:
-            return normalise_private_use(body.decode("gb18030"))
-        except UnicodeDecodeError:
-            raise self._wrong_encoding("utf-8 或 gb18030" if declared == "auto" else declared) from None
-
-    def _wrong_encoding(self, wanted: str) -> DeliveryRefused:
-        return DeliveryRefused(
-            f"{self.what}：返回内容的编码不是 {wanted}，无法正确读出文字。现有数据继续有效；请更正编码后重新提供。",
-            rule_id="delivery.encoding",
-        )
-
-    def _check_status(self, response: httpx.Response) -> None:
+    def _check_status(self, response: httpx.Response, path: str) -> None:
         status = response.status_code
-        conn_id, path = self.connection.conn_id, self.source.path
+        conn_id = self.connection.conn_id
         if status in (401, 403):
+            if self._may_renew:
+                raise TokenRefused(f"HTTP {status}")
             raise SourceRefused(
                 f"Connection {conn_id}: {path} answers {status}. Nothing was read, trying again changes nothing; mend "
                 f"the token or login of connection {conn_id}.",
@@ -358,7 +341,10 @@ class Interface:
         message = find_path(document, self.source.message) if self.source.message else None
         said = self._scrub(message)[:200] if message is not None else ""
         shown = self._scrub(code)[:40]
-        if code in ("401", "403"):
+        refused = code in ("401", "403") or (self.source.token is not None and code in self.source.token.expired)
+        if refused and self._may_renew:
+            raise TokenRefused(f"business code {shown}")
+        if refused:
             raise SourceRefused(
                 f"Connection {self.connection.conn_id}: {self.source.path} answers code {shown} {said}. Nothing was "
                 f"read; mend the token or login of connection {self.connection.conn_id}.",
@@ -369,7 +355,7 @@ class Interface:
     def _scrub(self, said: object) -> str:
         """What the interface says, without personal values, and without our token where it says that back."""
         words = str(said)
-        for secret in filter(None, (self.connection.password, self.connection.login)):
+        for secret in filter(None, (self._token, self.connection.password, self.connection.login)):
             if len(secret) > 3:
                 words = words.replace(secret, "***")
         return scrub(words)
@@ -404,14 +390,3 @@ def read_retry_after(value: str | None, date: str | None) -> float | None:
 
 def _aware(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _is_rather_gb18030(body: bytes) -> bool:
-    """True for a body said to be GB18030 that is UTF-8 as well, by accident of one rare word (猫)."""
-    if body.isascii() or is_chinese_utf8(body):
-        return False
-    try:
-        body.decode("gb18030")
-    except UnicodeDecodeError:
-        return False
-    return True

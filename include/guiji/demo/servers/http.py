@@ -125,7 +125,9 @@ def serve_http(
             pairs = tuple(parse_qsl(parts.query, keep_blank_values=True))
             state.received.append(request := Request(self.command, parts.path, pairs, headers, body))
             query = {k: v[-1] for k, v in parse_qs(parts.query, keep_blank_values=True).items()}
-            if body:
+            if headers.get("content-type") == "application/x-www-form-urlencoded":
+                query |= dict(parse_qsl(body.decode(), keep_blank_values=True))
+            elif body:
                 query |= {k: str(v) for k, v in json.loads(body).items()}
             if not (admit(request) if admit else token is None or self.headers.get(token_header) == token):
                 return self._send(401, {"code": "401", "message": "token 无效", "data": None})
