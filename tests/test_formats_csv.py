@@ -150,10 +150,10 @@ def test_f37_undecodable_lines_keep_their_text_wherever_the_file_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
     monkeypatch.setattr(encoding_module, "BLOCK", block)
-    lines = [b"\xff%d" % n if n % 30 == 0 else f"人{n},{n},街".encode() for n in range(300)]
+    lines = [b"\xff%d,x,y" % n if n % 30 == 0 else f"人{n},{n},街".encode() for n in range(300)]
     rows, _ = read_bytes(tmp_path, table() + b"\n".join(lines) + b"\n", ABC)
     assert aside(rows) == [(n + 2, "encoding") for n in range(0, 300, 30)]
-    assert [r["_raw"] for r in rows if r["_broken"]] == [f"\\xff{n}" for n in range(0, 300, 30)]
+    assert [r["_raw"] for r in rows if r["_broken"]] == [f"\\xff{n},x,y" for n in range(0, 300, 30)]
 
 
 def test_f37_of_undecodable_lines_only_those_are_kept_that_are_read_once_more() -> None:
