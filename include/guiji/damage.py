@@ -60,17 +60,22 @@ def list_kinds(spec: FieldSpec, floating: int) -> tuple[str, ...]:
     return ("garbled", "precision_lost", "cell_error", *(("not_a_number",) if floating else ()))
 
 
-def judge_cell(text: str, raw: str, spec: FieldSpec, floating: int) -> str:
-    """SQL: which of ``KINDS`` the cleaned ``text`` is damaged by; 0 for none. ``raw``: the text before it was cleaned,
-    with the control characters that belong to what was decoded wrongly."""
+def is_garbled(text: str) -> str:
+    """SQL: whether a text, with the control characters that belong to what was decoded wrongly, is garbled."""
+    misread = f"CASE WHEN regexp_matches({text}, {quote_text(MAY_BE_MISREAD)}) THEN {MISREAD}({text}) ELSE false END"
+    return f"(regexp_matches({text}, {quote_text(_GARBLED)}) OR {misread})"
+
+
+def judge_cell(text: str, garbled: str, spec: FieldSpec, floating: int) -> str:
+    """SQL: which of ``KINDS`` the cleaned ``text`` is damaged by; 0 for none. ``garbled``: what ``is_garbled`` says of
+    the text before it was cleaned, null where it wasn't asked."""
     declared = [*spec.null_tokens, *spec.code_map.fixable, *spec.code_map.ignored]
     # whole numbers a float still holds are written without a fraction: one with both is beyond its digits
     shortened = _SHORTENED + (rf"|-?[0-9]{{{floating},}}\.[0-9]+" if floating else "")
     patterns = {"precision_lost": shortened, "cell_error": _ERROR, "not_a_number": _NO_NUMBER}
     whens = [f"WHEN {text} IN ({', '.join(map(quote_text, declared))}) THEN 0"] if declared else []
-    misread = f"CASE WHEN regexp_matches({raw}, {quote_text(MAY_BE_MISREAD)}) THEN {MISREAD}({raw}) ELSE false END"
     whens += [
-        f"WHEN regexp_matches({raw}, {quote_text(_GARBLED)}) OR {misread} THEN {KINDS[kind]}"
+        f"WHEN {garbled} THEN {KINDS[kind]}"
         if kind == "garbled"
         else f"WHEN regexp_full_match({text}, {quote_text(patterns[kind])}) THEN {KINDS[kind]}"
         for kind in list_kinds(spec, floating)

@@ -34,31 +34,53 @@ SIGNATURE_KEY = "guiji_signature"
 JUDGED_ON_KEY = "guiji_judged_on"
 
 
-#: fields up to which several threads check within ``MEMORY_LIMIT_MB``: each has vectors of its own for every field
-_MANY_FIELDS = 150
-_MB_A_FIELD = 0.7
+#: what the vectors of one field take in one thread while a row is standardised and judged, by the engine's own account:
+#: about 65 of 2,048 values, for each layer of the statement hands every column on. Little more than half of it is touched
+_MB_A_FIELD = 2.2
+_FEW_FIELDS = 10
+#: more of it are not asked for where fewer threads do
+_MB_OF_FIELDS = 400
+
+
+def count_threads(fields: int = 0) -> int:
+    """By how many threads a statement over so many fields is run: each has vectors of its own."""
+    return max(1, min(4, os.cpu_count() or 1, int(_MB_OF_FIELDS / (_MB_A_FIELD * max(fields, 1)))))
 
 
 @contextmanager
-def open_engine(
-    settings: Settings, *, time_zone: str = "Asia/Shanghai", fields: int = 0
-) -> Iterator[DuckDBPyConnection]:
+def judge_fields(con: DuckDBPyConnection, fields: int) -> Iterator[None]:
+    """While a statement that standardises so many fields runs: memory for their vectors beside what all else may take."""
+    threads = count_threads(fields)
+    more = _MB_A_FIELD * threads * max(0, fields - _FEW_FIELDS)
+    if not more:
+        yield
+        return
+    con.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB + int(more)}MB'; SET threads = {threads}")
+    # takes as long as all else together, and has nothing to place where hardly anything is joined
+    con.execute("SET disabled_optimizers = 'projection_placement'")
+    try:
+        yield
+    finally:
+        con.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'; SET threads = {count_threads()}")
+        con.execute("SET disabled_optimizers = ''")
+
+
+@contextmanager
+def open_engine(settings: Settings, *, time_zone: str = "Asia/Shanghai") -> Iterator[DuckDBPyConnection]:
     """A DuckDB connection of its own, with a memory limit, a spill folder that is removed, and no way to the network.
 
-    ``fields``: how many a statement standardises; very many are checked by one thread. Extensions are neither
-    downloaded nor loaded: what the wheel holds is what there is.
+    Extensions are neither downloaded nor loaded: what the wheel holds is what there is.
     """
     import duckdb
 
-    more = max(0, fields - _MANY_FIELDS)
     scratch = settings.home / "scratch"
     scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
     spill = Path(tempfile.mkdtemp(prefix="engine-", dir=scratch))
     try:
         con = duckdb.connect(
             config={
-                "memory_limit": f"{MEMORY_LIMIT_MB + int(_MB_A_FIELD * more)}MB",
-                "threads": 1 if more else max(1, min(4, os.cpu_count() or 1)),
+                "memory_limit": f"{MEMORY_LIMIT_MB}MB",
+                "threads": count_threads(),
                 "temp_directory": str(spill),
                 "preserve_insertion_order": False,
                 "autoinstall_known_extensions": False,
@@ -68,6 +90,7 @@ def open_engine(
         try:
             # rows are consumed in large batches; a small buffer would make the engine wait for each of them
             con.execute("SET streaming_buffer_size = '48MB'")
+            con.execute("SET enable_progress_bar = false")  # it writes to stdout, where answers in JSON stand
             con.execute(f"SET TimeZone = {quote_text(time_zone)}")
             yield con
         finally:

@@ -24,8 +24,8 @@ LARGEST_SHAPE = 16 << 20
 LARGEST_ROW = 24 << 20
 #: of the texts of a row's key, and of the fields by which libraries look it up: the warehouse has indexes on them
 LARGEST_KEY = 2_000
-#: fields of one resource: each costs about 0.7 MB more where it is checked (``guiji.engine``)
-MOST_FIELDS = 500
+#: fields of one resource: what checks and tells them takes memory for each (``guiji.engine``), whatever the rows hold
+MOST_FIELDS = 250
 #: bytes of rows that one step holds at a time, several times over
 PIECE_BYTES = 8 << 20
 #: rows that the engine takes at a time, whatever their size

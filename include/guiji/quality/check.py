@@ -17,7 +17,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guiji.engine import copy_to_parquet, open_engine, quote_identifier, quote_text, scan_parquet
+from guiji.engine import (
+    copy_to_parquet,
+    count_threads,
+    judge_fields,
+    open_engine,
+    quote_identifier,
+    quote_text,
+    scan_parquet,
+)
 from guiji.errors import AccountingError, DeliveryRefused, GuijiError
 from guiji.quality import outcome
 from guiji.quality import rules as r
@@ -84,7 +92,7 @@ def check_batch(
     started = time.perf_counter()
     try:
         with (
-            open_engine(settings, time_zone=resource.model.time_zone, fields=len(plans)) as con,
+            open_engine(settings, time_zone=resource.model.time_zone) as con,
             register_functions(con, plans),
         ):
             checked = _Check(con, resource, settings, staged, plans, signature).run(carry_cache)
@@ -143,7 +151,9 @@ class _Check:
         self.rules = r.list_rules(resource, plans)
         self.signals = list_signals(resource, plans, self.rules)
         self.directory = Path(staged.directory)
-        self.package = Package(con, tuple(sorted(self.directory.glob("part-*.parquet"))))
+        self.package = Package(
+            con, tuple(sorted(self.directory.glob("part-*.parquet"))), alone=count_threads(len(plans)) == 1
+        )
         self.source = self.package.table
         self.masks = mask_columns(self.signals)
         self.tally = Tally(self.signals, plans)
@@ -250,7 +260,8 @@ class _Check:
             for section in package.sections():
                 with identify_rows(con, resource, plans, section, directory, self.settings.today()) as found:
                     statement = self._statement(section.table, found, surveyed)
-                    self._sort_rows(statement, section.rows_at_once, writers, key_writer)
+                    with judge_fields(con, len(plans)):
+                        self._sort_rows(statement, section.rows_at_once, writers, key_writer)
 
     def _sort_rows(self, statement: str, rows_at_once: int, writers: RowWriters, key_writer: Any) -> None:
         import numpy as np

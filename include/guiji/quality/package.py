@@ -41,6 +41,8 @@ class Package:
     con: DuckDBPyConnection
     parts: tuple[Path, ...]
     chosen: str | None = None
+    #: one thread reads (``engine.count_threads``), so rows that are wide for four are not for it
+    alone: bool = False
 
     @property
     def table(self) -> str:
@@ -49,15 +51,16 @@ class Package:
 
     def sections(self) -> Iterator[Section]:
         """The rows section by section; at least one. A section is good until the next one is asked for."""
+        widest_normal = WIDE_ROW_BYTES * (4 if self.alone else 1)
         widths = {part: int(read_parquet_metadata(part).get(_ROW_BYTES_KEY, "0")) for part in self.parts}
-        normal = [part for part, width in widths.items() if width <= WIDE_ROW_BYTES]
+        normal = [part for part, width in widths.items() if width <= widest_normal]
         if normal:
             widest = max(1, *(widths[part] for part in normal))
             yield Section(
                 self._choose(scan_parquet(normal)), min(_MOST_ROWS, max(VECTOR_ROWS, _BYTES_AT_ONCE // widest))
             )
         for part, width in widths.items():
-            if width > WIDE_ROW_BYTES:
+            if width > widest_normal:
                 yield from self._wide_sections(part)
 
     def _wide_sections(self, part: Path) -> Iterator[Section]:

@@ -17,7 +17,7 @@ from guiji.engine import quote_identifier, quote_text, render_expression
 from guiji.errors import CatalogError
 from guiji.limits import LARGEST_KEY
 from guiji.quality import rules as r
-from guiji.standardize import FieldPlan, damaged_flag, dirty_flags
+from guiji.standardize import FieldPlan, clean_cells, damaged_flag, dirty_flags, find_garbled
 from guiji.standardize.survey import SURVEYED, said_by, verdict_of
 from guiji.structure import NUL
 
@@ -197,10 +197,15 @@ def build_layers(plans: Sequence[FieldPlan], source: str, extra: Sequence[str] =
         sql = f"SELECT *, {', '.join(f'{cells} AS {flag}c' for flag, (cells, _) in flags.items())} FROM ({sql})"
         tests = [f"regexp_matches({flag}c, {quote_text(pattern)}) AS {flag}" for flag, (_, pattern) in flags.items()]
         sql = f"SELECT *, {', '.join(tests)} FROM ({sql})"
-    damaged = [f"{p.damaged} AS _d{p.index}" for p in plans if p.damaged]
-    if damaged:
+    lists, cleaned = clean_cells(plans)
+    if damaged := [f"{p.damaged} AS _d{p.index}" for p in plans if p.damaged]:
+        listed, garbled = find_garbled(plans)
         sql = f"SELECT *, {damaged_flag(list(flags))} AS _od FROM ({sql})"
+        sql = f"SELECT *, {', '.join([listed, *lists])} FROM ({sql})"
+        sql = f"SELECT *, {', '.join([*cleaned, *garbled])} FROM ({sql})"
         sql = f"SELECT *, {', '.join(damaged)} FROM ({sql})"
+    elif lists:
+        sql = f"SELECT *, {', '.join(cleaned)} FROM (SELECT *, {', '.join(lists)} FROM ({sql}))"
     nul = " OR ".join(f"(CASE WHEN {flag} THEN contains({flag}c, chr(0)) ELSE false END)" for flag in flags) or "false"
     sql = f"SELECT *, {', '.join([f'{nul} AS _nul'] + [f'{p.text} AS _t{p.index}' for p in plans if p.text])} FROM ({sql})"
     mapped = [f"{p.mapped} AS _m{p.index}" for p in plans if p.mapped]

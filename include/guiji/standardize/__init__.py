@@ -4,7 +4,8 @@ The text of a field is normalised first, then cast to its declared type exactly 
 null and fails the field's ``type`` check; nothing is rounded, guessed or coerced. Columns that a database delivers
 in their declared type don't go through text. The expressions stand in layers, so that each is computed once:
 
-``_s<i>`` the staged column · ``_d<i>`` how it was damaged before it came (``damage.py``; 0: not) · ``_t<i>`` its
+``_s<i>`` the staged column · ``_k<i>`` its text without what nobody sees · ``_g<i>`` whether it is garbled (in rows that
+may hold a damaged cell) · ``_d<i>`` how it was damaged before it came (``damage.py``; 0: not) · ``_t<i>`` its
 normalised text (null when empty or damaged) · ``_m<i>`` after the code map ·
 ``_c<i>`` cast · ``_e<i>`` whether that is a time the clocks skipped or showed twice
 (``local_time.py``; 0: neither) · ``_n<i> _v<i> _r<i>`` what identifiers.py made of it, where that is not "in order as it stands"
@@ -23,7 +24,7 @@ from guiji.standardize.field import EARLIEST, LATEST, find_column, join_cells, p
 from guiji.standardize.measure import measure_number
 from guiji.standardize.plan import FieldPlan
 from guiji.standardize.survey import plan_survey
-from guiji.standardize.text import damaged_flag, dirty_flags
+from guiji.standardize.text import clean_cells, damaged_flag, dirty_flags, find_garbled
 
 if TYPE_CHECKING:
     from guiji.catalog.models import Resource
@@ -84,4 +85,14 @@ def _demand_distinct(resource: Resource, columns: Sequence[str]) -> None:
             )
 
 
-__all__ = ["EARLIEST", "LATEST", "VERSION", "FieldPlan", "damaged_flag", "dirty_flags", "plan_fields"]
+__all__ = [
+    "EARLIEST",
+    "LATEST",
+    "VERSION",
+    "FieldPlan",
+    "clean_cells",
+    "damaged_flag",
+    "dirty_flags",
+    "find_garbled",
+    "plan_fields",
+]

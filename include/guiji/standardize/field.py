@@ -11,7 +11,7 @@ from guiji.casting import cast_text
 from guiji.engine import quote_identifier, quote_text
 from guiji.projection import project_box
 from guiji.standardize.plan import Check, FieldPlan, Identified
-from guiji.standardize.text import EDGES, clean_text, normalise_text, quote_texts
+from guiji.standardize.text import EDGES, normalise_text, quote_texts
 from guiji.standardize.typed import cast_directly, float_as_text, float_digits, kind_of
 
 if TYPE_CHECKING:
@@ -122,19 +122,18 @@ def _cast_through_text(
         spec.type not in ("string", "geometry")
     )
     dirty = "_nd" if narrow else "_kd" if in_key and spec.type == "string" else "_wd"
-    clean = clean_text(f"_s{i}", dirty)
     checks: list[Check] = []
     damaged: str | None = None
     if column is not None:
-        judged = damage.judge_cell(clean, f"_s{i}", spec, floating)
+        judged = damage.judge_cell(f"_k{i}", f"_g{i}", spec, floating)
         damaged = judged if floating else f"CASE WHEN _od THEN {judged} ELSE 0 END"
         checks += [Check(k, "failed", f"_d{i} = {damage.KINDS[k]}") for k in damage.list_kinds(spec, floating)]
-    text = normalise_text(f"_s{i}", clean, dirty, i if damaged else None, spec)
+    text = normalise_text(i, bool(damaged), spec)
     mapped = _map_codes(spec, f"_t{i}")
     m = f"_m{i}" if mapped else f"_t{i}"
     cast = None if spec.type == "string" else cast_text(spec, m)
-    cleaned = f"_t{i} IS NOT NULL AND trim(_s{i}, {quote_text(EDGES)}) <> _t{i}"
-    checks.append(Check(_kind_of_text(spec), "mended", f"CASE WHEN {dirty} THEN {cleaned} ELSE false END"))
+    mended = f"_t{i} IS NOT NULL AND trim(_s{i}, {quote_text(EDGES)}) <> _t{i}"
+    checks.append(Check(_kind_of_text(spec), "mended", f"CASE WHEN {dirty} THEN {mended} ELSE false END"))
     if mapped:
         written = [*spec.code_map.fixable, *spec.code_map.ignored]
         checks.append(Check("code", "mended", f"coalesce(_t{i} IN ({quote_texts(written)}), false)"))

@@ -41,8 +41,8 @@ class FieldPlan:
     #: the flag of rows whose text needs cleaning: _nd one-byte characters (codes, numbers, dates), _kd text of a key,
     #: _wd other text; None: not text
     dirty: str | None
-    damaged: str | None  # over _s, _od
-    text: str | None  # over _s, _d, _nd, _wd, _kd
+    damaged: str | None  # over _k, _g, _od
+    text: str | None  # over _k, _d
     mapped: str | None
     cast: str | None
     identified: Identified | None

@@ -61,7 +61,7 @@ def damaged_flag(flags: Sequence[str]) -> str:
     return f"({' OR '.join(tests)})"
 
 
-def clean_text(s: str, dirty: str) -> str:
+def _clean(s: str, dirty: str) -> str:
     """``s`` without what nobody sees and without blanks at its edges."""
     invisible = {"_nd": _INVISIBLE, "_kd": _INVISIBLE_IN_KEY, "_wd": _INVISIBLE_IN_TEXT}[dirty]
     if dirty == "_nd":
@@ -71,9 +71,31 @@ def clean_text(s: str, dirty: str) -> str:
     return f"trim(regexp_replace({s}, {quote_text(invisible)}, '', 'g'), {quote_text(EDGES)})"
 
 
-def normalise_text(s: str, clean: str, dirty: str, damaged: int | None, spec: FieldSpec) -> str:
-    spoilt = "" if damaged is None else f"WHEN _d{damaged} > 0 THEN NULL "
-    text = f"nullif(CASE {spoilt}WHEN {dirty} THEN {clean} ELSE {s} END, '')"
+def clean_cells(plans: Sequence[FieldPlan]) -> tuple[list[str], list[str]]:
+    """The texts of the fields without what nobody sees, in two layers: the cells of each kind cleaned as a list, in
+    rows whose flag is set; then ``_k<i>``. As a list, for a pattern is held once for every place where it stands."""
+    lists, cells = [], []
+    for flag in dirty_flags(plans):
+        indices = [p.index for p in plans if p.dirty == flag]
+        listed = ", ".join(f"_s{i}" for i in indices)
+        lists.append(f"CASE WHEN {flag} THEN list_transform([{listed}], lambda x: {_clean('x', flag)}) END AS {flag}l")
+        cells += [f"CASE WHEN {flag} THEN {flag}l[{n}] ELSE _s{i} END AS _k{i}" for n, i in enumerate(indices, 1)]
+    return lists, cells
+
+
+def find_garbled(plans: Sequence[FieldPlan]) -> tuple[str, list[str]]:
+    """Whether texts are garbled, in two layers as ``clean_cells``: a list in rows that may hold a damaged cell; then
+    ``_g<i>``."""
+    indices = [p.index for p in plans if p.damaged and p.spec.type == "string"]
+    if not indices:
+        return "NULL AS _gl", []
+    listed = ", ".join(f"_s{i}" for i in indices)
+    found = f"list_transform([{listed}], lambda x: {damage.is_garbled('x')})"
+    return f"CASE WHEN _od THEN {found} END AS _gl", [f"_gl[{n}] AS _g{i}" for n, i in enumerate(indices, 1)]
+
+
+def normalise_text(i: int, damaged: bool, spec: FieldSpec) -> str:
+    text = f"CASE WHEN _d{i} > 0 THEN NULL ELSE nullif(_k{i}, '') END" if damaged else f"nullif(_k{i}, '')"
     if spec.null_tokens:
         return f"CASE WHEN {text} IN ({quote_texts(spec.null_tokens)}) THEN NULL ELSE {text} END"
     return text
