@@ -25,7 +25,7 @@ LARGEST_ROW = 24 << 20
 #: of the texts of a row's key, and of the fields by which libraries look it up: the warehouse has indexes on them
 LARGEST_KEY = 2_000
 #: fields of one resource: what checks and tells them takes memory for each (``guiji.engine``), whatever the rows hold
-MOST_FIELDS = 250
+MOST_FIELDS = 200
 #: bytes of rows that one step holds at a time, several times over
 PIECE_BYTES = 8 << 20
 #: rows that the engine takes at a time, whatever their size

@@ -24,6 +24,7 @@ from guiji.engine import (
     open_engine,
     quote_identifier,
     quote_text,
+    release_memory,
     scan_parquet,
 )
 from guiji.errors import AccountingError, DeliveryRefused, GuijiError
@@ -170,6 +171,7 @@ class _Check:
             con, resource, self.plans, staged, self.source, cache, self.signature, self.settings.today()
         )
         self._write_rows(carried)
+        release_memory()  # a long statement and its plan leave hundreds of megabytes to the allocator
         duplicates = self._settle()
         copies_carried = 0
         absent: Path | None = None
