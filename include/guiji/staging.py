@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guiji import limits
+from guiji.engine import release_memory
 from guiji.errors import DeliveryRefused, GuijiError, UsageError
 from guiji.masking import scrub
 from guiji.records import Delivery, StagedBatch, Window, read_record, write_record
@@ -159,6 +160,7 @@ def stage_batch(
         if hasattr(delivery.batches, "close"):
             delivery.batches.close()  # a source that was not read to its end holds a connection
         shutil.rmtree(temporary, ignore_errors=True)
+        release_memory()  # what was staged is read from the disk by the steps that follow
 
 
 def _check_declared(resource: Resource, delivery: Delivery, rows: int) -> None:

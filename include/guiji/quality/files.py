@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guiji.engine import NULLS_PREFIX
+from guiji.limits import cut_by_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,8 +94,9 @@ class RowWriters:
     def write_flagged(self, batch: pa.RecordBatch) -> None:
         import pyarrow as pa
 
-        loser = pa.repeat(pa.scalar(False), batch.num_rows)
-        self.flagged.write_batch(pa.RecordBatch.from_arrays([*batch.columns, loser], schema=self.flagged_schema))
+        for piece in cut_by_bytes(batch):  # each is a row group, and these rows hold their staged cells once more
+            loser = pa.repeat(pa.scalar(False), piece.num_rows)
+            self.flagged.write_batch(pa.RecordBatch.from_arrays([*piece.columns, loser], schema=self.flagged_schema))
 
 
 def _open_writer(path: Path, first: pa.RecordBatch | pa.Schema) -> Any:
