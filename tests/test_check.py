@@ -258,7 +258,7 @@ def test_f67_no_personal_value_is_left_in_findings_or_counts(tmp_path: Path) -> 
 
 
 def test_findings_are_capped_and_counts_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("guiji.quality.outcome.FINDINGS_PER_RULE", 3)
+    monkeypatch.setattr("guiji.quality.findings.FINDINGS_PER_RULE", 3)
     resource = make_resource([{"name": "id"}, {"name": "value", "length": 1}])
     checked = check(tmp_path, resource, [{"id": str(n), "value": "ab"} for n in range(1, 8)])
     assert read_findings(checked) == {(n, "value.length", "rejected") for n in (1, 2, 3)}

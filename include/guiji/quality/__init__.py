@@ -3,7 +3,8 @@
 ``check``      every row judged once by the embedded engine (``statement`` builds the SQL, ``identify`` judges the
                identifiers, ``functions`` reads geometries, ``carry`` spares rows that already serve, ``duplicates``
                settles several rows of one key)
-``outcome``    rejected rows, findings, flags and present keys, made from the rows that raised a signal
+``outcome``    rejected rows, flags and present keys, made from the rows that raised a signal; ``findings`` what is
+               told of them
 ``judge``      Great Expectations' verdict on the batch, from the flags and the counts; ``page`` shows it
 ``rules``      every rule with the words a department reads
 

@@ -33,6 +33,7 @@ from guiji.quality import rules as r
 from guiji.quality.carry import Carried, find_carried, make_signature
 from guiji.quality.duplicates import Duplicates, find_repeated, settle_duplicates
 from guiji.quality.files import RowWriters, arrow_mask, remove_rows
+from guiji.quality.findings import write_findings
 from guiji.quality.functions import register_functions
 from guiji.quality.identify import identify_rows
 from guiji.quality.package import Package
@@ -194,9 +195,7 @@ class _Check:
         told = [s for s in self.signals if s.rule_id in ids]  # damage that no row shows has no rule
         outcome.write_flags(con, resource, ids, told, flagged, flags)
         findings = self.directory / "findings.parquet"
-        outcome.write_findings(
-            con, resource, self.plans, self.rules, self.signals, self.tally.counts, flagged, findings
-        )
+        capped = write_findings(con, resource, self.plans, self.rules, self.signals, self.tally, flagged, findings)
         rows_carried = 0 if carried is None else int(carried.kept.sum())
         checked = CheckedBatch(
             batch_id=staged.batch_id,
@@ -219,7 +218,7 @@ class _Check:
             cache=None if carried is None else carried.cache,
             absent=None if absent is None else str(absent),
             assigned=tuple(self.tally.assigned),
-            capped=self.tally.list_capped(outcome.FINDINGS_PER_RULE),
+            capped=capped,
         )
         _demand_sum(checked)
         for path in (flagged, *self.key_files, *((carried.pairs,) if carried is not None else ())):

@@ -124,11 +124,3 @@ class Tally:
                 )
             )
         return tuple(results)
-
-    def list_capped(self, cap: int) -> tuple[str, ...]:
-        """The rules of which more rows are to be reported than ``cap``."""
-        over = {s.rule_id for s in self.signals if self.counts.get(s.bit, 0) > cap}
-        over |= {rule_id for rule_id, n in self.broken.items() if n > cap}
-        if self.losers > cap:
-            over.add(r.KEY_DUPLICATE)
-        return tuple(sorted(over))
