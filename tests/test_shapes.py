@@ -20,11 +20,11 @@ from staged_package import make_resource, make_settings, read_accepted, read_fin
 
 from guiji.catalog.models import Overlap, Resource
 from guiji.city import read_city
+from guiji.crossings import count_crossings, list_edges
 from guiji.errors import CatalogError, UsageError
 from guiji.library.difference import Current, compare
 from guiji.projection import check_projection, measure_area, measure_length
 from guiji.quality import check_batch
-from guiji.quality.crossings import count_crossings, list_edges
 from guiji.quality.overlap import Limits, find_overlaps
 from guiji.records import CheckedBatch
 

@@ -13,7 +13,8 @@ The way of one resource, in order (``pipeline`` is the whole story on one page):
 
 Below the steps: ``ledger`` (batches, watermarks, files, leases), ``freshness`` (legal calendar, delivery
 windows), ``identifiers`` (citizen id, credit code, division), ``codes`` (code tables), ``measures`` (units),
-``damage`` and ``misread`` (what destroyed a text before it came), ``postgres`` and
+``damage`` and ``misread`` (what destroyed a text before it came), ``limits``, ``too_large`` and ``tangled`` (what no step
+can hold or finish), ``postgres`` and
 ``warehouse`` (embedded server, connections, DDL), ``settings`` and ``errors``.
 Before them: ``authoring`` (resource files drafted from files, tables and catalog sheets) and ``precheck`` (a department's
 file judged before it is delivered).

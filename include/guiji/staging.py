@@ -31,6 +31,7 @@ from guiji.errors import DeliveryRefused, GuijiError, UsageError
 from guiji.masking import scrub
 from guiji.records import Delivery, StagedBatch, Window, read_record, write_record
 from guiji.settings import Settings, failpoint
+from guiji.tangled import set_aside_tangled
 from guiji.too_large import set_aside_too_large
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def stage_batch(
     temporary.mkdir(mode=0o700)
     try:
         writer = _PackageWriter(temporary)
-        batches = set_aside_too_large(resource, delivery)
+        batches = set_aside_tangled(resource, set_aside_too_large(resource, delivery))
         rows, schema = writer.write(batches, delivery.columns)
         staged = StagedBatch(
             batch_id=batch_id,

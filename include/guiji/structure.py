@@ -31,6 +31,7 @@ NOT_A_NUMBER = "structure.not_a_number"
 NOT_A_RECORD = "structure.not_a_record"
 OUT_OF_RANGE = "structure.out_of_range"
 TOO_LARGE = "structure.too_large"
+TANGLED = "structure.tangled"
 NESTED = "structure.nested"
 OVERFLOWED = "structure.overflowed"
 NOT_A_LITERAL = "structure.not_a_literal"
@@ -119,8 +120,13 @@ STRUCTURE: dict[str, tuple[str, str]] = {
     EMPTY_FILE: ("文件不得为空", "该文件没有内容；请重新上传完整的文件。"),
     HALF_A_DOCUMENT: ("文件必须完整", "该文件在末尾处中断，可能只上传了一部分；请重新上传完整的文件。"),
     TOO_LARGE: (
-        f"每个单元格不得超过 {LARGEST_CELL >> 20} MB（图形 {LARGEST_SHAPE >> 20} MB），每行不得超过 {LARGEST_ROW >> 20} MB",
+        f"每个单元格不得超过 {LARGEST_CELL >> 20} MB（图形 {LARGEST_SHAPE >> 20} MB、{LARGEST_SHAPE >> 4:,} 个点），每行不得超过 {LARGEST_ROW >> 20} MB",
         "请检查该行的内容；附件、照片等请作为文件单独报送，过于复杂的图形请拆分或化简后重新报送。",
+    ),
+    TANGLED: (
+        "图形的边线不得密集到无法核对",
+        "该图形有大量长边相互贴近或交错（如锯齿、填充线），系统无法在合理时间内核对，并非认定其有误；"
+        "请化简该图形，或拆成几个后重新报送。",
     ),
     OUT_OF_RANGE: ("日期、时间必须在可表示的范围内", "请更正该行的日期（如 infinity）后重新提供。"),
 }

@@ -47,7 +47,7 @@ def set_aside_too_large(resource: Resource, delivery: Delivery) -> Iterator[pa.R
             for i in too_large.nonzero()[0][: _NAMED - named].tolist():
                 delivery.report.notes.append(_name_row(batch, i, limits))
                 named += 1
-            batch = _set_aside(batch, too_large)
+            batch = set_aside(batch, too_large, TOO_LARGE)
         yield batch
 
 
@@ -66,7 +66,7 @@ def _find_too_large(
     return found
 
 
-def _set_aside(batch: pa.RecordBatch, which: npt.NDArray[np.bool_]) -> pa.RecordBatch:
+def set_aside(batch: pa.RecordBatch, which: npt.NDArray[np.bool_], rule_id: str) -> pa.RecordBatch:
     """The batch with ``which`` of its rows without their cells, which are kept in ``_raw`` as far as they are shown."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -79,7 +79,7 @@ def _set_aside(batch: pa.RecordBatch, which: npt.NDArray[np.bool_]) -> pa.Record
     arrays: list[Any] = []
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if name == "_broken":
-            column = pc.if_else(mask, TOO_LARGE, column)
+            column = pc.if_else(mask, rule_id, column)
         elif name == "_raw":
             column = pa.array(raw, column.type)
         elif name in cells:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from guiji.crossings import count_crossings, list_edges
 from guiji.projection import measure_area
-from guiji.quality.crossings import count_crossings, list_edges
 
 if TYPE_CHECKING:
     import numpy as np

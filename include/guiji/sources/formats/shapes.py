@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from guiji.crossings import find_tangled
 from guiji.errors import DeliveryRefused
 from guiji.sources.formats.encoding import half_a_file
 from guiji.structure import NOT_A_SHAPE, RING_ORDER
@@ -255,8 +256,11 @@ def join_rings(
     depth = np.bincount(inner, minlength=len(rings))
     hole = depth % 2 == 1
     several = np.bincount(records)[records] > 1
-    # a ring that crosses itself has no inside: the check of validity names it, not this one
-    crossed = np.unique(records[several & ~shapely.is_valid(filled)])
+    # a ring that crosses itself has no inside: the check of validity names it, not this one, and a tangle is set aside
+    unsound = several.copy()
+    unsound[several] = find_tangled(filled[several])
+    unsound[several & ~unsound] = ~shapely.is_valid(filled[several & ~unsound])
+    crossed = np.unique(records[unsound])
     hole &= ~np.isin(records, crossed)
     against = hole == ~shapely.is_ccw(rings)
     doubtful = set(records[several & against].tolist()) & set(records[several & ~against].tolist())

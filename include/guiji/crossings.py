@@ -1,4 +1,4 @@
-"""How often the edges of two surfaces cross: what their intersection would cost.
+"""How often the edges of two surfaces cross, and how many of one lie near each other: what looking at them would cost.
 
 Two combs laid across each other have as many crossings as the product of their teeth, and GEOS takes some 25
 microseconds and a kilobyte for each; no number of points bounds that. Of honest shapes, however large, few edges of one
@@ -21,14 +21,24 @@ _RUN = 32
 #: pairs of runs whose edges are compared together, and of one pair of shapes altogether: a few seconds
 _AT_ONCE = 256
 _MOST_COMPARED = 250_000
+#: pairs of edges of one shape that may lie near each other, each counted twice; GEOS takes up to 70 nanoseconds for one
+_MOST_NEAR = 100_000_000
+#: as many may be found at a time, of 16 bytes
+_PAIRS_AT_ONCE = 4_000_000
+_POLYGON = 3  # shapely's type id; above it are collections
+#: fewer points than this take GEOS a tenth of a second, however they lie
+MANY_POINTS = 2_000
 
 
 def list_edges(shape: Any) -> Numbers:
-    """n × (x, y, x, y): the edges of a surface, ring by ring in the order of the ring."""
+    """n × (x, y, x, y): the edges of a surface, or of all that a collection holds, ring by ring in the order of the ring."""
     import numpy as np
     import shapely
 
-    points, ring = shapely.get_coordinates(shapely.get_rings(shapely.get_parts(shape)), return_index=True)
+    parts = np.atleast_1d(shape)
+    while (shapely.get_type_id(parts) > _POLYGON).any():
+        parts = shapely.get_parts(parts)
+    points, ring = shapely.get_coordinates(shapely.get_rings(parts), return_index=True)
     joined = ring[1:] == ring[:-1]
     return np.concatenate([points[:-1][joined], points[1:][joined]], axis=1)
 
@@ -60,6 +70,36 @@ def count_crossings(one: Numbers, other: Numbers, most: int) -> int:
                 if crossings > most:
                     return most + 1
     return crossings
+
+
+def find_tangled(shapes: npt.NDArray[Any]) -> Truths:
+    """In which shapes so many edges lie near each other that no one could say in reasonable time whether they are valid:
+    a zigzag of half a million long strokes side by side would take GEOS an hour."""
+    import numpy as np
+    import shapely
+
+    found: Truths = np.zeros(len(shapes), bool)
+    for i in np.flatnonzero(shapely.get_num_coordinates(shapes) > MANY_POINTS):
+        edges = list_edges(shapes[i])
+        # of honest shapes a run meets a handful of others, and no edge need be looked at
+        runs = _in_runs(edges)
+        found[i] = _meet_often(_surround(runs), _RUN * len(runs)) and _meet_often(_box(edges), _MOST_NEAR)
+    return found
+
+
+def _meet_often(boxes: Numbers, most: int) -> bool:
+    """Whether more than ``most`` pairs of the boxes meet; each counts twice, and each meets itself."""
+    import shapely
+
+    drawn = shapely.box(*boxes.T)
+    tree = shapely.STRtree(drawn)
+    step = max(1, _PAIRS_AT_ONCE // max(1, len(drawn)))
+    met = 0
+    for start in range(0, len(drawn), step):
+        met += tree.query(drawn[start : start + step]).shape[1]
+        if met > most:
+            return True
+    return False
 
 
 def _count_crossings(first: Numbers, second: Numbers) -> int:
