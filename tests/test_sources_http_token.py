@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from guiji.catalog.models import TokenRequest
 from guiji.demo import servers
 from guiji.demo.servers.http import Request
-from guiji.errors import SourceRefused, SourceUnavailable
+from guiji.errors import DeliveryRefused, SourceRefused, SourceUnavailable
 from guiji.settings import Settings
 from guiji.sources import probe
 
@@ -149,6 +149,14 @@ def test_an_answer_without_a_token_is_refused_and_shows_no_secret(
     assert "/login gave no token at data.token" in str(error)
     assert ("(1 密码错误：***)" in str(error)) == (isinstance(answer, dict) and "message" in answer)
     assert PASSWORD not in f"{error!r}{error.context}"
+    assert [r.path for r in platform.server.received] == ["/login"]
+
+
+def test_f49_of_two_tokens_none_is_taken(platform: Platform, place: Settings, tmp_path: Path) -> None:
+    body = b'{"data": {"token": "opaque-1", "token": "opaque-2"}}'
+    platform.server.raw["/login"] = (200, {"Content-Type": "application/json"}, body)
+    said = str(fails(platform.server, place, tmp_path, DeliveryRefused, asking({"path": "/login"})))
+    assert "返回内容中同一数据项出现了两次（在“data.token”的路径上）" in said
     assert [r.path for r in platform.server.received] == ["/login"]
 
 

@@ -51,7 +51,7 @@ def find_tables(path: Path, what: str, wanted: str | None) -> FoundSheets:
     names = [s.name for s in book.sheets if s.visible]
     if wanted is not None and wanted not in [s.name for s in book.sheets]:
         raise UsageError(
-            f"{what} has no sheet {wanted!r}. Sheets: {', '.join(names)}. Nothing was written; give one of them."
+            f"{what} has no sheet {wanted!r}. Sheets: {', '.join(map(show_name, names))}. Nothing was written; give one of them."
         )
     tables: dict[str, _SheetTable] = {}
     records: list[list[str]] = []

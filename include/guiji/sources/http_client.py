@@ -152,7 +152,8 @@ class Interface:
         self._keep_pace()
         request = self._build(call)
         document, headers, size = self._exchange(request, self.source.path)
-        self._demand_one_meaning(document)
+        source = self.source
+        self._demand_one_meaning(document, source.records, source.total, source.code, source.paging.next)
         self._check_code(document)
         return Answer(document, str(request.url), ", ".join(headers.get_list("Link")), size)
 
@@ -162,6 +163,7 @@ class Interface:
         self._may_renew = False
         request = write_token_request(self._client, spec, self.connection, {"trace": self._trace})
         document, _, _ = self._exchange(request, spec.path)
+        self._demand_one_meaning(document, spec.found)
         token = find_path(document, spec.found)
         if not isinstance(token, str) or not token.isprintable() or not token.strip():
             said = self._scrub(describe_missing_token(document, self.source))
@@ -192,10 +194,9 @@ class Interface:
             # an HTML login page, an empty body or half an answer
             raise TryAgain("the body is not JSON") from None
 
-    def _demand_one_meaning(self, document: Any) -> None:
+    def _demand_one_meaning(self, document: Any, *paths: str | None) -> None:
         """Raises DeliveryRefused where a key stands twice on the way to what is read: either may be meant."""
-        source = self.source
-        for path in filter(None, (source.records, source.total, source.code, source.paging.next)):
+        for path in filter(None, paths):
             parts = path.split(".")
             for depth in range(len(parts)):
                 if isinstance(find_path(document, ".".join(parts[:depth])), Ambiguous):
