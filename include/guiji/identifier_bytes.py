@@ -25,6 +25,18 @@ MEND_NONE, MEND_SPACE, MEND_CASE, MEND_WIDTH, MEND_UPGRADE = range(5)
 #: rows judged at once: the matrices of a block stay in the second-level cache
 BLOCK = 32768
 
+#: by code point: spaces of other widths, marks of direction, joiners and the like
+_INVISIBLE = np.zeros(1 << 16, bool)
+for _span in (
+    (0x1680, 0x1680),
+    (0x2000, 0x200F),
+    (0x2028, 0x202F),
+    (0x205F, 0x206F),
+    (0x3000, 0x3000),
+    (0xFEFF, 0xFEFF),
+):
+    _INVISIBLE[_span[0] : _span[1] + 1] = True
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -172,7 +184,7 @@ def clean_texts(strings: pa.Array) -> Cleaned:
         return Cleaned(texts, np.zeros(0, np.uint8), np.zeros(0, bool))
     first, last = int(texts.starts[0]), int(texts.starts[-1] + texts.lengths[-1])
     data = texts.data[first:last]
-    edges = np.append(texts.starts, last) - first
+    row = np.repeat(np.arange(n, dtype=np.int32), np.diff(np.append(texts.starts, last)))  # of each byte
     out = data.copy()
     space = (data <= 0x20) | (data == 0x7F)
     keep = ~space
@@ -182,11 +194,13 @@ def clean_texts(strings: pa.Array) -> Cleaned:
     out[lower] -= 32
     mend = np.zeros(n, np.uint8)
     for mark, kind in ((space, MEND_SPACE), (lower, MEND_CASE), (wide, MEND_WIDTH)):
-        mend[_count_per_row(mark, edges) > 0] = kind
-    foreign = _count_per_row(keep & (out >= 0x80), edges) > 0
-    lengths = _count_per_row(keep, edges)
-    starts = np.cumsum(lengths) - lengths
-    return Cleaned(Texts(out[keep], starts, lengths), mend, foreign)
+        mend[row[mark]] = kind
+    foreign = np.zeros(n, bool)
+    foreign[row[keep & (out >= 0x80)]] = True
+    kept = np.flatnonzero(keep)
+    starts = np.searchsorted(kept, texts.starts - first)  # as many are kept before each text
+    lengths = np.diff(np.append(starts, len(kept)))
+    return Cleaned(Texts(out[kept], starts, lengths), mend, foreign)
 
 
 def _fold_long_characters(data: Bytes, out: Bytes, keep: Bools, space: Bools, wide: Bools) -> None:
@@ -194,18 +208,11 @@ def _fold_long_characters(data: Bytes, out: Bytes, keep: Bools, space: Bools, wi
     two = two[np.isin(data[two + 1], (0x85, 0xA0, 0xAD))]  # next line, no-break space, soft hyphen
     three = np.flatnonzero((data & 0xF0) == 0xE0)
     code = (
-        (data[three].astype(np.int32) & 0x0F) << 12
-        | (data[three + 1].astype(np.int32) & 0x3F) << 6
-        | (data[three + 2].astype(np.int32) & 0x3F)
+        (data[three] & 0x0F).astype(np.uint16) << 12
+        | (data[three + 1] & 0x3F).astype(np.uint16) << 6
+        | (data[three + 2] & 0x3F)
     )
-    invisible = three[
-        (code == 0x3000)
-        | (code == 0xFEFF)
-        | (code == 0x1680)
-        | ((code >= 0x2000) & (code <= 0x200F))
-        | ((code >= 0x2028) & (code <= 0x202F))
-        | ((code >= 0x205F) & (code <= 0x206F))
-    ]
+    invisible = three[_INVISIBLE[code]]
     full = (code >= 0xFF01) & (code <= 0xFF5E)
     at = three[full]
     out[at] = (code[full] - 0xFEE0).astype(np.uint8)
@@ -215,8 +222,3 @@ def _fold_long_characters(data: Bytes, out: Bytes, keep: Bools, space: Bools, wi
         space[positions] = True
         for k in range(size):
             keep[positions + k] = False
-
-
-def _count_per_row(mark: Bools, edges: Ints) -> Ints:
-    sums = np.concatenate(([0], np.cumsum(mark)))
-    return np.asarray(sums[edges[1:]] - sums[edges[:-1]], dtype=np.int64)

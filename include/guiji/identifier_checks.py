@@ -65,18 +65,21 @@ _REASON_CODES = pa.array([r.code for r in REASONS])
 
 
 def make_checked(judged: Judged) -> Checked:
-    mend = _MEND_REASON[judged.mend]
+    mend = _MEND_REASON.take(judged.mend)  # take: a third of the time of [] with an index of bytes
     reason = np.where(judged.reason == 0, mend, judged.reason)
     return Checked(
         normalised=judged.normalised,
-        verdict=pa.array(VERDICT[reason], mask=judged.null if judged.null.any() else None),
+        verdict=pa.array(VERDICT.take(reason), mask=judged.null if judged.null.any() else None),
         reason=_words(reason, judged.null),
         mend=_words(mend, judged.null),
     )
 
 
 def _words(numbers: Bytes, null: Bools) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(pa.array(numbers.astype(np.int8), mask=(numbers == 0) | null), _REASON_CODES)
+    """The codes of these reasons, null for none."""
+    valid = np.packbits((numbers != 0) & ~null, bitorder="little")
+    indices = pa.Array.from_buffers(pa.int8(), len(numbers), [pa.py_buffer(valid), pa.py_buffer(numbers)])
+    return pa.DictionaryArray.from_arrays(indices, _REASON_CODES)
 
 
 def citizen_check_digit(body: str) -> str:
