@@ -33,7 +33,8 @@ from guiji.settings import ROOT
 from guiji.sources.columns import expected_columns
 from guiji.sources.database import POSTGRES, Reading, translate_error
 from guiji.sources.database_postgres import make_url
-from guiji.sources.database_rows import RowSession, TableQuery, write_marks
+from guiji.sources.database_query import TableQuery
+from guiji.sources.database_session import RowSession, write_marks
 from guiji.sources.database_texts import to_text
 from guiji.sources.dialects import MODULES, get_dialect
 from guiji.sources.dialects.base import MARK, Dialect, Statement, TableThere

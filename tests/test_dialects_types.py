@@ -28,7 +28,7 @@ from guiji.demo.servers import DatabaseServer
 from guiji.errors import DeliveryRefused
 from guiji.quality import check_batch
 from guiji.settings import Settings
-from guiji.sources.database_rows import TableQuery
+from guiji.sources.database_query import TableQuery
 from guiji.sources.describe import DescribedColumn, TableDescription, _type_word, describe_by_dictionary
 from guiji.sources.dialects.base import Statement, TableThere
 from guiji.sources.dialects.dictionary import spell_type

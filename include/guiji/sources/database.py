@@ -2,8 +2,9 @@
 only, a statement timeout, a comment that says who asks (F-72).
 
 PostgreSQL and what speaks its protocol comes through ADBC (``database_postgres``), every other database as its own
-text (``database_rows``, ``dialects``). A long extraction may be read in ranges that resume (``database_chunks``). Incremental reads ask for ``cursor >= watermark - lag`` or no cursor
-at all (F-02, F-05, F-06); the new watermark is the largest cursor in the same snapshot that is not in the future
+text (``database_rows`` in ``database_session``, by ``database_query`` and ``dialects``). A long extraction may be read in ranges
+that resume (``database_chunks``). Incremental reads ask for ``cursor >= watermark - lag`` or no cursor at all (F-02,
+F-05, F-06); the new watermark is the largest cursor in the same snapshot that is not in the future
 (F-03, F-07), as exact text (F-04).
 """
 

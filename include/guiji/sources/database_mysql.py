@@ -17,7 +17,7 @@ from guiji.structure import ENCODING, GARBLED
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from guiji.sources.database_rows import RowSession
+    from guiji.sources.database_session import RowSession
     from guiji.sources.dialects.base import Statement
 
 _READ_BYTES = 1 << 20
@@ -33,7 +33,7 @@ def stream_cells(
     """
     from pymysql.cursors import SSCursor
 
-    from guiji.sources.database_rows import translated
+    from guiji.sources.database_session import translated
 
     reading, connection = session.reading, session.connection
     latin1 = latin1_encoding(reading.connection)

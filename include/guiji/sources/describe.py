@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from guiji.catalog.models import Resource
     from guiji.settings import Settings
-    from guiji.sources.database_rows import RowSession
+    from guiji.sources.database_session import RowSession
     from guiji.sources.dialects.base import Dialect
 
 
@@ -57,8 +57,10 @@ def describe_table(resource: Resource, settings: Settings) -> TableDescription:
     dialect = get_dialect(connection)
     if dialect.has_dictionary:
         return _describe_by_dictionary(dialect, reading)
+    from guiji.sources.database_session import make_engine
+
     try:
-        engine = _make_engine(reading)
+        engine = make_engine(reading)
         with contextlib.closing(_Disposing(engine)):
             return _describe(engine, reading)
     except GuijiError:
@@ -74,10 +76,10 @@ class _Disposing:
 
 def _describe_by_dictionary(dialect: Dialect, reading: Reading) -> TableDescription:
     """By the statements of ``dialects/dictionary.py``, over the driver's own connection that also reads the table."""
-    from guiji.sources.database_rows import RowSession, _connect, translated
+    from guiji.sources.database_session import RowSession, connect, translated
 
     with translated(reading):
-        session = RowSession(dialect, reading, *_connect(dialect, reading))
+        session = RowSession(dialect, reading, *connect(dialect, reading))
         try:
             dialect.prepare_connection(session.connection, reading)
             return describe_by_dictionary(session)
@@ -116,12 +118,6 @@ def refuse_missing(reading: Reading) -> DeliveryRefused:
         rule_id="delivery.missing_table",
         connection=reading.connection.conn_id,
     )
-
-
-def _make_engine(reading: Reading) -> Engine:
-    from guiji.sources import database_rows
-
-    return database_rows._make_engine(reading)
 
 
 def _describe(engine: Engine, reading: Reading) -> TableDescription:
