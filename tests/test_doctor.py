@@ -12,8 +12,9 @@ import pytest
 from guiji import connections, doctor, secrets, warehouse
 from guiji.connections import Connection
 from guiji.demo import servers
-from guiji.doctor import Finding, diagnose, enroll_host_key, judge_disk, judge_skew, render_findings
+from guiji.doctor import Finding, diagnose, judge_disk, judge_skew, render_findings
 from guiji.errors import SourceUnavailable, UsageError
+from guiji.host_keys import enroll_host_key
 from guiji.settings import TIME_ZONE, Settings
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from delivering import NOW, OCTOBER, make_resource, plain_settings
 
-from guiji import staging
+from guiji import package_writer, staging
 from guiji.errors import DeliveryRefused, GuijiError, UsageError
 from guiji.records import DeliveredFile, Delivery, ReadReport
 from guiji.settings import ROOT, Settings
@@ -53,8 +53,8 @@ def table_of(staged: staging.StagedBatch) -> pa.Table:
 
 @pytest.mark.parametrize("rows", [0, 1, 4, 5, 8, 9])
 def test_rows_are_numbered_over_all_parts(place: Settings, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    monkeypatch.setattr(staging, "ROW_GROUP", 2)
-    monkeypatch.setattr(staging, "GROUPS_PER_PART", 2)
+    monkeypatch.setattr(package_writer, "ROW_GROUP", 2)
+    monkeypatch.setattr(package_writer, "GROUPS_PER_PART", 2)
     staged = stage_batch(RESOURCE, place, OCTOBER, delivery(*[1] * rows), BATCH)
     table = table_of(staged)
     assert table.column_names == ["_row_no", "编号", "姓名", "_origin", "_line", "_broken", "_raw"]

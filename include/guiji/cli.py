@@ -281,7 +281,8 @@ def doctor(
     probe: Annotated[bool, typer.Option("--probe", help="connect to every source of the catalog as well")] = False,
 ) -> None:
     """What is wrong with this installation, and the mend."""
-    from guiji.doctor import diagnose, enroll_host_key, render_findings
+    from guiji.doctor import diagnose, render_findings
+    from guiji.host_keys import enroll_host_key
 
     settings = Settings.from_env()
     if action is None:

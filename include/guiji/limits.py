@@ -28,6 +28,8 @@ LARGEST_KEY = 2_000
 MOST_FIELDS = 200
 #: bytes of rows that one step holds at a time, several times over
 PIECE_BYTES = 8 << 20
+#: key of the Parquet metadata of a package's part: bytes of text to a row, where its rows are widest
+ROW_BYTES_KEY = "guiji_row_bytes"
 #: rows that the engine takes at a time, whatever their size
 VECTOR_ROWS = 2048
 #: rows of more bytes than this, over ``VECTOR_ROWS`` of them, are wide: they are kept and checked piece by piece

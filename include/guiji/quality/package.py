@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guiji.engine import read_parquet_metadata, scan_parquet
-from guiji.limits import PIECE_BYTES, VECTOR_ROWS, WIDE_ROW_BYTES
+from guiji.limits import PIECE_BYTES, ROW_BYTES_KEY, VECTOR_ROWS, WIDE_ROW_BYTES
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-#: ``staging.ROW_BYTES_KEY``
-_ROW_BYTES_KEY = "guiji_row_bytes"
 _WIDE = "guiji_wide_rows"
 _MOST_ROWS = 65_536
 #: of the rows that are taken from the engine at a time
@@ -52,7 +50,7 @@ class Package:
     def sections(self) -> Iterator[Section]:
         """The rows section by section; at least one. A section is good until the next one is asked for."""
         widest_normal = WIDE_ROW_BYTES * (4 if self.alone else 1)
-        widths = {part: int(read_parquet_metadata(part).get(_ROW_BYTES_KEY, "0")) for part in self.parts}
+        widths = {part: int(read_parquet_metadata(part).get(ROW_BYTES_KEY, "0")) for part in self.parts}
         normal = [part for part, width in widths.items() if width <= widest_normal]
         if normal:
             widest = max(1, *(widths[part] for part in normal))
