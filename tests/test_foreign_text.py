@@ -69,6 +69,24 @@ def test_f37_a_file_in_another_language_s_encoding_is_refused(
 
 
 @pytest.mark.parametrize("declared", ["auto", "gb18030"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "萘,苊,苊烯,芴,菲,蒽,荧蒽,芘,苯并蒽,䓛,苯并荧蒽,苯并芘,茚并芘,二苯并蒽,苯并苝",
+        "䴙䴘,鸬鹚,苍鹭,池鹭,鸳鸯,鹗,鸢,鹞,隼,鹌鹑,鸻,鹬,鸥,鸮,鸺鹠,翡翠,鹡鸰,鹀,鸫,鹪鹩",
+        "鲢,鳙,鲫,鳊,鲂,鳜,鲶,鳢,鲈,鲟,鲮,鲳,鲷,鳎,鲽,鲻,鳗",
+    ],
+    ids=["chemicals", "birds", "fish"],
+)
+def test_f37_rare_names_are_chinese_and_no_language_of_single_bytes(tmp_path: Path, words: str, declared: str) -> None:
+    """As ISO 8859-5 or TIS-620 they are letters to the last byte, but words of an even number of them only."""
+    rows = [(str(n), word, "") for n, word in enumerate(words.split(","))]
+    content = "\n".join(",".join(row) for row in (("id", "name", "place"), *rows)) + "\n"
+    read, _ = read_bytes(tmp_path, content.encode("gb18030"), ABC, encoding=declared)
+    assert sound(read, ABC) == rows
+
+
+@pytest.mark.parametrize("declared", ["auto", "gb18030"])
 @pytest.mark.parametrize("rows", [1, 10, 300])
 def test_f37_accents_of_western_languages_never_become_chinese(tmp_path: Path, rows: int, declared: str) -> None:
     content = write_table(WESTERN, rows, rows).encode("latin-1")

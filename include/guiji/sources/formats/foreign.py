@@ -9,6 +9,7 @@ encoding it is text. Measured on place names, trades and nationalities in sample
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -150,6 +151,8 @@ _OTHERS: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
 )
 
 
+#: bytes beyond ASCII in a row, and what follows where it may be the second half of a character of GB18030
+_BEYOND_ASCII = re.compile(rb"([\x80-\xff]+)([0-9@-~]?)")
 _OF_PAIRS = ("big5", "cp932", "johab")
 
 
@@ -166,5 +169,12 @@ def _is_text_of(lines: Sequence[bytes], encoding: str, is_its: Callable[[str], b
             # punctuation and full-width letters are no language's own
             if not c.isascii() and not "\u3000" <= c <= "\u303f" and not "\uff00" <= c <= "\uff60":
                 its, others = (its + 1, others) if is_its(c) else (its, others + 1)
-    # any byte is something in an encoding of single bytes: there nearly all of them must be letters of the language
-    return decoded > 0.9 * len(lines) and its > (0.9 if encoding in _OF_PAIRS else 0.97) * (its + others)
+    if decoded <= 0.9 * len(lines):
+        return False
+    if encoding in _OF_PAIRS:
+        return its > 0.9 * (its + others)
+    # any byte is something in an encoding of single bytes: there nearly all of them must be letters of the language, and
+    # words of that end with half a pair as often as not
+    words = [word for line in lines for word in _BEYOND_ASCII.findall(line)]
+    unpaired = sum(not second and len(word) % 2 for word, second in words)
+    return its > 0.97 * (its + others) and unpaired > 0.1 * len(words)
