@@ -545,6 +545,20 @@ def test_f28_half_a_character_costs_that_record_only(http_server: Any, place: Se
     assert [(r["id"], r["_broken"]) for r in rows] == [("1", "structure.garbled"), ("000", None), ("001", None)]
 
 
+def test_f37_answers_of_short_words_in_gb18030_are_read_as_they_are_or_not_at_all(
+    http_server: Any, place: Settings, tmp_path: Path
+) -> None:
+    """女 in GB18030 is ``Ů`` in UTF-8; a page of nothing else says nothing of its encoding."""
+    words = ["男", *["女"] * 60]
+    http_server.data["/things"] = [{"id": f"{n}", "name": word} for n, word in enumerate(words)]
+    http_server.encodings["/things"] = "gb18030"
+    expected = [(f"{n}", word) for n, word in enumerate(words)]
+    assert rows_of(open_at(interface(size=100), place, tmp_path)) == expected
+    error = fails(http_server, place, tmp_path, DeliveryRefused, interface(size=50))
+    assert "返回内容中的文字太少，无法判断编码" in str(error)
+    assert rows_of(open_at(interface(size=50, source={"encoding": "gb18030"}), place, tmp_path)) == expected
+
+
 @pytest.mark.parametrize("declared", ["utf-8", "gb18030"])
 def test_f37_answers_in_another_encoding_than_declared_are_refused(
     http_server: Any, place: Settings, tmp_path: Path, declared: str

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from guiji.errors import DeliveryRefused, SourceRefused
 from guiji.sources.formats.encoding import normalise_private_use
-from guiji.sources.formats.mojibake import is_chinese_utf8
+from guiji.sources.formats.mojibake import count_cjk, is_accidental_utf8, is_chinese_utf8, is_valid
 
 if TYPE_CHECKING:
     import httpx
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from guiji.connections import Connection
 
 _MB = 1 << 20
+_UTF8 = re.compile(r"charset\s*=\s*\"?\s*utf-?8", re.IGNORECASE)
 _GB = re.compile(r"charset\s*=\s*\"?\s*gb", re.IGNORECASE)
 
 
@@ -64,8 +65,15 @@ def decode_body(body: bytes, content_type: str, source: HttpSource) -> str:
     if not damaged and not (gb18030 and _is_rather_gb18030(body)):
         if declared == "gb18030" and not body.isascii():  # valid UTF-8 with Chinese in it is no accident
             raise _wrong_encoding(source, declared)
+        said = declared == "utf-8" or _UTF8.search(content_type)
+        if not said and not count_cjk(text) and is_accidental_utf8(body):
+            raise DeliveryRefused(
+                f"接口 {source.path}：返回内容中的文字太少，无法判断编码。现有数据继续有效；"
+                "请在 Content-Type 中写明 charset，或请数据中心在资源目录中登记 encoding。",
+                rule_id="delivery.encoding",
+            )
         return text
-    if not gb18030 and damaged and sum(not c.isascii() for c in text) > 4 * damaged:
+    if not gb18030 and _is_damaged_utf8(body, text, damaged):
         return text
     if declared == "utf-8":
         raise _wrong_encoding(source, declared)
@@ -73,6 +81,13 @@ def decode_body(body: bytes, content_type: str, source: HttpSource) -> str:
         return normalise_private_use(body.decode("gb18030"))
     except UnicodeDecodeError:
         raise _wrong_encoding(source, "utf-8 或 gb18030" if declared == "auto" else declared) from None
+
+
+def _is_damaged_utf8(body: bytes, text: str, damaged: int) -> bool:
+    """True where the sound characters are many more than the damaged ones, and no accident: of GB18030 short words are
+    often valid UTF-8 (女 is ``Ů``), but Chinese hardly ever comes of it."""
+    many = sum(not c.isascii() for c in text) > 4 * damaged
+    return many and (count_cjk(text) > damaged or not is_valid(body, "gb18030"))
 
 
 def _wrong_encoding(source: HttpSource, wanted: str) -> DeliveryRefused:
@@ -84,10 +99,4 @@ def _wrong_encoding(source: HttpSource, wanted: str) -> DeliveryRefused:
 
 def _is_rather_gb18030(body: bytes) -> bool:
     """True for a body said to be GB18030 that is UTF-8 as well, by accident of one rare word (猫)."""
-    if body.isascii() or is_chinese_utf8(body):
-        return False
-    try:
-        body.decode("gb18030")
-    except UnicodeDecodeError:
-        return False
-    return True
+    return not body.isascii() and not is_chinese_utf8(body) and is_valid(body, "gb18030")

@@ -61,7 +61,7 @@ def read_csv(path: Path, origin: str, expected: Expected, fmt: Format, report: R
     """The rows of a CSV file. Raises DeliveryRefused when the file as a whole can't be accepted (encoding, header,
     half a file), before or while it is read."""
     what = f"文件 {origin}"
-    encoding = detect_encoding(path, fmt.encoding, what, doubt_few_words=True)
+    encoding = detect_encoding(path, fmt.encoding, what)
     raws = read_raw_blocks(path, encoding, what)
     first = decode_block(next(raws), encoding, what)
     table, rest, line = _open_table(first, expected, fmt, report, what)

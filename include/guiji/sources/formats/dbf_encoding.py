@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 
 from guiji.errors import DeliveryRefused
-from guiji.sources.formats.foreign import refuse_foreign
-from guiji.sources.formats.mojibake import is_chinese_utf8
+from guiji.sources.formats.foreign import refuse_foreign, too_few_words
+from guiji.sources.formats.mojibake import is_accidental_utf8, is_chinese_utf8, is_valid
 
 #: cells beyond ASCII that are looked at to tell the encoding
 SAMPLE_CELLS = 200_000
@@ -22,6 +22,8 @@ _CPG = {
 _CPG |= {"cp936": "gb18030", "54936": "gb18030", "ansi936": "gb18030", "euccn": "gb18030"}
 
 
+#: language bytes of GBK
+_CHINESE = (0x4D, 0x7A)
 #: language bytes of encodings in which nearly any text reads as GB18030; others are what writers put who think of none
 _OTHER_LANGUAGES = {
     **dict.fromkeys((0x4F, 0x78), "Big5"),
@@ -34,12 +36,14 @@ def find_encoding(beyond_ascii: Iterable[bytes], declared: str, cpg: str | None,
     """``utf-8`` or ``gb18030`` for cells beyond ASCII. Raises DeliveryRefused.
 
     ``declared`` is the catalog's word, ``cpg`` what stands in the ``.cpg``, ``language`` the header's language byte."""
-    utf8 = gb18030 = 0
+    utf8 = gb18030 = either = 0
     cells: list[bytes] = []
     for cell in beyond_ascii:
         cells.append(cell)
-        utf8 += _is_valid(cell, "utf-8") or _is_cut_utf8(cell)
-        gb18030 += _is_valid(cell, "gb18030")
+        accidental = is_accidental_utf8(cell)  # in single words and characters this is common (女 is Ů in UTF-8)
+        either += accidental and is_valid(cell, "utf-8")
+        utf8 += not accidental and (is_valid(cell, "utf-8") or _is_cut_utf8(cell))
+        gb18030 += is_valid(cell, "gb18030")
         if len(cells) >= SAMPLE_CELLS:
             break
     seen = len(cells)
@@ -54,8 +58,14 @@ def find_encoding(beyond_ascii: Iterable[bytes], declared: str, cpg: str | None,
                 "请另存为 UTF-8 或 GB18030 编码后重新提供。",
                 rule_id="delivery.encoding",
             )
-    # a GB18030 cell is hardly ever valid UTF-8, a UTF-8 cell often is valid GB18030
-    found = "utf-8" if utf8 * 2 >= seen else "gb18030" if gb18030 * 10 >= seen * 9 else None
+    found: str | None
+    if either == seen:  # what is declared decides, else the language byte
+        if wanted == "auto" and language not in _CHINESE:
+            raise too_few_words(what)
+        found = "utf-8" if wanted == "utf-8" else "gb18030"
+    else:
+        # a UTF-8 cell often is valid GB18030
+        found = "utf-8" if utf8 * 2 >= seen else "gb18030" if gb18030 * 10 >= seen * 9 else None
     if found == "gb18030" and wanted != "utf-8":
         refuse_foreign(cells, wanted, what)
         if wanted == "auto" and language in _OTHER_LANGUAGES:
@@ -75,14 +85,6 @@ def find_encoding(beyond_ascii: Iterable[bytes], declared: str, cpg: str | None,
         "现有数据继续有效；请按约定的编码重新导出后提供。",
         rule_id="delivery.encoding",
     )
-
-
-def _is_valid(cell: bytes, encoding: str) -> bool:
-    try:
-        cell.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _is_cut_utf8(cell: bytes) -> bool:

@@ -20,8 +20,10 @@ from guiji.sources.formats.foreign import refuse_foreign, too_few_words
 from guiji.sources.formats.mojibake import (
     count_cjk,
     holds_utf8_lines,
+    is_accidental_utf8,
+    is_chinese_gb18030,
     is_chinese_utf8,
-    is_gb2312,
+    is_valid,
     refuse_mojibake,
 )
 
@@ -82,11 +84,12 @@ _BINARY = (
 )
 
 
-def detect_encoding(path: Path, declared: str, what: str, *, doubt_few_words: bool = False) -> str:
+def detect_encoding(path: Path, declared: str, what: str, *, likely: str | None = None) -> str:
     """``utf-8``, ``gb18030``, ``utf-16``, ``utf-16-le`` or ``utf-16-be``. Raises DeliveryRefused when the file is in none
     of them, when it contradicts what is declared, and when it is text that was already garbled when it was written.
 
-    ``doubt_few_words``: nothing else in the file says its encoding, so a file with too few words to tell is refused."""
+    ``likely``: what the file says of itself, in which nobody trusts; taken where nothing is declared and its words are too
+    few to tell. Without it such a file is refused."""
     with path.open("rb") as f:
         head = f.read(SAMPLE)
         _refuse_binary(head, what)
@@ -98,13 +101,15 @@ def detect_encoding(path: Path, declared: str, what: str, *, doubt_few_words: bo
             return declared
         if head.startswith(codecs.BOM_UTF8):
             return _agree("utf-8", declared, what)
-        sample = _first_unclear(f, head)
+        sample, breaks_off = _first_unclear(f, head)
     if declared.startswith("utf-16"):
         raise _wrong_encoding(what, declared)
-    if sample is None:
-        found = _judge_valid_utf8(head, declared, what, doubt_few_words)
-    else:
+    if sample is not None:
         found = _judge_sample(sample, declared, what)
+    elif breaks_off and declared == "auto":
+        found = "utf-8"  # who reads on finds that half of the last character is missing
+    else:
+        found = _judge_valid_utf8(head, declared, what, likely)
     refuse_mojibake(sample or head, found, what)
     if found == "gb18030":
         refuse_foreign((sample or head).split(b"\n"), declared, what)
@@ -122,26 +127,28 @@ def _refuse_binary(head: bytes, what: str) -> None:
             )
 
 
-def _judge_valid_utf8(head: bytes, declared: str, what: str, doubt_few_words: bool) -> str:
-    """The encoding of a file that is valid UTF-8 to its end. A few words in GB18030 may be that by accident (隆茂), but
-    no Chinese comes of it; and what is Chinese in UTF-8 is not by accident."""
-    text = head.decode("utf-8", "ignore")
-    chinese = count_cjk(text)
-    if declared == "gb18030" and chinese:
+def _judge_valid_utf8(head: bytes, declared: str, what: str, likely: str | None) -> str:
+    """The encoding of a file that is valid UTF-8 to its end. A few words in GB18030 may be that by accident (隆茂), and
+    columns of short ones (女, 小, 微) are in any number of rows; but hardly ever Chinese comes of it."""
+    chinese = count_cjk(head.decode("utf-8", "ignore"))
+    either = not head.isascii() and is_chinese_gb18030(head, final=len(head) < SAMPLE)
+    if declared == "gb18030" and chinese and not either:
         return _agree("utf-8", declared, what)
-    if doubt_few_words and declared == "auto" and not chinese and not head.isascii() and is_gb2312(head):
-        raise too_few_words(what)
+    if declared == "auto" and not chinese and either:
+        if likely is None:
+            raise too_few_words(what)
+        return likely
     return "utf-8" if declared == "auto" else declared
 
 
 def _judge_sample(sample: bytes, declared: str, what: str) -> str:
     """The encoding of a file that is not all UTF-8, by whole lines around the first byte that is not."""
-    utf8, gb18030 = _share_valid(sample, "utf-8"), _share_valid(sample, "gb18030")
+    utf8, gb18030 = _share_valid(sample)
     if declared != "auto":
         if (utf8 if declared == "utf-8" else gb18030) < 0.5:
             raise _wrong_encoding(what, declared)
         return declared
-    if utf8 >= 0.5:  # a GB18030 line is hardly ever valid UTF-8, so this is UTF-8 with damaged lines
+    if utf8 >= 0.5:  # with damaged lines
         return "utf-8"
     if gb18030 >= 0.9:
         return "gb18030"
@@ -162,42 +169,38 @@ def _wrong_encoding(what: str, declared: str) -> DeliveryRefused:
     )
 
 
-def _first_unclear(f: BinaryIO, head: bytes) -> bytes | None:
-    """Whole lines around the first bytes that are not UTF-8; None when everything is UTF-8."""
+def _first_unclear(f: BinaryIO, head: bytes) -> tuple[bytes | None, bool]:
+    """Whole lines around the first bytes that are not UTF-8, None when everything is UTF-8; and whether it is but for half
+    a character at the end of the file."""
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
     chunk, before = head, b""
     while chunk:
         try:
             decoder.decode(chunk)
         except UnicodeDecodeError:
-            return before[-SAMPLE // 4 :] + chunk
+            return before[-SAMPLE // 4 :] + chunk, False
         before, chunk = chunk, f.read(SAMPLE)
-    try:
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return before
-    return None
+    return None, bool(decoder.getstate()[0])
 
 
-def _share_valid(sample: bytes, encoding: str) -> float:
-    """Share of the sample's whole lines beyond ASCII that ``encoding`` decodes."""
+def _share_valid(sample: bytes) -> tuple[float, float]:
+    """Shares of the sample's whole lines beyond ASCII that are UTF-8, and that GB18030 decodes. What is valid UTF-8 and
+    common Chinese as well speaks for GB18030 only: it is so by accident, and common where words are short (女, 小)."""
     lines = sample.split(b"\n")
     # the first may be cut where the sample begins, the last where it, or the file, breaks off
     whole = lines[1:-1] if len(lines) > 3 else lines[:-1]
     # a file whose words all stand in such a line is told by it
     lines = lines if all(map(bytes.isascii, whole)) else whole
-    seen = good = 0
+    seen = utf8 = gb18030 = 0
     for line in lines[:: max(1, len(lines) // 5000)]:
         if line.isascii():
             continue
         seen += 1
-        try:
-            # half a character where the file breaks off says nothing against the line
-            codecs.getincrementaldecoder(encoding)("strict").decode(line, final=line is not lines[-1])
-            good += 1
-        except UnicodeDecodeError:
-            pass
-    return good / seen if seen else 1.0
+        # half a character where the file breaks off says nothing against the line
+        final = line is not lines[-1]
+        gb18030 += is_valid(line, "gb18030", final)
+        utf8 += is_valid(line, "utf-8", final) and not is_accidental_utf8(line)
+    return (utf8 / seen, gb18030 / seen) if seen else (1.0, 1.0)
 
 
 def read_blocks(path: Path, encoding: str, what: str, size: int | None = None) -> Generator[Block]:
@@ -340,11 +343,17 @@ def _transcode(raw: bytes, encoding: str, first: int) -> tuple[bytes, dict[int, 
 
 
 def _set_aside(raw: bytes, encoding: str, undecodable: dict[int, str], first: int) -> bytes:
+    split = raw.split(b"\n")
+    # lines of GB18030 in a file of UTF-8: not all that came with them are invalid
+    joined = encoding == "utf-8" and any(
+        is_chinese_gb18030(line) and not line.isascii() and not is_valid(line, "utf-8") for line in split
+    )
     lines = []
-    for line in raw.split(b"\n"):
+    for line in split:
         text: str | None = None
         with contextlib.suppress(UnicodeDecodeError):
-            text = None if encoding == "gb18030" and is_chinese_utf8(line) else line.decode(encoding)
+            doubtful = is_chinese_utf8(line) if encoding == "gb18030" else joined and is_accidental_utf8(line)
+            text = None if doubtful else line.decode(encoding)
         if text is not None:
             lines.append(text.encode())
             continue

@@ -5,9 +5,11 @@ UTF-8 often decodes as GB18030 without an error, only wrongly; other languages' 
 
 from __future__ import annotations
 
+import codecs
 import re
 
 from guiji.errors import DeliveryRefused
+from guiji.misread import common_characters
 
 _CHINESE = re.compile(rb"(?:[\xe4-\xe9][\x80-\xbf]{2}){2,}")
 
@@ -75,13 +77,37 @@ def is_chinese_utf8(line: bytes) -> bool:
     return len(first[0]) >= 12 or not is_gb2312(line)
 
 
-def is_gb2312(head: bytes) -> bool:
+def is_gb2312(text: bytes) -> bool:
     """True when every byte beyond ASCII belongs to a pair of the GB2312 Chinese characters."""
     try:
-        text = head.decode("gb2312", "strict")
+        return all(c.isascii() or "\u4e00" <= c <= "\u9fff" for c in set(text.decode("gb2312")))
     except UnicodeDecodeError:
         return False
-    return all(c.isascii() or "\u4e00" <= c <= "\u9fff" for c in text)
+
+
+def is_chinese_gb18030(text: bytes, final: bool = True) -> bool:
+    """True when all beyond ASCII is common Chinese in GB18030, simplified or traditional; where the text is not ``final``,
+    half a character at the end says nothing."""
+    try:
+        found = set(codecs.getincrementaldecoder("gb18030")("strict").decode(text, final))
+    except UnicodeDecodeError:
+        return False
+    known = common_characters()
+    return all(c.isascii() or c in known or is_gb2312(c.encode("gb18030")) for c in found)
+
+
+def is_accidental_utf8(text: bytes) -> bool:
+    """True for Chinese in GB18030 that may be valid UTF-8 as well (女 is ``Ů``), but is no Chinese in it."""
+    return not text.isascii() and is_chinese_gb18030(text) and not is_chinese_utf8(text)
+
+
+def is_valid(text: bytes, encoding: str, final: bool = True) -> bool:
+    """Whether ``encoding`` decodes all of it; where it is not ``final``, half a character at the end says nothing."""
+    try:
+        codecs.getincrementaldecoder(encoding)("strict").decode(text, final)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def count_cjk(text: str) -> int:

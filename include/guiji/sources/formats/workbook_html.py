@@ -69,7 +69,8 @@ def _read_text(path: Path, what: str) -> Iterator[str]:
             "请以 UTF-8 或 GB18030 编码重新导出",
             "delivery.encoding",
         )
-    encoding = detect_encoding(path, "auto", what)
+    likely = CHARSETS.get(said[1].decode().lower()) if said else None
+    encoding = detect_encoding(path, "auto", what, likely=likely)
     decoder = codecs.getincrementaldecoder(encoding)("replace")
     with path.open("rb") as f:
         while raw := f.read(_CHUNK):

@@ -307,6 +307,7 @@ def _find_encoding(path: Path, declared: str, what: str) -> str:
         head = f.read(1024)
     if not head.strip():
         raise DeliveryRefused(f"{what}：文件是空的。现有数据继续有效；请重新提供。", rule_id="delivery.empty")
+    said_so = True
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         said = "utf-16"
     elif head.startswith((b"<\0", b"\0<")):
@@ -315,6 +316,7 @@ def _find_encoding(path: Path, declared: str, what: str) -> str:
         said = "utf-8"
     else:
         m = _DECLARED.search(head)
+        said_so = m is not None or declared != "auto"
         said = m[1].decode() if m else "utf-8"
         said = said if declared == "auto" else declared
         if said.lower().startswith("utf-16"):
@@ -327,7 +329,10 @@ def _find_encoding(path: Path, declared: str, what: str) -> str:
         raise _wrong_encoding(what, declared)
     if said.startswith("utf-16"):
         return said
-    return decide_charset(path, said, what)
+    codec = decide_charset(path, said, what)
+    if codec == "utf-8" and detect_encoding(path, "utf-8" if said_so else "auto", what) != codec:
+        raise _wrong_encoding(what, codec)
+    return codec
 
 
 def _wrong_encoding(what: str, encoding: str) -> DeliveryRefused:
