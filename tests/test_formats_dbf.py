@@ -10,6 +10,7 @@ import pytest
 from delivering import aside, expect, read_bytes, sound
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_formats_geometry import layer, repack
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.formats.dbf import open_dbf, read_blocks
@@ -191,6 +192,51 @@ def test_a_block_has_every_record_for_its_shape(tmp_path: Path) -> None:
     table = open_dbf(path, "auto", "a.dbf")
     (block,) = read_blocks(table, table.fields)
     assert (block.first, block.deleted, block.columns) == (1, [True, False], {"CODE": ["1", "2"], "NAME": ["a", "b"]})
+
+
+ATTRIBUTES: Sequence[Column] = (("code", "C", 9, 0), ("name", "C", 6, 0), ("area_ha", "N", 6, 2))
+
+
+def read_attributes(tmp_path: Path, content: bytes) -> tuple[list[tuple[object, ...]], list[str]]:
+    """(what was read of the attributes of a shapefile, the notes)."""
+    rows, report = read_bytes(tmp_path, repack("points.zip", dbf=content), layer(), "layer", type="shapefile")
+    return [(r["_line"], r["code"], r["name"], r["area_ha"], r["_broken"]) for r in rows], report.notes
+
+
+def test_asterisks_beside_a_shapefile_are_no_value_as_gdal_writes_it(tmp_path: Path) -> None:
+    """GDAL fills a number without a value with asterisks, in the field's width; what doesn't fit it cuts."""
+    table = [(b"001", b"**", b"******"), (b"002", b"a", b"**1.50"), (b"003", b"b", b"1.50")]
+    assert read_attributes(tmp_path, make_dbf(ATTRIBUTES, table)) == (
+        [
+            (1, "001", "**", None, None),
+            (2, "002", "a", None, "structure.overflowed"),
+            (3, "003", "b", "1.50", None),
+        ],
+        [
+            "文件 layer!layer.shp：数字字段 area_ha（1 个）的内容全是星号，QGIS 等软件这样写空值，按空值归集；"
+            "如果原来有数、只是写不下，请加大字段宽度后重新导出"
+        ],
+    )
+
+
+def test_asterisks_that_count_for_nothing_are_not_noted(tmp_path: Path) -> None:
+    table = [(b"001", b"a", b"1.00"), (b"002", b"a", b"******"), (b"003", b"b", b"")]
+    assert read_attributes(tmp_path, make_dbf(ATTRIBUTES, table, deleted=[1])) == (
+        [(1, "001", "a", "1.00", None), (3, "003", "b", None, None)],
+        [],
+    )
+
+
+def test_asterisks_of_visual_foxpro_are_numbers_that_did_not_fit(tmp_path: Path) -> None:
+    table = [(b"001", b"a", b"******"), (b"002", b"a", b"2.00"), (b"003", b"b", b"3.00")]
+    assert read_attributes(tmp_path, make_dbf(ATTRIBUTES, table, version=0x30)) == (
+        [
+            (1, "001", "a", None, "structure.overflowed"),
+            (2, "002", "a", "2.00", None),
+            (3, "003", "b", "3.00", None),
+        ],
+        [],
+    )
 
 
 cells = st.text(st.characters(exclude_categories=("Cs", "Co"), exclude_characters="\x00\ufffd"), max_size=8).filter(

@@ -660,6 +660,19 @@ def test_f49_a_shape_that_names_its_coordinates_twice_is_set_aside(tmp_path: Pat
     assert (aside(rows), rows[1]["_broken"]) == ([(1, "duplicate_key")], None)
 
 
+@pytest.mark.parametrize("name", ["geom", "GEOM", "geom "])
+@pytest.mark.parametrize("value", ["X", None])
+def test_a_property_called_like_the_shape_is_refused_not_lost_behind_it(
+    tmp_path: Path, name: str, value: str | None
+) -> None:
+    shape = {"type": "Point", "coordinates": [109.8, 39.6]}
+    known = {"code": "1", "name": "x", "area_ha": 1}
+    features = [{"type": "Feature", "properties": {**known, **more}, "geometry": shape} for more in ({}, {name: value})]
+    content = json.dumps({"type": "FeatureCollection", "features": features}).encode()
+    rule, said = refusal(tmp_path, content, layer(contract="evolve"), type="geojson")
+    assert (rule, "geom" in said, "无法判断以哪" in said) == ("duplicate_column", True, True)
+
+
 # --- what the catalog demands -------------------------------------------------------------------------
 
 

@@ -42,6 +42,7 @@ KEPT = {
     "u": (pa.uint32(), [2**32 - 1], "int64", [2**32 - 1]),
     "uu": (pa.uint64(), [2**64 - 1], "string", ["18446744073709551615"]),
     "f": (pa.float64(), [0.1], "double", [0.1]),
+    "single": (pa.float32(), [0.1], "float", [0.10000000149011612]),  # as 0.1 published: test_standardize
     "ok": (pa.bool_(), [True], "bool", [True]),
     "n": (pa.decimal128(38, 10), [Decimal("12345678901234567890.1")], "string", ["12345678901234567890.1000000000"]),
     "tiny": (pa.decimal128(12, 10), [Decimal("0.0000000001")], "string", ["0.0000000001"]),

@@ -8,7 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 from delivering import Row, aside, expect, make_resource, read_bytes, sound
-from test_formats_sql_dump import dump_postgres
+from psycopg import sql
+from test_formats_sql_dump import connect_mariadb, dump_mariadb, dump_postgres
 
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import expected_columns
@@ -200,3 +201,40 @@ def test_what_the_tool_says_while_it_writes_is_no_statement(tmp_path: Path) -> N
     pg = "pg_dump: warning: there are circular foreign-key constraints on this table:\npg_dump: detail: t\n"
     copy = "CREATE TABLE public.t (a int, b text);\nCOPY public.t (a, b) FROM stdin;\n1\tx\n\\.\n"
     assert read(tmp_path, pg + copy, "a", "b", dialect="postgresql") == [("1", "x")]
+
+
+#: what a quoted name may hold and a list of columns would end or part at
+AWKWARD_NAMES = ("id", "面积(平方米)", "备注,说明", 'say "x"', "tick`s", "it's;", "a.b", "\\)")
+
+
+@pytest.mark.parametrize("option", ["--inserts", "--column-inserts", "--encoding=UTF8"])
+def test_any_name_may_be_a_columns_in_a_pg_dump(tmp_path: Path, fep_postgres: Any, option: str) -> None:
+    columns = sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(n)) for n in AWKWARD_NAMES)
+    with psycopg.connect(fep_postgres.admin_url, autocommit=True) as conn:
+        for table in ("a", "t"):  # they stand in another table's list too, which is passed over
+            conn.execute(sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(table), columns))
+            conn.execute(f"INSERT INTO {table} VALUES ('1', '2.50', 'x', 'y', 'z', 'u', 'v', 'w')")
+    content = dump_postgres(fep_postgres.admin_url, option).decode()
+    assert read(tmp_path, content, *AWKWARD_NAMES, dialect="auto") == [("1", "2.50", "x", "y", "z", "u", "v", "w")]
+
+
+@pytest.mark.parametrize("options", [(), ("--complete-insert",), ("--complete-insert", "--compatible=ansi")], ids=str)
+def test_any_name_may_be_a_columns_in_a_mariadb_dump(
+    tmp_path: Path, mariadb_server: Any, options: tuple[str, ...]
+) -> None:
+    columns = ", ".join("`" + name.replace("`", "``") + "` varchar(9)" for name in AWKWARD_NAMES)
+    with connect_mariadb(mariadb_server.admin_url) as conn, conn.cursor() as cursor:
+        for table in ("a", "t"):
+            cursor.execute(f"CREATE TABLE {table} ({columns})")
+            cursor.execute(f"INSERT INTO {table} VALUES ('1', '2.50', 'x', 'y', 'z', 'u', 'v', 'w')")
+    content = dump_mariadb(mariadb_server.admin_url, "--default-character-set=utf8mb4", *options).decode()
+    form = {"encoding": "utf-8"} if "--compatible=ansi" in options else {}
+    assert read(tmp_path, content, *AWKWARD_NAMES, **form) == [("1", "2.50", "x", "y", "z", "u", "v", "w")]
+
+
+@pytest.mark.parametrize(
+    "listed", ['"id", (b)', "id, home.street", '"id" "b"', "id,", "id,,b", "2年, id", "面积（平方米）"]
+)
+def test_a_list_that_is_none_of_plain_names_is_not_guessed_at(tmp_path: Path, listed: str) -> None:
+    with pytest.raises(DeliveryRefused, match=r"第 2 行的语句(的列名无法读出|不是直接写出的数据)"):
+        read(tmp_path, f"SET a = 1;\nINSERT INTO t ({listed}) VALUES ('1', 'x');", "id", dialect="postgresql")

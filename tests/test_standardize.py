@@ -436,6 +436,37 @@ def test_floats_become_text_only_while_they_hold_every_digit(tmp_path: Path, typ
     }
 
 
+@pytest.mark.parametrize(
+    ("type_", "said"),
+    [
+        ("float64", [0.1, 343126.12, 12.5, None, -3.0, 16777216.0]),
+        (
+            "decimal128(18,2)",
+            [Decimal("0.1"), Decimal("343126.12"), Decimal("12.5"), None, Decimal(-3), Decimal(2**24)],
+        ),
+        ("string", ["0.1", "343126.12", "12.5", None, "-3"]),  # the last one may have lost a digit
+    ],
+)
+def test_a_single_precision_number_is_the_one_that_was_written_in_every_type(
+    tmp_path: Path, type_: str, said: list[Any]
+) -> None:
+    cells = [0.1, 343126.12, 12.5, None, -3.0, 16777216.0]
+    checked = check_cells(tmp_path, {"type": type_}, cells, types={"value": pa.float32()})
+    assert read_accepted(checked, "value") == [(v,) for v in said]
+    assert read_rejected(checked) == ({6: ["value.precision_lost"]} if type_ == "string" else {})
+
+
+@hypothesis_settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cells=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=50))
+def test_no_single_precision_number_becomes_another(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[float]
+) -> None:
+    home = tmp_path_factory.mktemp("s")
+    checked = check_cells(home, {"type": "float64"}, cells, types={"value": pa.float32()})
+    found = [v for (v,) in read_accepted(checked, "value")]
+    assert pa.array(found, pa.float64()).cast(pa.float32()) == pa.array(cells, pa.float32())
+
+
 @hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cells=st.lists(

@@ -1,5 +1,5 @@
-"""Functions of Python that the engine calls column batch by column batch: geometries, read by shapely, and texts that may
-be misread."""
+"""Functions of Python that the engine calls column batch by column batch: geometries, read by shapely, texts that may
+be misread, and numbers of single precision."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from guiji.damage import MISREAD
 from guiji.misread import is_misread
+from guiji.standardize.typed import SINGLE
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -21,7 +22,8 @@ def register_functions(con: DuckDBPyConnection, plans: Sequence[FieldPlan]) -> I
     """Makes the functions that ``plans`` call known to ``con`` for the time of the context."""
     encodings = sorted({p.spec.encoding for p in plans if p.spec.type == "geometry"})
     functions: list[tuple[str, Callable[..., Any], list[str], str]] = [
-        (MISREAD, _judge_misread, ["VARCHAR"], "BOOLEAN")
+        (MISREAD, _judge_misread, ["VARCHAR"], "BOOLEAN"),
+        (SINGLE, _write_single, ["FLOAT"], "VARCHAR"),
     ]
     if encodings:
         # here, not first in the functions: the engine's threads would import it all at the same time
@@ -46,6 +48,13 @@ def _judge_misread(values: Any) -> Any:
     import pyarrow as pa
 
     return pa.array([None if v is None else is_misread(v) for v in values.to_pylist()], pa.bool_())
+
+
+def _write_single(values: Any) -> Any:
+    """Each number as the shortest text that is the same in single precision, as MySQL's FLOAT is read."""
+    import pyarrow as pa
+
+    return values.cast(pa.string())
 
 
 def _place(values: Any, west: Any, south: Any, east: Any, north: Any) -> Any:

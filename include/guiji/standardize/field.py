@@ -115,7 +115,7 @@ def _cast_through_text(
     floating = 0
     if kind == "float":
         floating = float_digits(arrow_type) if spec.type == "string" else 0
-        source = float_as_text(source, "16777216" if floating == 8 else "1e15")
+        source = float_as_text(source, "16777216" if floating == 8 else "1e15", arrow_type)
     elif kind != "string":
         source = f"{source}::VARCHAR"
     narrow = bool(spec.identifier or spec.codes or spec.code_map.fixable or spec.code_map.ignored) or (

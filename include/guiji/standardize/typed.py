@@ -8,6 +8,11 @@ if TYPE_CHECKING:
     from guiji.catalog.models import FieldSpec
 
 
+#: writes a single-precision number with the fewest digits that mean it; the engine's own text of 343126.12 is 343126.125
+#: (``quality.functions`` registers it)
+SINGLE = "guiji_single"
+
+
 def kind_of(arrow_type: str) -> str:
     """string, int, float, decimal, bool, date, timestamp, binary or other."""
     t = arrow_type.lower()
@@ -42,7 +47,9 @@ def cast_directly(spec: FieldSpec, kind: str, arrow_type: str, s: str) -> str | 
     if spec.type == "int64" and kind == "int":
         return f"try_cast({s} AS BIGINT)"
     if spec.type == "float64" and kind in ("int", "float", "decimal"):
-        return f"CASE WHEN isfinite({s}::DOUBLE) THEN {s}::DOUBLE END"
+        # a single's 0.1 is 0.10000000149011612 as a double: what was written is in its text
+        number = f"({float_as_text(s, '1e15', arrow_type)})" if kind == "float" and not is_double(arrow_type) else s
+        return f"CASE WHEN isfinite({s}::DOUBLE) THEN {number}::DOUBLE END"
     if spec.type == "bool" and kind == "bool":
         return s
     if spec.type == "date32" and kind in ("date", "timestamp"):
@@ -54,15 +61,21 @@ def cast_directly(spec: FieldSpec, kind: str, arrow_type: str, s: str) -> str | 
     return None
 
 
+def is_double(arrow_type: str) -> bool:
+    """Whether a floating type is of double precision."""
+    return arrow_type.lower().startswith("double")
+
+
 def float_digits(arrow_type: str) -> int:
     """How many digits before the point a whole number of this type has at least once it may have lost some."""
-    return 16 if arrow_type.lower().startswith("double") else 8
+    return 16 if is_double(arrow_type) else 8
 
 
-def float_as_text(source: str, limit: str) -> str:
+def float_as_text(source: str, limit: str, arrow_type: str) -> str:
     """A float as text: whole numbers without a fraction; from ``limit`` a float no longer holds what was meant
     (F-19), so that what is left is a text no check accepts as a number or identifier."""
+    single = "" if is_double(arrow_type) else f"WHEN {source} <> trunc({source}) THEN {SINGLE}({source}) "
     return (
         f"CASE WHEN {source} = trunc({source}) AND abs({source}) < {limit} THEN {source}::BIGINT::VARCHAR "
-        f"ELSE {source}::VARCHAR END"
+        f"{single}ELSE {source}::VARCHAR END"
     )

@@ -2,12 +2,14 @@
 
 Records have a fixed width, so a block of them is cut into columns at once. A DBF says nothing reliable about its
 encoding (the language byte is wrong more often than not): what the catalog declares wins, then a ``.cpg``, then UTF-8
-strict, then GB18030 strict, cell by cell (F-37, F-46). ``****`` is a number that did not fit: its value is gone.
+strict, then GB18030 strict, cell by cell (F-37, F-46). ``****`` is a number that did not fit: its value is gone. Only
+beside a shapefile is it no value (``read_blocks``).
 """
 
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,6 +78,7 @@ class DbfBlock:
     columns: dict[str, list[str | None]]
     flaws: dict[int, str]  # index -> rule that the record breaks
     raw: Callable[[int], str]  # index -> the record as text
+    starred: Counter[str]  # field -> how many of its numbers are asterisks that were read as no value
 
     def __len__(self) -> int:
         return len(self.deleted)
@@ -252,8 +255,11 @@ def _read_raw(table: DbfTable) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
             done += len(block)
 
 
-def read_blocks(table: DbfTable, fields: Sequence[DbfField]) -> Iterator[DbfBlock]:
-    """All records in order, with the columns of ``fields``. Raises DeliveryRefused for a record without its mark."""
+def read_blocks(table: DbfTable, fields: Sequence[DbfField], *, stars_are_none: bool = False) -> Iterator[DbfBlock]:
+    """All records in order, with the columns of ``fields``. Raises DeliveryRefused for a record without its mark.
+
+    ``stars_are_none``: a number of nothing but asterisks has no value, as GDAL writes it, which cuts what doesn't fit.
+    """
     for first, block in _read_raw(table):
         marks = block[:, 0]
         wrong = ((marks != 0x20) & (marks != 0x2A)).nonzero()[0]
@@ -263,8 +269,13 @@ def read_blocks(table: DbfTable, fields: Sequence[DbfField]) -> Iterator[DbfBloc
             )
         columns: dict[str, list[str | None]] = {}
         flaws: dict[int, str] = {}
+        starred: Counter[str] = Counter()
         for field in fields:
             cells = _cut_cells(block, field)
+            if stars_are_none and field.kind in "NF":
+                for i in _find_starred(block, field):
+                    cells[i] = b""
+                    starred[field.name] += int(marks[i] == 0x20)
             if table.null_flags and field.length_bit is not None:
                 for i in _find_flagged(block, table.null_flags[0], field.length_bit):
                     cells[i] = cells[i][: cells[i][-1]]
@@ -278,11 +289,16 @@ def read_blocks(table: DbfTable, fields: Sequence[DbfField]) -> Iterator[DbfBloc
             text = record[1:].decode(table.encoding, "backslashreplace")
             return text.replace("\x00", "␀")
 
-        yield DbfBlock(first, (marks == 0x2A).tolist(), columns, flaws, raw)
+        yield DbfBlock(first, (marks == 0x2A).tolist(), columns, flaws, raw, starred)
 
 
 def _find_flagged(block: np.ndarray[Any, Any], offset: int, bit: int) -> list[int]:
     found: list[int] = (block[:, offset + bit // 8] & (1 << bit % 8)).nonzero()[0].tolist()
+    return found
+
+
+def _find_starred(block: np.ndarray[Any, Any], field: DbfField) -> list[int]:
+    found: list[int] = (block[:, field.offset : field.offset + field.length] == 0x2A).all(axis=1).nonzero()[0].tolist()
     return found
 
 

@@ -127,7 +127,7 @@ def read_json(path: Path, origin: str, expected: Expected, fmt: Format, report: 
         events = read_sequence if several else partial(read_events, where=wanted)
         for event in events(path, encoding, _decoder, what=what):
             if event.kind == "item" and is_geojson:
-                yield event._replace(value=_flatten_feature(event.value, shape[0] if shape else None))
+                yield event._replace(value=_flatten_feature(event.value, shape[0] if shape else None, what))
             else:
                 yield event
 
@@ -207,8 +207,9 @@ def _generate(
         yield record_batch(chunk, origin, expected, match)
 
 
-def _flatten_feature(feature: Any, geometry_column: str | None) -> Any:
-    """A feature's properties, its geometry as GeoJSON text in the declared column."""
+def _flatten_feature(feature: Any, geometry_column: str | None, what: str) -> Any:
+    """A feature's properties, its geometry as GeoJSON text in the declared column. Raises DeliveryRefused where a
+    property is called like that column: one of the two would be lost behind the other."""
     if not isinstance(feature, dict) or not isinstance(feature.get("properties"), dict | None):
         return feature
     properties = feature.get("properties") or {}
@@ -217,6 +218,13 @@ def _flatten_feature(feature: Any, geometry_column: str | None) -> Any:
     if isinstance(feature, Ambiguous) or _is_ambiguous(shape):
         flat = Ambiguous(flat)
     if geometry_column is not None:
+        if geometry_column in flat:
+            raise DeliveryRefused(
+                f"{what}：属性“{geometry_column}”与图形所在的列同名，无法判断以哪个为准。现有数据继续有效；"
+                "请删去该属性或改用其他名称后重新提供，属性确需保留原名的，请在资源目录中为图形另定列名。",
+                rule_id="delivery.duplicate_column",
+                columns=[geometry_column],
+            )
         flat[geometry_column] = None if shape is None else dump_json(shape)
     if "id" in feature:
         flat.setdefault("id", feature["id"])

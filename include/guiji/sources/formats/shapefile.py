@@ -2,13 +2,14 @@
 
 The attributes are the DBF's (``dbf``), the geometry is WKB from the .shp (``shapes``); the n-th record of one belongs
 to the n-th of the other. A set that lacks a part is refused and the part is named. Without a .prj the declared
-reference system is taken at its word, and noted.
+reference system is taken at its word, and noted; so is a number of asterisks, which GDAL writes for no value.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,12 +125,22 @@ def _open_layer(files: Mapping[str, Path], what: str, expected: Expected, fmt: F
 
 
 def _read_layer(layer: _Layer, origin: str, expected: Expected, report: ReadReport) -> Iterator[pa.RecordBatch]:
-    for block in read_blocks(layer.table, list(layer.wanted.values())):
+    table = layer.table
+    starred: Counter[str] = Counter()
+    # a table that Visual FoxPro saved has its asterisks: numbers that didn't fit
+    for block in read_blocks(table, list(layer.wanted.values()), stars_are_none=not table.is_foxpro):
         skip(report, "deleted", sum(block.deleted))
+        starred += block.starred
         at = 0
         for count in cut_by_size(layer.shapes, block.first - 1, len(block)):
             yield _make_batch(layer, block, at, count, origin, expected)
             at += count
+    if starred:
+        said = "、".join(f"{name}（{count:,} 个）" for name, count in starred.items())
+        report.notes.append(
+            f"{table.what}：数字字段 {said}的内容全是星号，QGIS 等软件这样写空值，按空值归集；"
+            "如果原来有数、只是写不下，请加大字段宽度后重新导出"
+        )
 
 
 def _make_batch(layer: _Layer, block: DbfBlock, at: int, count: int, origin: str, expected: Expected) -> pa.RecordBatch:

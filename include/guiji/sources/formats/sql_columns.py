@@ -9,7 +9,7 @@ from guiji.sources.columns import match_header
 from guiji.sources.formats import sql_statements as statements
 from guiji.sources.formats.sql_reading import FOLLOWS, Reading, read_outline
 from guiji.sources.formats.sql_tables import CREATE, inherit, read_definitions
-from guiji.sources.formats.sql_text import split_name
+from guiji.sources.formats.sql_text import split_columns
 from guiji.sources.formats.sql_values import Column
 
 
@@ -40,13 +40,10 @@ def find_columns(reading: Reading, name: str, said: str | None) -> list[Column]:
         return created
     mysql = reading.sql.grammar.is_mysql  # to it, names of columns that differ by case are one, quoted or not
     known = {c.name.lower() if mysql else c.name: c for c in created}
-    names = [split_name(part, mysql) for part in said.split(",")]
-    if not all(names):
+    names = split_columns(said, mysql)
+    if not names:
         raise reading.refuse_statement("的列名无法读出")
-    return [
-        replace(found, name=n[0]) if (found := known.get(n[0].lower() if mysql else n[0])) else Column(n[0])
-        for n in names
-    ]
+    return [replace(found, name=n) if (found := known.get(n.lower() if mysql else n)) else Column(n) for n in names]
 
 
 def match_columns(reading: Reading, columns: list[Column], whole: tuple[str, ...] = ()) -> dict[str, int]:

@@ -17,7 +17,6 @@ from guiji.sources.formats.encoding import half_a_file
 from guiji.sources.formats.sql_columns import find_columns, match_columns, read_create
 from guiji.sources.formats.sql_head import check_end, find_dialect, find_script_encoding, refuse_packed
 from guiji.sources.formats.sql_reading import (
-    COLUMNS,
     INSERT,
     Reading,
     check_namesake,
@@ -25,7 +24,7 @@ from guiji.sources.formats.sql_reading import (
     read_meta,
 )
 from guiji.sources.formats.sql_tables import CREATE
-from guiji.sources.formats.sql_text import NAME, Grammar, SqlText
+from guiji.sources.formats.sql_text import COLUMNS, NAME, Grammar, SqlText
 from guiji.sources.formats.sql_values import (
     Column,
     Unreadable,

@@ -12,7 +12,7 @@ from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected
 from guiji.sources.formats import sql_statements as statements
 from guiji.sources.formats.sql_tables import CREATE, inherit, read_definitions
-from guiji.sources.formats.sql_text import NAME, SqlText, split_name
+from guiji.sources.formats.sql_text import COLUMNS, NAME, SqlText, split_name
 from guiji.sources.formats.sql_values import Column
 from guiji.sources.frames import Rows
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from guiji.records import ReadReport
 
 _FLAGS = re.I | re.S
-COLUMNS = r"\((?P<columns>[^()]*)\)"
 INSERT = re.compile(
     rf"(?:INSERT|REPLACE)\s+(?:(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY|IGNORE)\s+)*(?:INTO\s+)?(?P<name>{NAME})\s*"
     rf"(?:{COLUMNS}\s*)?(?:OVERRIDING\s+\w+\s+VALUE\s+)?(?P<values>VALUES?\s*(?=\())?",

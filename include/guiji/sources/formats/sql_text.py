@@ -25,7 +25,10 @@ LONGEST_OUTLINE = 8 << 20
 _NAME = r'(?:"(?:[^"]|"")+"|`(?:[^`]|``)+`|[^\W\d][\w$]*)'
 #: a table's name with up to two qualifiers
 NAME = rf"{_NAME}(?:\s*\.\s*{_NAME}){{0,2}}"
+#: a list of columns behind a table's name; a parenthesis or comma in a quoted name is part of the name
+COLUMNS = r'\((?P<columns>(?:[^()"`]++|"(?:[^"]++|"")*+"|`(?:[^`]++|``)*+`)*+)\)'
 _PART = re.compile(_NAME)
+_LISTED = re.compile(rf"\s*+(?P<name>{_NAME})\s*+(?P<end>,|\Z)")
 _DOLLAR = re.compile(r"(?<![\w$])\$(?:[^\W\d]\w*)?\$")
 _BLANK = re.compile(r"(?:\s++|\*/)+")
 # a string that closes where the text read so far ends may go on: its quote may be the first of a doubled one
@@ -60,6 +63,18 @@ def split_name(text: str, mysql: bool) -> tuple[str, ...]:
         else:
             parts.append(part if mysql else part.lower())
     return tuple(parts)
+
+
+def split_columns(said: str, mysql: bool) -> list[str]:
+    """The names in what ``COLUMNS`` matched; empty where it is no list of plain names (``home.street``, a comment)."""
+    names: list[str] = []
+    at = 0
+    while m := _LISTED.match(said, at):
+        names += split_name(m["name"], mysql)
+        if not m["end"]:
+            return names
+        at = m.end()
+    return []
 
 
 def _compile_skip(grammar: Grammar, stops: str) -> re.Pattern[str]:
