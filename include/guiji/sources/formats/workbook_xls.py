@@ -20,6 +20,7 @@ from guiji.sources.formats import workbook as limits
 from guiji.sources.formats.cell_formats import HEAD_ROWS, CellFormats, Styles, make_styles
 from guiji.sources.formats.clock import Clock
 from guiji.sources.formats.compound_file import Damaged, is_calculator, read_program, read_streams
+from guiji.sources.formats.leap_day import is_leap_day
 from guiji.sources.formats.workbook import (
     Cell,
     OpenSheet,
@@ -36,7 +37,14 @@ from guiji.sources.formats.workbook import (
     refuse_text,
     refuse_workbook,
 )
-from guiji.sources.formats.workbook_xls_cells import RSTRING, Book, SheetCells, find_codec, find_misdated
+from guiji.sources.formats.workbook_xls_cells import (
+    RSTRING,
+    Book,
+    SheetCells,
+    find_codec,
+    find_misdated,
+    read_numbers,
+)
 
 MAX_FILE = 200 << 20
 _DATEMODE, _CODEPAGE, _BOF, _EOF, _CONTINUE, _FILEPASS, _BOUNDSHEET, _SST, _RECALCID, _UNCALCED = (
@@ -72,6 +80,7 @@ class _Seen:
     places: array[int] = field(default_factory=lambda: array("i"))  # of all cells: row × 256 + column
     formats: CellFormats = field(default_factory=CellFormats)
     cells: SheetCells | None = None  # those that calamine reads wrong
+    start: int = 0  # of its records in the stream
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,7 @@ def open_xls(path: Path, what: str, clock: Clock) -> _Xls:
             refuse_damaged(what)
     titles = [s.name for s in sheets] if reader is None else [m.name for m in reader.sheets_metadata]
     named = dict(zip(titles, seen, strict=True))
-    facts = {name: _make_facts(s, calculated or calculates) for name, s in named.items()}
+    facts = {name: _make_facts(s, calculated or calculates, path) for name, s in named.items()}
     twice = {name: row for name, s in named.items() if (row := _find_twice(s.places)) is not None}
     shown = tuple(s for s in sheets if s.name in named) if reader is None else list_sheets(reader)
     return _Xls(what, reader, facts, shown, named, twice, clock)
@@ -144,13 +153,28 @@ def _find_twice(places: array[int]) -> int | None:
     return (int(same[0]) >> 8) + 1 if len(same) else None
 
 
-def _make_facts(seen: _Seen, calculated: bool) -> SheetFacts:
+def _make_facts(seen: _Seen, calculated: bool, path: Path) -> SheetFacts:
     uncalculated, doubtful = judge_zeros(seen.zeros, seen.results, calculated)
     if seen.pending:
         uncalculated = frozenset(seen.zeros)
     cells, errors = seen.rows * seen.width, frozenset(seen.errors)
-    hidden = frozenset(seen.hidden)
-    return SheetFacts(cells, errors, uncalculated, doubtful, hidden=hidden, formats=lambda _: seen.formats)
+    return SheetFacts(
+        cells,
+        errors,
+        uncalculated,
+        doubtful,
+        hidden=frozenset(seen.hidden),
+        formats=lambda _: seen.formats,
+        leap_days=lambda: _find_leap_days(path, seen.start),
+    )
+
+
+def _find_leap_days(path: Path, start: int) -> frozenset[Cell]:
+    """The numbers of a sheet that are 60; its records are read once more, which no other sheet costs."""
+    streams = read_streams(path.read_bytes())
+    stream = streams.get("Workbook") or streams["Book"]
+    numbers = (cell for kind, at, length in _records(stream, start) for cell in read_numbers(kind, stream, at, length))
+    return frozenset((row, column) for row, column, _, value in numbers if is_leap_day(value))
 
 
 def _records(stream: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
@@ -227,7 +251,9 @@ def _read_format(content: bytes) -> str:
 def _inspect_sheet(
     stream: bytes, start: int, lengths: list[int], styles: Styles, what: str, clock: Clock, book: Book
 ) -> _Seen:
-    seen = _Seen(formats=CellFormats(list(styles.codes)), cells=None if book.asks_calamine else SheetCells(book))
+    seen = _Seen(
+        formats=CellFormats(list(styles.codes)), cells=None if book.asks_calamine else SheetCells(book), start=start
+    )
     telling, dates = styles.telling(), styles.dates()
     place = struct.Struct("<HH").unpack_from
     style_at = struct.Struct("<H").unpack_from

@@ -67,6 +67,17 @@ class Book:
         return self.codec is None and not self.misdated
 
 
+def read_numbers(kind: int, stream: bytes, at: int, length: int) -> Iterator[tuple[int, int, int, float]]:
+    """Row, column, style and value of the numbers in a record; ``at`` is where its content begins."""
+    if kind in (_RK, _MULRK):
+        row, first = struct.unpack_from("<HH", stream, at)
+        for n in range((length - 4) // 6):
+            style, packed = struct.unpack_from("<HI", stream, at + 4 + 6 * n)
+            yield row, first + n, style, unpack_number(packed)
+    elif kind == _NUMBER or (kind == _FORMULA and stream[at + 12 : at + 14] != b"\xff\xff"):
+        yield *struct.unpack_from("<HHH", stream, at), struct.unpack_from("<d", stream, at + 6)[0]
+
+
 @dataclass
 class SheetCells:
     """The cells of one sheet that are taken from its records; rows and columns from 0."""
@@ -77,17 +88,11 @@ class SheetCells:
 
     def see(self, kind: int, stream: bytes, at: int, length: int) -> None:
         """Takes the value of a cell from its record; ``at`` is where its content begins."""
-        if kind in (_RK, _MULRK):
-            row, first = struct.unpack_from("<HH", stream, at)
-            for n in range((length - 4) // 6):
-                style, packed = struct.unpack_from("<HI", stream, at + 4 + 6 * n)
-                self._add_number(row, first + n, style, _unpack(packed))
-        elif kind in (_FORMULA, _NUMBER):
-            row, column, style = struct.unpack_from("<HHH", stream, at)
-            self._formula = row, column
-            if kind == _NUMBER or stream[at + 12 : at + 14] != b"\xff\xff":
-                self._add_number(row, column, style, struct.unpack_from("<d", stream, at + 6)[0])
-            elif stream[at + 6] == 1:
+        for row, column, style, value in read_numbers(kind, stream, at, length):
+            self._add_number(row, column, style, value)
+        if kind == _FORMULA:
+            self._formula = row, column = struct.unpack_from("<HH", stream, at)
+            if stream[at + 12 : at + 14] == b"\xff\xff" and stream[at + 6] == 1:
                 self._add(row, column, bool(stream[at + 8]))
         elif kind in (_LABEL, RSTRING):
             row, column, _, size = struct.unpack_from("<HHHH", stream, at)
@@ -124,7 +129,7 @@ class SheetCells:
             yield cells
 
 
-def _unpack(packed: int) -> float:
+def unpack_number(packed: int) -> float:
     """The number of an RK record: the upper bits of a float, or a whole one; in hundredths where the lowest bit says so."""
     if packed & 2:
         number = float((packed >> 2) - (1 << 30 if packed >> 31 else 0))
