@@ -1,4 +1,4 @@
-"""Line ends of CSV files, as programs write them by mistake."""
+"""Line ends of CSV files, and the ends of such files, as programs write them by mistake."""
 
 from __future__ import annotations
 
@@ -64,3 +64,17 @@ def test_a_header_that_ends_otherwise_than_its_rows_refuses_the_file_for_that(tm
         assert refused.value.rule_id == "delivery.structure"
     with pytest.raises(DeliveryRefused, match="没有找到表头"):
         read_bytes(tmp_path, "某,表\r甲,乙\n1,2\n".encode(), ABC)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r\r\n"])
+@pytest.mark.parametrize("mark", ["\x1a", "\x1a\x1a"])
+def test_the_end_mark_of_dos_on_a_line_of_its_own_is_no_part_of_a_row(tmp_path: Path, mark: str, end: str) -> None:
+    rows, report = read_bytes(tmp_path, (table(end) + mark + end).encode(), ABC)
+    assert sound(rows, ABC) == ROWS
+    assert aside(rows) == []
+    assert report.skipped == {"blank": 1}
+
+
+def test_the_mark_among_the_rows_is_no_end(tmp_path: Path) -> None:
+    rows, _ = read_bytes(tmp_path, (table("\n") + "\x1a\n" + "赵六,4,南街\n").encode(), ABC)
+    assert aside(rows) == [(4, "broken_line"), (5, "ragged"), (6, "broken_line")]

@@ -1,4 +1,4 @@
-"""Ends of lines that programs write by mistake and that can be told from text all the same."""
+"""Ends of lines, and of the file, that programs write by mistake and that can be told from text all the same."""
 
 from __future__ import annotations
 
@@ -18,20 +18,29 @@ if TYPE_CHECKING:
     from guiji.catalog.models import Layout
 
 _TWICE = b"\r\r\n"
+#: the mark with which programs of the time of DOS end a text, on a line of its own
+_END_LINE = re.compile(rb"(?<![^\n])\x1a+(?=\r*\n\Z)")
 
 
 def mend_ends(blocks: Generator[RawBlock]) -> Generator[RawBlock]:
     """The blocks without what stands at the ends of their lines by mistake.
 
     A line end whose line feed was written as a line end once more (``\\r\\r\\n``: Python's csv on Windows without
-    ``newline=""``) is one, in a file whose first line ends so and none of whose first lines ends with ``\\n`` alone.
+    ``newline=""``) is one, in a file whose first line ends so and none of whose first lines ends with ``\\n`` alone. A last
+    line that is only the end mark of DOS is blank.
     """
     twice: bool | None = None
+    held: RawBlock | None = None  # only the next block shows that it is the last with lines
     with closing(blocks):
         for block in blocks:
             if twice is None:
                 twice = _ends_twice(block.data)
-            yield replace(block, data=block.data.replace(_TWICE, b"\r\n")) if twice else block
+            if held is not None:
+                is_last = block.final and not block.data
+                yield replace(held, data=_END_LINE.sub(b"", held.data)) if is_last else held
+            held = replace(block, data=block.data.replace(_TWICE, b"\r\n")) if twice else block
+    if held is not None:
+        yield held
 
 
 def _ends_twice(data: bytes) -> bool:
