@@ -45,6 +45,7 @@ from guiji.sources.formats.workbook_xls_cells import (
     find_misdated,
     read_numbers,
 )
+from guiji.sources.formats.workbook_xls_strings import read_shared_strings
 
 MAX_FILE = 200 << 20
 _DATEMODE, _CODEPAGE, _BOF, _EOF, _CONTINUE, _FILEPASS, _BOUNDSHEET, _SST, _RECALCID, _UNCALCED = (
@@ -222,12 +223,14 @@ def _inspect(stream: bytes, what: str, clock: Clock) -> tuple[list[_Seen], list[
         if kind == _SST or (kind == _CONTINUE and in_strings):
             strings.append((at, length))
         in_strings = kind == _SST or (kind == _CONTINUE and in_strings)
-    lengths = _string_lengths(stream, strings) if strings else []
+    shared = read_shared_strings(stream, strings)
     styles = make_styles(numbers, formats)
-    book = Book(find_codec(page) if old else None, styles.codes, find_misdated(numbers, formats), since_1904)
+    book = Book(
+        find_codec(page) if old else None, styles.codes, find_misdated(numbers, formats), since_1904, shared.torn
+    )
     worksheets = [at for at in bounds if not old or not stream[at + 5] & 15]  # no charts nor modules of Excel 95
     seen = [
-        _inspect_sheet(stream, struct.unpack_from("<I", stream, at)[0], lengths, styles, what, clock, book)
+        _inspect_sheet(stream, struct.unpack_from("<I", stream, at)[0], shared.lengths, styles, what, clock, book)
         for at in worksheets
     ]
     return seen, [_read_name(stream, at, book.codec) for at in worksheets] if book.codec else [], calculated
@@ -307,52 +310,3 @@ def _see_formula(seen: _Seen, stream: bytes, at: int, cell: Cell) -> None:
         seen.zeros.add(cell)
     else:
         seen.results = True
-
-
-def _string_lengths(stream: bytes, parts: list[tuple[int, int]]) -> list[int]:
-    """Bytes of each shared string. A string goes on in a CONTINUE record, which repeats its width in a byte of its own."""
-    part = 0
-    at, end = parts[0][0], parts[0][0] + parts[0][1]
-    (count,) = struct.unpack_from("<I", stream, at + 4)
-    if count > sum(n for _, n in parts) // 3 + 1:
-        raise Damaged("more strings than the file can hold")
-    at += 8
-
-    def next_part() -> None:
-        nonlocal part, at, end
-        part += 1
-        if part >= len(parts):
-            raise Damaged("a string is cut off")
-        at, end = parts[part][0], parts[part][0] + parts[part][1]
-
-    lengths = []
-    for _ in range(count):
-        if at >= end:
-            next_part()
-        characters, flags = struct.unpack_from("<HB", stream, at)
-        at += 3
-        runs = extra = 0
-        if flags & 8:
-            (runs,) = struct.unpack_from("<H", stream, at)
-            at += 2
-        if flags & 4:
-            (extra,) = struct.unpack_from("<I", stream, at)
-            at += 4
-        lengths.append(characters * 3)  # at most, as UTF-8
-        wide = flags & 1
-        while characters:
-            here = min(characters, (end - at) >> wide)
-            at += here << wide
-            characters -= here
-            if characters:
-                next_part()
-                wide = stream[at] & 1
-                at += 1
-        skip = runs * 4 + extra
-        while skip:
-            here = min(skip, end - at)
-            at += here
-            skip -= here
-            if skip:
-                next_part()
-    return lengths

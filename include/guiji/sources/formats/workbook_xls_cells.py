@@ -3,7 +3,8 @@
 It reads workbooks of Excel 5.0 and 95 (FoxPro, Delphi, PHP and Perl still write them) as if they were of Excel 97: texts in a
 code page of two bytes for a character come out as halves of others, texts with formats of their own not at all, and
 formulas end the reader. So all of their cells are taken here. And it takes numbers for dates where a file of Excel 97 gives
-a number of its own to a format that Chinese Excel keeps for dates; those numbers are taken here.
+a number of its own to a format that Chinese Excel keeps for dates; those numbers are taken here. So
+are shared strings that it reads wrong (``workbook_xls_strings``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from guiji.sources.formats.number_format import is_date_format
 
 RSTRING = 0xD6
 _LABEL, _FORMULA, _STRING, _NUMBER, _RK, _MULRK, _BOOLERR = 0x204, 0x06, 0x207, 0x203, 0x27E, 0xBD, 0x205
+_LABELSST = 0xFD
 _PAGES = {
     0: "gb18030",
     367: "ascii",
@@ -54,17 +56,19 @@ def find_misdated(numbers: Sequence[int], formats: Mapping[int, str]) -> frozens
 @dataclass(frozen=True)
 class Book:
     """What the head of a workbook says of its cells. ``codec``: of the texts of Excel 95, None for Excel 97; ``formats``: of
-    every style; ``misdated``: styles under which calamine takes numbers for dates; ``since_1904``: its days count from there."""
+    every style; ``misdated``: styles under which calamine takes numbers for dates; ``since_1904``: its days count from there; ``torn``: the shared
+    strings, by number, that calamine reads wrong."""
 
     codec: str | None
     formats: Sequence[str]
     misdated: Collection[int]
     since_1904: bool
+    torn: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def asks_calamine(self) -> bool:
         """True where calamine reads every cell right."""
-        return self.codec is None and not self.misdated
+        return self.codec is None and not self.misdated and not self.torn
 
 
 def read_numbers(kind: int, stream: bytes, at: int, length: int) -> Iterator[tuple[int, int, int, float]]:
@@ -94,6 +98,10 @@ class SheetCells:
             self._formula = row, column = struct.unpack_from("<HH", stream, at)
             if stream[at + 12 : at + 14] == b"\xff\xff" and stream[at + 6] == 1:
                 self._add(row, column, bool(stream[at + 8]))
+        elif kind == _LABELSST:
+            row, column, _, index = struct.unpack_from("<HHHI", stream, at)
+            if index in self.book.torn:
+                self._add(row, column, self.book.torn[index])
         elif kind in (_LABEL, RSTRING):
             row, column, _, size = struct.unpack_from("<HHHH", stream, at)
             self._add_text(row, column, stream[at + 8 : at + 8 + size])
