@@ -111,6 +111,20 @@ def test_rows_like_totals_and_footnotes_are_named_where_they_have_a_key(tmp_path
     assert [n for n in report.notes if "某" in n] == []
 
 
+def test_a_line_of_remarks_alone_is_left_out_for_what_it_is_though_its_key_is_filled(tmp_path: Path) -> None:
+    lines = ["张三,1,东街", "注：本表,说明：x,备注：y", "共 3 条,,", "备注：,2,西街", ",说明：无,"]
+    rows, report = read(tmp_path, expect("姓名", "编号", "地址"), *lines)
+    assert sound(rows, ABC) == [("张三", "1", "东街"), ("备注：", "2", "西街")]
+    assert (aside(rows), report.skipped) == ([], {"footnote": 3})
+    no_key, no_data, like = report.notes
+    assert no_key.startswith("文件 a.csv：1 行是脚注、签署行（第 6 行），主键为空或不可能有效，不是数据，未采集；")
+    assert no_data == (
+        "文件 a.csv：2 行是脚注、签署行（第 3、4 行），各单元格都是说明、签署或计数的写法（如“注：”“制表人：”“共 3 条”），"
+        "不是数据，未采集；如是数据，请去掉这类写法后重新提供"
+    )
+    assert like.startswith("文件 a.csv：1 行像是脚注行（第 5 行）")
+
+
 @pytest.mark.parametrize(
     ("lines", "form"),
     [

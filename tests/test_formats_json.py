@@ -86,6 +86,39 @@ def test_the_list_is_the_declared_one_or_the_only_one(tmp_path: Path) -> None:
     assert read_bytes(tmp_path, b"[]", AB, type="json")[0] == []
 
 
+BY_COLUMNS = [
+    '{"a":{"0":"1","1":"2"},"b":{"0":"x","1":"y"}}',  # DataFrame.to_json()
+    '{"a":{"p1":"1","p2":"2"},"b":{"p1":"x","p2":"y"},"c":{"p1":null,"p2":null}}',
+    '{"a":{},"b":{}}',
+    '{"a":["1","2"],"b":["x","y"]}',
+    '{"columns":["a","b"],"index":[0,1],"data":[["1","x"],["2","y"]]}',
+]
+
+
+@pytest.mark.parametrize("text", BY_COLUMNS)
+def test_a_table_written_by_columns_is_no_record(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DeliveryRefused, match=r'数据是按列写的.*请按行导出.*orient="records"') as refused:
+        read(tmp_path, text)
+    assert refused.value.rule_id == "delivery.structure"
+
+
+@pytest.mark.parametrize("text", [BY_COLUMNS[0], BY_COLUMNS[3]])
+def test_nor_is_it_a_line_of_its_own(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DeliveryRefused, match="数据是按列写的"):
+        read(tmp_path, text + "\n", "jsonl")
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+def test_one_record_may_hold_objects_and_lists_beside_a_plain_value(tmp_path: Path, kind: str) -> None:
+    rows, _ = read(tmp_path, '{"a": "1", "b": {"0": "x", "1": "y"}}', kind)  # type: ignore[misc]
+    assert sound(rows, AB) == [("1", '{"0": "x", "1": "y"}')]
+    only = expect("address")
+    rows, _ = read(tmp_path, '{"address": {"city": "东胜", "street": "一路"}}', kind, only)  # type: ignore[misc]
+    assert sound(rows, only) == [('{"city": "东胜", "street": "一路"}',)]
+    with pytest.raises(DeliveryRefused, match="数据是按列写的"):
+        read(tmp_path, '{"address": {"0": "东胜", "1": "康巴什"}}', kind, only)
+
+
 @pytest.mark.parametrize("block", [1, 3, 50])
 def test_where_a_block_ends_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     text = '\ufeff {"n": 12, "d": [ {"a": 1.50, "b": "x\\"]}"} , {"a": -2e5, "b": null},{"a":"中\\u4e2d","b":true} ] , "e": 3}\n'

@@ -142,3 +142,22 @@ def test_a_sheet_of_excel_95_is_not_found_under_another_name(tmp_path: Path) -> 
     content = make_excel95([ABC.columns, ("王五", "1", "街")], "gb18030", 936)
     with pytest.raises(DeliveryRefused, match="没有工作表“表2”（有：表）"):
         read_bytes(tmp_path, content, ABC, "a.xls", type="xls", layout={"sheet": "表2"})
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_a_character_between_two_records_of_the_shared_strings_is_whole(tmp_path: Path, before: int) -> None:
+    """A record holds 8,224 bytes: whatever stands before it, one of the characters of two halves lies across its end."""
+    rows = [("人" * before, "𠮷" * 5000, "1"), ("乙", "b" * 8300, "2"), ("丙", "中a𠮷", "3")]
+    got, _ = read_bytes(tmp_path, make_book("xls", Sheet([ABC.columns, *rows])), ABC, "a.xls", type="xls")
+    assert sound(got, ABC) == [(a or None, b, c) for a, b, c in rows]
+    assert aside(got) == []
+
+
+def test_half_a_character_at_the_end_of_a_record_is_lost_text(tmp_path: Path) -> None:
+    rows = [("甲", "𠮷" * 5000, "1"), ("乙", "b", "2")]
+    book = make_book("xls", Sheet([ABC.columns, *rows]))
+    stream = read_streams(book)["Workbook"]
+    torn = stream.replace("𠮷".encode("utf-16-le")[2:], b"a\0")
+    got, _ = read_bytes(tmp_path, make_compound({"Workbook": torn}), ABC, "a.xls", type="xls")
+    assert sound(got, ABC) == [("乙", "b", "2")]
+    assert aside(got) == [(2, "garbled")]

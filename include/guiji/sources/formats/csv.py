@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, count_matches
 from guiji.sources.formats.ahead import read_ahead
+from guiji.sources.formats.csv_ends import mend_ends, refuse_mixed_ends
 from guiji.sources.formats.csv_plain import read_proven, read_unquoted
 from guiji.sources.formats.csv_records import Reading, read_names, read_positions, tokenise_doubtful
 from guiji.sources.formats.csv_scan import scan_block
@@ -62,7 +63,7 @@ def read_csv(path: Path, origin: str, expected: Expected, fmt: Format, report: R
     half a file), before or while it is read."""
     what = f"文件 {origin}"
     encoding = detect_encoding(path, fmt.encoding, what)
-    raws = read_raw_blocks(path, encoding, what)
+    raws = mend_ends(read_raw_blocks(path, encoding, what))
     first = decode_block(next(raws), encoding, what)
     table, rest, line = _open_table(first, expected, fmt, report, what)
     reading = Reading(_dialect(fmt), encoding, table, report, origin, what, line)
@@ -146,6 +147,7 @@ def _open_table(
         comments.append(is_comment)
     found = find_header(expected, fmt.layout, records)
     if found is None:
+        refuse_mixed_ends(expected, fmt.layout, texts, dialect, what)
         raise refuse_headless(expected, fmt.layout, what)
     header = records[found]
     if len(header) > MOST_COLUMNS:

@@ -275,7 +275,7 @@ def _judge_record(
             reading.notes.totals.add([number])
             return "left out"
         title = judge_line(table, cells, number == reading.first)
-        if title == "footnote" and may_follow and _is_short_remark(cells, table.width):
+        if title in ("footnote", "footnotes") and may_follow and _is_short_remark(cells, table.width):
             title = None
         if reading.notes.leave_out(title, number, reading.report):
             return "left out"

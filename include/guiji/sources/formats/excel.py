@@ -35,6 +35,7 @@ from guiji.sources.formats.layout import (
     shape_batch,
     skip,
 )
+from guiji.sources.formats.leap_day import LeapDays, show_leap_days
 from guiji.sources.formats.line_notes import LineNotes
 from guiji.sources.formats.merged import Covered, MergedCells, find_merged
 from guiji.sources.formats.number_format import is_telling, spell_header
@@ -155,6 +156,7 @@ class _Reading:
     merged: MergedCells
     lines: SheetLines
     formats: TextFormats
+    leap_days: LeapDays
     origin: str
     what: str
 
@@ -244,6 +246,7 @@ def _open_table(
             start,
         ),
         TextFormats(sheet, texts),
+        LeapDays(sheet),
         f"{origin}#{sheet.name}",
         what,
     )
@@ -350,6 +353,9 @@ def _make_batch(
         if field is not None and (formats := reading.formats.find(position, cells, rows)):
             text, broken = format_text(cells, text, broken, field, formats)
         lost = {i: r for i in flaws for found in flawed if (r := found.get(numbers[i], {}).get(position))}
+        if leap_days := reading.leap_days.find(position, cells, rows):
+            columns = [show_leap_days(c, leap_days) if p == position else c for p, c in enumerate(columns)]
+            lost |= leap_days
         if lost:
             text = _blank_out(text, lost)
         for i, rule in (broken | lost).items():

@@ -19,6 +19,7 @@ from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, HeaderMatch, match_header
 from guiji.sources.formats.cells import LOST_FROM
 from guiji.sources.formats.encoding import detect_encoding
+from guiji.sources.formats.json_columns import are_columns, demand_record, refuse_columns
 from guiji.sources.formats.json_stream import LONGEST_VALUE, Event, SeveralDocuments, read_events, read_sequence
 from guiji.sources.formats.tokenizer import find_flaw, keep_sound
 from guiji.sources.frames import Rows, make_batch
@@ -148,8 +149,9 @@ def read_json(path: Path, origin: str, expected: Expected, fmt: Format, report: 
         unnamed = f"{what}：文件没有以名称注明坐标系，按约定的坐标系 {crs} 归集，未能核对"  # a link to somewhere
         if note := compare_systems(crs, name, what) if isinstance(name, str) and name else unnamed:
             report.notes.append(note)
-    place = _choose_list(found, where, what)
+    place = _choose_list(found, where, expected, what)
     if place is None:
+        demand_record(found.members, expected, what)
         match = match_keys(dict.fromkeys(found.members), expected, report, what)
         return iter([record_batch([(1, found.members)], origin, expected, match)])
     match = match_keys(found.keys, expected, report, what)
@@ -176,7 +178,7 @@ def _look_through(events: Iterator[Event]) -> _Found:
     return found
 
 
-def _choose_list(found: _Found, where: str | None, what: str) -> str | None:
+def _choose_list(found: _Found, where: str | None, expected: Expected, what: str) -> str | None:
     """Where the records are; None when the document itself is the one record. Raises DeliveryRefused."""
     if len(found.keys) > MOST_KEYS:
         raise DeliveryRefused(
@@ -185,6 +187,8 @@ def _choose_list(found: _Found, where: str | None, what: str) -> str | None:
         )
     if not found.lists and where is None and "" not in found.members and found.members and not found.is_cut:
         return None
+    if where is None and are_columns(found.lists, expected):
+        raise refuse_columns(what)
     if list(found.lists.values()) != [1]:
         raise DeliveryRefused(
             f"{what}：没有找到记录列表。现有数据继续有效；请按约定的结构重新提供。", rule_id="delivery.structure"

@@ -14,6 +14,7 @@ from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected
 from guiji.sources.formats.encoding import UNDECODABLE, detect_encoding, half_a_file, read_blocks
 from guiji.sources.formats.json import MOST_KEYS, Undecodable, match_keys, parse_json, read_json, record_batch
+from guiji.sources.formats.json_columns import demand_record
 from guiji.sources.formats.json_stream import MOST_VALUES
 from guiji.sources.formats.layout import skip
 
@@ -38,6 +39,7 @@ def read_json_lines(
     what = f"文件 {origin}"
     encoding = detect_encoding(path, fmt.encoding, what)
     keys: dict[str, None] = {}
+    first: dict[str, Any] = {}
     lines = sound = blank = 0
     broke_off = False
     for _, record, is_cut in _read_lines(path, encoding, what):
@@ -46,6 +48,7 @@ def read_json_lines(
             blank += 1
         elif isinstance(record, dict):
             sound += 1
+            first = first or record
             keys.update(dict.fromkeys(record))
             if len(keys) > MOST_KEYS:
                 raise _refuse(what, f"有超过 {MOST_KEYS} 种数据项", "too_large")
@@ -58,6 +61,8 @@ def read_json_lines(
     if broke_off:
         raise half_a_file(what)
     skip(report, "blank", blank)
+    if sound == 1:
+        demand_record(first, expected, what)
     match = match_keys(keys, expected, report, what)
     return _generate(path, encoding, origin, expected, match, what)
 

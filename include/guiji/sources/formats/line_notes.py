@@ -15,7 +15,19 @@ if TYPE_CHECKING:
 
 #: as many are named of each kind; all are counted
 NAMED = 20
-_LEFT_OUT = {"total": "合计", "footnote": "脚注、签署", "rule": "分隔线", "numbering": "栏次"}
+#: what the lines are called, why they are no rows, and what to do where they are
+_NO_KEY = "主键为空或不可能有效，", "请补全主键后重新提供"
+_LEFT_OUT = {
+    "total": ("合计", *_NO_KEY),
+    "footnote": ("脚注、签署", *_NO_KEY),
+    "footnotes": (
+        "脚注、签署",
+        "各单元格都是说明、签署或计数的写法（如“注：”“制表人：”“共 3 条”），",
+        "请去掉这类写法后重新提供",
+    ),
+    "rule": ("分隔线", "", "请补全主键后重新提供"),
+    "numbering": ("栏次", "", "请补全主键后重新提供"),
+}
 _LIKE = {"like_total": ("合计", "total"), "like_footnote": ("脚注", "footnote")}
 
 
@@ -54,7 +66,8 @@ class LineNotes:
             self.titles.setdefault(title, Lines()).add([number])
         if title in _LIKE or title == "like_numbering":
             return False
-        skip(report, title)
+        reason = "footnote" if title == "footnotes" else title
+        skip(report, reason)
         return True
 
     def say(self, what: str) -> list[str]:
@@ -62,12 +75,10 @@ class LineNotes:
         notes = []
         if self.totals.count:
             notes.append(f"{what}：{self.totals.count:,} 行按约定作为合计行，未采集（{self.totals}）")
-        for title, called in _LEFT_OUT.items():
+        for title, (called, why, mend) in _LEFT_OUT.items():
             if lines := self.titles.get(title):
-                why = "" if title in ("rule", "numbering") else "主键为空或不可能有效，"
                 notes.append(
-                    f"{what}：{lines.count:,} 行是{called}行（{lines}），{why}不是数据，未采集；"
-                    "如是数据，请补全主键后重新提供"
+                    f"{what}：{lines.count:,} 行是{called}行（{lines}），{why}不是数据，未采集；如是数据，{mend}"
                 )
         for title, (called, key) in _LIKE.items():
             if lines := self.titles.get(title):

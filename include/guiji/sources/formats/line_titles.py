@@ -54,9 +54,19 @@ _BEGINNING = rf"[合总小共]{_BLANKS}计|{_NUMBERING}|{_COUNT} row|[备附注�
 _SUSPECT_CELL = re.compile(_BEGINNING)
 _SUSPECT_CELLS = re.compile(rf"\n[ \t\u00a0\u3000]*(?:{_BEGINNING})")
 
-#: the first five are no rows; "doubtful" is set aside; the others are rows that are named
+#: the first six are no rows ("footnotes": every cell is one, that of the key too); "doubtful" is set aside; the others are
+#: rows that are named
 Title = Literal[
-    "blank", "rule", "total", "footnote", "numbering", "doubtful", "like_total", "like_footnote", "like_numbering"
+    "blank",
+    "rule",
+    "total",
+    "footnote",
+    "footnotes",
+    "numbering",
+    "doubtful",
+    "like_total",
+    "like_footnote",
+    "like_numbering",
 ]
 
 
@@ -77,7 +87,7 @@ def judge_line(table: Table, cells: Sequence[str | None], below_header: bool = F
     if (total or footnote) and has_no_key(table, cells):
         return "total" if total else "footnote"
     if footnote and table.expected.keys and table.width > 1 and all(map(_FOOTNOTE.match, filled)):
-        return "footnote"
+        return "footnotes"
     if table.layout.total != "" and _has_total_key(table, cells):
         return "doubtful"
     if total and table.layout.total is None:

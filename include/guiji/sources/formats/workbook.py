@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import struct
 import zipfile
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -47,6 +47,11 @@ def no_formats(_: Collection[int] | None) -> CellFormats:
     return CellFormats()
 
 
+def no_cells() -> frozenset[Cell]:
+    """The cells of a sheet of which there are none of a kind."""
+    return frozenset()
+
+
 @dataclass(frozen=True)
 class SheetFacts:
     """What a sheet's file says beside its values. Cells are (row, column), both from 0; ranges hold both ends."""
@@ -58,6 +63,7 @@ class SheetFacts:
     merged: tuple[tuple[Cell, Cell], ...] | None = None  # None: the reader knows them
     hidden: frozenset[int] = frozenset()  # rows that nobody sees; they are read all the same
     formats: FormatsOf = no_formats  # of cells; asked for where a number stands in a text field, a date in a header
+    leap_days: Callable[[], frozenset[Cell]] = no_cells  # numbers 60, where the calendar of 1900 may hold
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """Tables of a web page, as many business systems export them under the name of a spreadsheet (.xls).
 
 Every table is a sheet (表1, 表2 …; a table within a cell is one of its own). A cell is the text that a browser shows:
-white space as one blank, a line break where there is one. What Excel notes beside it when it saves as a web page (``x:num``)
+white space as one blank unless it is kept (``html_white``), a line break where there is one. What Excel notes beside it when it saves as a web page (``x:num``)
 is the cell's value, and the text what is shown for it. ``rowspan`` and ``colspan`` are merged cells.
 """
 
 from __future__ import annotations
 
 import codecs
+import io
 import re
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
@@ -19,6 +20,7 @@ from guiji.errors import DeliveryRefused
 from guiji.sources.formats.charset import CHARSETS
 from guiji.sources.formats.clock import Clock
 from guiji.sources.formats.encoding import detect_encoding, normalise_private_use
+from guiji.sources.formats.html_white import White, find_white, part_text, show_text
 from guiji.sources.formats.workbook import ERROR, refuse_damaged, refuse_workbook
 from guiji.sources.formats.workbook_tables import LONGEST, WIDEST, BuiltTable, BuiltWorkbook, check_limits
 
@@ -26,7 +28,6 @@ from guiji.sources.formats.workbook_tables import LONGEST, WIDEST, BuiltTable, B
 MAX_PAGE = 192 << 20
 _CHUNK = 1 << 20
 _DEEPEST = 16
-_WHITE = re.compile(r"[ \t\r\n\f]+")
 _CHARSET = re.compile(rb"<meta[^>]*?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.I)
 #: begin a line of their own within a cell
 _BLOCKS = frozenset(["p", "div", "li", "ul", "ol", "dl", "dt", "dd", "h1", "h2", "h3", "h4", "h5", "h6", "pre"])
@@ -71,7 +72,7 @@ def _read_text(path: Path, what: str) -> Iterator[str]:
         )
     likely = CHARSETS.get(said[1].decode().lower()) if said else None
     encoding = detect_encoding(path, "auto", what, likely=likely)
-    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)("replace"), translate=True)
     with path.open("rb") as f:
         while raw := f.read(_CHUNK):
             yield normalise_private_use(decoder.decode(raw))
@@ -81,8 +82,10 @@ def _read_text(path: Path, what: str) -> Iterator[str]:
 class _Open:
     """A table whose end has not come yet, and the row and cell that are being read in it."""
 
-    def __init__(self, table: BuiltTable) -> None:
+    def __init__(self, table: BuiltTable, white: White) -> None:
         self.table = table
+        self.white, self.row_white = white, white  # how white space counts in it and in its row
+        self.inside: list[tuple[str, White]] = []  # the cell and the elements that are open in it
         self.row = self.marked = -1  # its last error
         self.cells: list[Any] | None = None  # of the row
         self.column = 0  # where its next cell stands, unless one from above does
@@ -90,9 +93,10 @@ class _Open:
         self.attributes: dict[str, str | None] = {}
         self.text: list[str] | None = None  # of the cell
 
-    def start_row(self) -> None:
+    def start_row(self, attributes: dict[str, str | None] | None = None) -> None:
         self.end_row()
         self.row += 1
+        self.row_white = find_white("tr", attributes or {}, self.white)
         self.cells, self.column, self.marked = [], 0, -1
 
     def start_cell(self, attributes: dict[str, str | None]) -> None:
@@ -101,11 +105,25 @@ class _Open:
             self.start_row()
         # a cell that is not shown takes no place in its row
         self.attributes, self.text = attributes, None if _is_hidden(attributes) else []
+        self.inside = [("td", find_white("td", attributes, self.row_white))]
+
+    def start_element(self, tag: str, attributes: dict[str, str | None]) -> None:
+        """An element within the cell."""
+        if tag in _BLOCKS and self.inside[-1][0] == "p":  # ends where the next block begins
+            self.inside.pop()
+        self.inside.append((tag, find_white(tag, attributes, self.inside[-1][1])))
+
+    def end_element(self, tag: str) -> None:
+        """What was left open within an element ends with it."""
+        for n in range(len(self.inside) - 1, 0, -1):
+            if self.inside[n][0] == tag:
+                del self.inside[n:]
+                return
 
     def end_cell(self) -> None:
         if self.text is None or self.cells is None:
             return
-        text, self.text = _show("".join(self.text)), None
+        text, self.text = show_text(self.text), None
         column = self.column
         while self.spans.get(column):
             column += 1
@@ -146,6 +164,7 @@ class _Page(HTMLParser):
         self.open: list[_Open] = []
         self.unseen = ""  # the element that is not shown, while it is read, and how many of its name are open in it
         self.unseen_depth = 0
+        self.begins_pre = False  # nothing stands behind the last tag, which is <pre>
 
     @property
     def cell(self) -> list[str] | None:
@@ -155,7 +174,7 @@ class _Page(HTMLParser):
         attributes = dict(attrs)
         if tag == "table":
             self.tables.append(BuiltTable(f"表{len(self.tables) + 1}", not self.unseen and not _is_hidden(attributes)))
-            self.open.append(_Open(self.tables[-1]))
+            self.open.append(_Open(self.tables[-1], find_white(tag, attributes, "collapsed")))
             if len(self.open) > _DEEPEST:
                 raise ValueError("tables within tables")
         elif tag in ("tr", "td", "th"):
@@ -174,7 +193,7 @@ class _Page(HTMLParser):
         if tag != "tr":
             self.open[-1].start_cell(attributes)
             return
-        self.open[-1].start_row()
+        self.open[-1].start_row(attributes)
         if _is_hidden(attributes):
             self.open[-1].table.hidden.add(self.open[-1].row)
 
@@ -184,6 +203,9 @@ class _Page(HTMLParser):
             self.unseen = ""
 
     def _start_in_cell(self, cell: list[str], tag: str, attributes: dict[str, str | None]) -> None:
+        if tag not in _VOID:
+            self.open[-1].start_element(tag, attributes)
+        self.begins_pre = tag == "pre"
         if tag == "br" or tag in _BLOCKS:
             cell.append("\n")
         elif tag in _INPUTS or (tag == "input" and (attributes.get("type") or "text").lower() != "hidden"):
@@ -211,12 +233,16 @@ class _Page(HTMLParser):
                 check_limits(self.tables, self.what)
         elif tag in ("td", "th"):
             self.open[-1].end_cell()
-        elif tag in _BLOCKS and (cell := self.cell) is not None:
-            cell.append("\n")
+        elif (cell := self.cell) is not None:
+            self.open[-1].end_element(tag)
+            if tag in _BLOCKS:
+                cell.append("\n")
 
     def handle_data(self, data: str) -> None:
         if (cell := self.cell) is not None and self.cdata_elem is None:
-            cell.append(_WHITE.sub(" ", data))
+            data = data.removeprefix("\n") if self.begins_pre else data  # a line break there is none (HTML 13.2.6.4.7)
+            self.begins_pre = False
+            cell.extend(part_text(data, self.open[-1].inside[-1][1]) if data else ())
 
     def finish(self) -> None:
         """Raises DeliveryRefused for a page that breaks off within a table, or has none."""
@@ -237,12 +263,6 @@ class _Page(HTMLParser):
 
 def _is_hidden(attributes: dict[str, str | None]) -> bool:
     return "hidden" in attributes or re.search(r"display\s*:\s*none", attributes.get("style") or "", re.I) is not None
-
-
-def _show(text: str) -> str:
-    """The text as it stands on the page: no blanks around lines, no blank lines."""
-    lines = (re.sub(" +", " ", line).strip(" ") for line in text.split("\n"))
-    return "\n".join(line for line in lines if line)
 
 
 def _span(said: str | None, most: int) -> int:

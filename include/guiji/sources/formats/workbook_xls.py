@@ -20,6 +20,7 @@ from guiji.sources.formats import workbook as limits
 from guiji.sources.formats.cell_formats import HEAD_ROWS, CellFormats, Styles, make_styles
 from guiji.sources.formats.clock import Clock
 from guiji.sources.formats.compound_file import Damaged, is_calculator, read_program, read_streams
+from guiji.sources.formats.leap_day import is_leap_day
 from guiji.sources.formats.workbook import (
     Cell,
     OpenSheet,
@@ -36,7 +37,15 @@ from guiji.sources.formats.workbook import (
     refuse_text,
     refuse_workbook,
 )
-from guiji.sources.formats.workbook_xls_cells import RSTRING, Book, SheetCells, find_codec, find_misdated
+from guiji.sources.formats.workbook_xls_cells import (
+    RSTRING,
+    Book,
+    SheetCells,
+    find_codec,
+    find_misdated,
+    read_numbers,
+)
+from guiji.sources.formats.workbook_xls_strings import read_shared_strings
 
 MAX_FILE = 200 << 20
 _DATEMODE, _CODEPAGE, _BOF, _EOF, _CONTINUE, _FILEPASS, _BOUNDSHEET, _SST, _RECALCID, _UNCALCED = (
@@ -72,6 +81,7 @@ class _Seen:
     places: array[int] = field(default_factory=lambda: array("i"))  # of all cells: row × 256 + column
     formats: CellFormats = field(default_factory=CellFormats)
     cells: SheetCells | None = None  # those that calamine reads wrong
+    start: int = 0  # of its records in the stream
 
 
 @dataclass(frozen=True)
@@ -129,7 +139,7 @@ def open_xls(path: Path, what: str, clock: Clock) -> _Xls:
             refuse_damaged(what)
     titles = [s.name for s in sheets] if reader is None else [m.name for m in reader.sheets_metadata]
     named = dict(zip(titles, seen, strict=True))
-    facts = {name: _make_facts(s, calculated or calculates) for name, s in named.items()}
+    facts = {name: _make_facts(s, calculated or calculates, path) for name, s in named.items()}
     twice = {name: row for name, s in named.items() if (row := _find_twice(s.places)) is not None}
     shown = tuple(s for s in sheets if s.name in named) if reader is None else list_sheets(reader)
     return _Xls(what, reader, facts, shown, named, twice, clock)
@@ -144,13 +154,28 @@ def _find_twice(places: array[int]) -> int | None:
     return (int(same[0]) >> 8) + 1 if len(same) else None
 
 
-def _make_facts(seen: _Seen, calculated: bool) -> SheetFacts:
+def _make_facts(seen: _Seen, calculated: bool, path: Path) -> SheetFacts:
     uncalculated, doubtful = judge_zeros(seen.zeros, seen.results, calculated)
     if seen.pending:
         uncalculated = frozenset(seen.zeros)
     cells, errors = seen.rows * seen.width, frozenset(seen.errors)
-    hidden = frozenset(seen.hidden)
-    return SheetFacts(cells, errors, uncalculated, doubtful, hidden=hidden, formats=lambda _: seen.formats)
+    return SheetFacts(
+        cells,
+        errors,
+        uncalculated,
+        doubtful,
+        hidden=frozenset(seen.hidden),
+        formats=lambda _: seen.formats,
+        leap_days=lambda: _find_leap_days(path, seen.start),
+    )
+
+
+def _find_leap_days(path: Path, start: int) -> frozenset[Cell]:
+    """The numbers of a sheet that are 60; its records are read once more, which no other sheet costs."""
+    streams = read_streams(path.read_bytes())
+    stream = streams.get("Workbook") or streams["Book"]
+    numbers = (cell for kind, at, length in _records(stream, start) for cell in read_numbers(kind, stream, at, length))
+    return frozenset((row, column) for row, column, _, value in numbers if is_leap_day(value))
 
 
 def _records(stream: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
@@ -198,12 +223,14 @@ def _inspect(stream: bytes, what: str, clock: Clock) -> tuple[list[_Seen], list[
         if kind == _SST or (kind == _CONTINUE and in_strings):
             strings.append((at, length))
         in_strings = kind == _SST or (kind == _CONTINUE and in_strings)
-    lengths = _string_lengths(stream, strings) if strings else []
+    shared = read_shared_strings(stream, strings)
     styles = make_styles(numbers, formats)
-    book = Book(find_codec(page) if old else None, styles.codes, find_misdated(numbers, formats), since_1904)
+    book = Book(
+        find_codec(page) if old else None, styles.codes, find_misdated(numbers, formats), since_1904, shared.torn
+    )
     worksheets = [at for at in bounds if not old or not stream[at + 5] & 15]  # no charts nor modules of Excel 95
     seen = [
-        _inspect_sheet(stream, struct.unpack_from("<I", stream, at)[0], lengths, styles, what, clock, book)
+        _inspect_sheet(stream, struct.unpack_from("<I", stream, at)[0], shared.lengths, styles, what, clock, book)
         for at in worksheets
     ]
     return seen, [_read_name(stream, at, book.codec) for at in worksheets] if book.codec else [], calculated
@@ -227,7 +254,9 @@ def _read_format(content: bytes) -> str:
 def _inspect_sheet(
     stream: bytes, start: int, lengths: list[int], styles: Styles, what: str, clock: Clock, book: Book
 ) -> _Seen:
-    seen = _Seen(formats=CellFormats(list(styles.codes)), cells=None if book.asks_calamine else SheetCells(book))
+    seen = _Seen(
+        formats=CellFormats(list(styles.codes)), cells=None if book.asks_calamine else SheetCells(book), start=start
+    )
     telling, dates = styles.telling(), styles.dates()
     place = struct.Struct("<HH").unpack_from
     style_at = struct.Struct("<H").unpack_from
@@ -281,52 +310,3 @@ def _see_formula(seen: _Seen, stream: bytes, at: int, cell: Cell) -> None:
         seen.zeros.add(cell)
     else:
         seen.results = True
-
-
-def _string_lengths(stream: bytes, parts: list[tuple[int, int]]) -> list[int]:
-    """Bytes of each shared string. A string goes on in a CONTINUE record, which repeats its width in a byte of its own."""
-    part = 0
-    at, end = parts[0][0], parts[0][0] + parts[0][1]
-    (count,) = struct.unpack_from("<I", stream, at + 4)
-    if count > sum(n for _, n in parts) // 3 + 1:
-        raise Damaged("more strings than the file can hold")
-    at += 8
-
-    def next_part() -> None:
-        nonlocal part, at, end
-        part += 1
-        if part >= len(parts):
-            raise Damaged("a string is cut off")
-        at, end = parts[part][0], parts[part][0] + parts[part][1]
-
-    lengths = []
-    for _ in range(count):
-        if at >= end:
-            next_part()
-        characters, flags = struct.unpack_from("<HB", stream, at)
-        at += 3
-        runs = extra = 0
-        if flags & 8:
-            (runs,) = struct.unpack_from("<H", stream, at)
-            at += 2
-        if flags & 4:
-            (extra,) = struct.unpack_from("<I", stream, at)
-            at += 4
-        lengths.append(characters * 3)  # at most, as UTF-8
-        wide = flags & 1
-        while characters:
-            here = min(characters, (end - at) >> wide)
-            at += here << wide
-            characters -= here
-            if characters:
-                next_part()
-                wide = stream[at] & 1
-                at += 1
-        skip = runs * 4 + extra
-        while skip:
-            here = min(skip, end - at)
-            at += here
-            skip -= here
-            if skip:
-                next_part()
-    return lengths

@@ -3,7 +3,8 @@
 It reads workbooks of Excel 5.0 and 95 (FoxPro, Delphi, PHP and Perl still write them) as if they were of Excel 97: texts in a
 code page of two bytes for a character come out as halves of others, texts with formats of their own not at all, and
 formulas end the reader. So all of their cells are taken here. And it takes numbers for dates where a file of Excel 97 gives
-a number of its own to a format that Chinese Excel keeps for dates; those numbers are taken here.
+a number of its own to a format that Chinese Excel keeps for dates; those numbers are taken here. So
+are shared strings that it reads wrong (``workbook_xls_strings``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from guiji.sources.formats.number_format import is_date_format
 
 RSTRING = 0xD6
 _LABEL, _FORMULA, _STRING, _NUMBER, _RK, _MULRK, _BOOLERR = 0x204, 0x06, 0x207, 0x203, 0x27E, 0xBD, 0x205
+_LABELSST = 0xFD
 _PAGES = {
     0: "gb18030",
     367: "ascii",
@@ -54,17 +56,30 @@ def find_misdated(numbers: Sequence[int], formats: Mapping[int, str]) -> frozens
 @dataclass(frozen=True)
 class Book:
     """What the head of a workbook says of its cells. ``codec``: of the texts of Excel 95, None for Excel 97; ``formats``: of
-    every style; ``misdated``: styles under which calamine takes numbers for dates; ``since_1904``: its days count from there."""
+    every style; ``misdated``: styles under which calamine takes numbers for dates; ``since_1904``: its days count from there; ``torn``: the shared
+    strings, by number, that calamine reads wrong."""
 
     codec: str | None
     formats: Sequence[str]
     misdated: Collection[int]
     since_1904: bool
+    torn: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def asks_calamine(self) -> bool:
         """True where calamine reads every cell right."""
-        return self.codec is None and not self.misdated
+        return self.codec is None and not self.misdated and not self.torn
+
+
+def read_numbers(kind: int, stream: bytes, at: int, length: int) -> Iterator[tuple[int, int, int, float]]:
+    """Row, column, style and value of the numbers in a record; ``at`` is where its content begins."""
+    if kind in (_RK, _MULRK):
+        row, first = struct.unpack_from("<HH", stream, at)
+        for n in range((length - 4) // 6):
+            style, packed = struct.unpack_from("<HI", stream, at + 4 + 6 * n)
+            yield row, first + n, style, unpack_number(packed)
+    elif kind == _NUMBER or (kind == _FORMULA and stream[at + 12 : at + 14] != b"\xff\xff"):
+        yield *struct.unpack_from("<HHH", stream, at), struct.unpack_from("<d", stream, at + 6)[0]
 
 
 @dataclass
@@ -77,18 +92,16 @@ class SheetCells:
 
     def see(self, kind: int, stream: bytes, at: int, length: int) -> None:
         """Takes the value of a cell from its record; ``at`` is where its content begins."""
-        if kind in (_RK, _MULRK):
-            row, first = struct.unpack_from("<HH", stream, at)
-            for n in range((length - 4) // 6):
-                style, packed = struct.unpack_from("<HI", stream, at + 4 + 6 * n)
-                self._add_number(row, first + n, style, _unpack(packed))
-        elif kind in (_FORMULA, _NUMBER):
-            row, column, style = struct.unpack_from("<HHH", stream, at)
-            self._formula = row, column
-            if kind == _NUMBER or stream[at + 12 : at + 14] != b"\xff\xff":
-                self._add_number(row, column, style, struct.unpack_from("<d", stream, at + 6)[0])
-            elif stream[at + 6] == 1:
+        for row, column, style, value in read_numbers(kind, stream, at, length):
+            self._add_number(row, column, style, value)
+        if kind == _FORMULA:
+            self._formula = row, column = struct.unpack_from("<HH", stream, at)
+            if stream[at + 12 : at + 14] == b"\xff\xff" and stream[at + 6] == 1:
                 self._add(row, column, bool(stream[at + 8]))
+        elif kind == _LABELSST:
+            row, column, _, index = struct.unpack_from("<HHHI", stream, at)
+            if index in self.book.torn:
+                self._add(row, column, self.book.torn[index])
         elif kind in (_LABEL, RSTRING):
             row, column, _, size = struct.unpack_from("<HHHH", stream, at)
             self._add_text(row, column, stream[at + 8 : at + 8 + size])
@@ -124,7 +137,7 @@ class SheetCells:
             yield cells
 
 
-def _unpack(packed: int) -> float:
+def unpack_number(packed: int) -> float:
     """The number of an RK record: the upper bits of a float, or a whole one; in hundredths where the lowest bit says so."""
     if packed & 2:
         number = float((packed >> 2) - (1 << 30 if packed >> 31 else 0))

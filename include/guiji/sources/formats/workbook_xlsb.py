@@ -18,6 +18,8 @@ from guiji.masking import show_name
 from guiji.sources.formats import workbook as limits
 from guiji.sources.formats.cell_formats import HEAD_ROWS, CellFormats, Styles, make_styles
 from guiji.sources.formats.clock import Clock
+from guiji.sources.formats.leap_day import is_leap_day
+from guiji.sources.formats.number_format import is_date_format
 from guiji.sources.formats.workbook import (
     Cell,
     OpenSheet,
@@ -36,6 +38,7 @@ from guiji.sources.formats.workbook import (
     refuse_unreadable,
     refuse_workbook,
 )
+from guiji.sources.formats.workbook_xls_cells import unpack_number
 
 _ROW, _BLANK, _RK, _ERROR, _BOOL, _REAL, _STRING, _SHARED = range(8)
 _FORMULA_STRING, _FORMULA_NUMBER, _FORMULA_BOOL, _FORMULA_ERROR = range(8, 12)
@@ -56,6 +59,7 @@ class _Seen:
     results: bool = False  # a formula has another result than 0
     merged: list[tuple[Cell, Cell]] = field(default_factory=list)
     hidden: set[int] = field(default_factory=set)  # rows
+    leap_days: set[Cell] = field(default_factory=set)  # dates whose number is 60
     last: int = -1  # place of the last cell: row × the widest sheet + column
     disordered: int = 0  # the first row that stands twice, holds a cell twice, or comes too late
     formats: CellFormats = field(default_factory=CellFormats)
@@ -129,14 +133,22 @@ def _inspect(book: _Xlsb, sheet: str) -> SheetFacts:
     if seen.disordered:
         refuse_disorder(what, sheet, seen.disordered)
     zeros = judge_zeros(seen.zeros, seen.results, book.calculated)
-    errors, merged = frozenset(seen.errors), tuple(seen.merged)
-    return SheetFacts(seen.rows * seen.width, errors, *zeros, merged, frozenset(seen.hidden), lambda _: seen.formats)
+    return SheetFacts(
+        seen.rows * seen.width,
+        frozenset(seen.errors),
+        *zeros,
+        tuple(seen.merged),
+        frozenset(seen.hidden),
+        lambda _: seen.formats,
+        lambda: frozenset(seen.leap_days),
+    )
 
 
 def _see_sheet(seen: _Seen, records: Iterable[tuple[int, bytes]], book: _Xlsb, sheet: str) -> None:
     row = 0
     lengths = book.lengths
     telling, dates = book.styles.telling(), book.styles.dates()
+    days = {style for style, code in enumerate(book.styles.codes) if is_date_format(code)}
     number = struct.Struct("<I").unpack_from
     inside = True
     for kind, data in records:
@@ -168,6 +180,8 @@ def _see_sheet(seen: _Seen, records: Iterable[tuple[int, bytes]], book: _Xlsb, s
             style = number(data, 4)[0] & 0xFFFFFF
             if style in telling or (row < HEAD_ROWS and style in dates):
                 seen.formats.add(row, column, style)
+            if kind in (_RK, _REAL, _FORMULA_NUMBER) and style in days and is_leap_day(_read_number(kind, data)):
+                seen.leap_days.add((row, column))
             if kind in (_ERROR, _FORMULA_ERROR):
                 seen.errors.add((row, column))
             elif kind == _SHARED:
@@ -221,6 +235,14 @@ def _read_record(data: bytes, at: int) -> tuple[int, int, int] | None:
     if length > _LONGEST_RECORD:
         raise ValueError("a record is too long")
     return (kind, at, length) if at + length <= end else None
+
+
+def _read_number(kind: int, data: bytes) -> float:
+    """The number of a cell, which stands behind its column and style."""
+    if kind == _RK:
+        return unpack_number(struct.unpack_from("<I", data, 8)[0])
+    value: float = struct.unpack_from("<d", data, 8)[0]
+    return value
 
 
 def _read_styles(content: bytes) -> Styles:

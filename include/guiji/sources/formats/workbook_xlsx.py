@@ -15,6 +15,7 @@ from guiji.sources.formats import workbook as limits
 from guiji.sources.formats.cell_formats import CellFormats, read_xlsx_formats
 from guiji.sources.formats.clock import Clock
 from guiji.sources.formats.workbook import (
+    Cell,
     OpenSheet,
     SheetFacts,
     SheetName,
@@ -29,6 +30,7 @@ from guiji.sources.formats.workbook import (
     refuse_unreadable,
 )
 from guiji.sources.formats.workbook_strings import NotPlain, list_lengths, longest_string, sum_items, sum_text
+from guiji.sources.formats.workbook_xlsx_numbers import find_leap_days
 from guiji.sources.formats.workbook_xlsx_scan import Seen, parse_sheet, scan_sheet
 
 
@@ -119,9 +121,16 @@ def _inspect(book: _Xlsx, sheet: str) -> SheetFacts:
         except Exception as exc:
             refuse_unreadable(exc, what)
 
-    errors, uncalculated = frozenset(seen.errors), frozenset(seen.uncalculated)
-    hidden = frozenset(seen.hidden)
-    return SheetFacts(seen.rows * seen.width, errors, uncalculated, formats=formats, hidden=hidden)
+    def leap_days() -> frozenset[Cell]:
+        try:
+            return find_leap_days(book.read_sheet(sheet))
+        except DeliveryRefused:
+            raise
+        except Exception as exc:
+            refuse_unreadable(exc, what)
+
+    cells, errors, uncalculated = seen.rows * seen.width, frozenset(seen.errors), frozenset(seen.uncalculated)
+    return SheetFacts(cells, errors, uncalculated, formats=formats, hidden=frozenset(seen.hidden), leap_days=leap_days)
 
 
 def _list_sheets(archive: zipfile.ZipFile, what: str) -> tuple[tuple[SheetName, ...], dict[str, str], bool]:
