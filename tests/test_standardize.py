@@ -478,3 +478,19 @@ def test_no_single_precision_number_becomes_another(
 def test_f27_decimals_stay_exact(tmp_path_factory: pytest.TempPathFactory, cells: list[Decimal]) -> None:
     checked = check_cells(tmp_path_factory.mktemp("d"), {"type": "decimal128(18,4)"}, [f"{c:f}" for c in cells])
     assert [v for (v,) in read_accepted(checked, "value")] == cells
+
+
+@pytest.mark.parametrize("type_", [pa.float32(), pa.float64()], ids=["single", "double"])
+@pytest.mark.parametrize("field", ["decimal128(20,12)", "string"])
+def test_a_small_floating_number_is_the_one_that_was_written(tmp_path: Path, field: str, type_: Any) -> None:
+    """Not 1e-05, which no decimal field took for a number."""
+    cells = [0.00001, -0.0000125, 0.0001, 0.000999, 2e-12, 0.0, None]
+    checked = check_cells(tmp_path, {"type": field}, cells, types={"value": type_})
+    assert read_rejected(checked) == {}
+    found = [v for (v,) in read_accepted(checked, "value")]
+    written = ["0.00001", "-0.0000125", "0.0001", "0.000999", "0.000000000002", "0", None]
+    assert found == (
+        written
+        if field == "string"
+        else [None if c is None else Decimal(c).quantize(Decimal("1e-12")) for c in written]
+    )

@@ -74,8 +74,11 @@ def float_digits(arrow_type: str) -> int:
 def float_as_text(source: str, limit: str, arrow_type: str) -> str:
     """A float as text: whole numbers without a fraction; from ``limit`` a float no longer holds what was meant
     (F-19), so that what is left is a text no check accepts as a number or identifier."""
-    single = "" if is_double(arrow_type) else f"WHEN {source} <> trunc({source}) THEN {SINGLE}({source}) "
+    text = f"{source}::VARCHAR" if is_double(arrow_type) else f"{SINGLE}({source})"
+    # 0.00001 is written 1e-05; 17 digits of what is not smaller than this are within 30 decimals
+    small = f"abs({source}) < 0.001 AND abs({source}) >= 1e-13"
     return (
         f"CASE WHEN {source} = trunc({source}) AND abs({source}) < {limit} THEN {source}::BIGINT::VARCHAR "
-        f"{single}ELSE {source}::VARCHAR END"
+        f"WHEN {small} THEN rtrim({text}::DECIMAL(38,30)::VARCHAR, '0') "
+        f"WHEN {source} <> trunc({source}) THEN {text} ELSE {source}::VARCHAR END"
     )
