@@ -36,13 +36,13 @@ def find_encoding(beyond_ascii: Iterable[bytes], declared: str, cpg: str | None,
     """``utf-8`` or ``gb18030`` for cells beyond ASCII. Raises DeliveryRefused.
 
     ``declared`` is the catalog's word, ``cpg`` what stands in the ``.cpg``, ``language`` the header's language byte."""
-    utf8 = gb18030 = either = 0
+    valid = either = gb18030 = 0
     cells: list[bytes] = []
     for cell in beyond_ascii:
         cells.append(cell)
-        accidental = is_accidental_utf8(cell)  # in single words and characters this is common (女 is Ů in UTF-8)
-        either += accidental and is_valid(cell, "utf-8")
-        utf8 += not accidental and (is_valid(cell, "utf-8") or _is_cut_utf8(cell))
+        is_utf8 = is_valid(cell, "utf-8")
+        valid += is_utf8 or _is_cut_utf8(cell)
+        either += is_utf8 and is_accidental_utf8(cell)  # common in single words and characters (女 is Ů in UTF-8)
         gb18030 += is_valid(cell, "gb18030")
         if len(cells) >= SAMPLE_CELLS:
             break
@@ -58,14 +58,13 @@ def find_encoding(beyond_ascii: Iterable[bytes], declared: str, cpg: str | None,
                 "请另存为 UTF-8 或 GB18030 编码后重新提供。",
                 rule_id="delivery.encoding",
             )
-    found: str | None
-    if either == seen:  # what is declared decides, else the language byte
-        if wanted == "auto" and language not in _CHINESE:
-            raise too_few_words(what)
-        found = "utf-8" if wanted == "utf-8" else "gb18030"
-    else:
-        # a UTF-8 cell often is valid GB18030
-        found = "utf-8" if utf8 * 2 >= seen else "gb18030" if gb18030 * 10 >= seen * 9 else None
+    if either == seen and wanted == "auto" and language not in _CHINESE:
+        raise too_few_words(what)
+    if wanted == "utf-8" and valid == seen:
+        return wanted
+    # a UTF-8 cell often is valid GB18030
+    is_utf8 = (valid - either) * 2 >= seen
+    found = "utf-8" if is_utf8 else "gb18030" if gb18030 * 10 >= seen * 9 else None
     if found == "gb18030" and wanted != "utf-8":
         refuse_foreign(cells, wanted, what)
         if wanted == "auto" and language in _OTHER_LANGUAGES:
