@@ -120,3 +120,47 @@ def test_f37_lines_of_gb18030_behind_lines_of_utf_8_are_all_set_aside(tmp_path: 
     theirs = [(str(n), word) for n, word in enumerate(["男", "女", "女"], 100)]
     content = FORMS["csv"](ours, "utf-8") + "".join(f"{i},{w}\n" for i, w in theirs).encode("gb18030")
     assert read(tmp_path, "csv", content) == (ours, [(102, "encoding"), (103, "encoding"), (104, "encoding")])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_f37_signs_of_units_say_nothing_and_real_chinese_does(tmp_path: Path, form: str) -> None:
+    """m² would be m虏 in GB18030, ± 卤 and é 茅."""
+    rows = number(["m²", "±", "café", "张三"] * 30)
+    assert read(tmp_path, form, FORMS[form](rows, "utf-8")) == (rows, [])
+    alone = FORMS[form](number(["m²", "±"] * 30), "utf-8")
+    with pytest.raises(DeliveryRefused, match="文件中的文字太少，无法判断编码"):
+        read(tmp_path, form, alone)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize(
+    "damaged", [b"\xe6\xb8", "张三".encode("gb18030"), b"caf\xe9 "], ids=["cut", "gb18030", "latin-1"]
+)
+def test_f37_one_damaged_line_costs_no_other_line(tmp_path: Path, form: str, damaged: bytes) -> None:
+    rows = number([*["m²", "±", "张三"] * 20, "MARK", *["m²", "一"] * 10])
+    content = FORMS[form](rows, "utf-8").replace(b"MARK", damaged)
+    good = [row for row in rows if row[1] != "MARK"]
+    for encoding in ("auto", "utf-8"):
+        assert read(tmp_path, form, content, encoding) == (good, [(62 if form == "csv" else 61, "encoding")])
+    signs = FORMS[form](number([*["m²"] * 60, "MARK"]), "utf-8").replace(b"MARK", damaged)
+    assert len(read(tmp_path, form, signs, "utf-8")[0]) == 60
+    with pytest.raises(DeliveryRefused, match="文件中的文字太少，无法判断编码"):
+        read(tmp_path, form, signs)
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-8"])
+def test_f37_a_few_lines_of_chinese_in_a_long_file_tell_its_encoding(tmp_path: Path, encoding: str) -> None:
+    """However they lie to the lines that a sample would take."""
+    words = ["x" * 40] * 40_000
+    for at in (1, 777, 20_001, 33_333, 39_999):
+        words[at] = "冯国兰"
+    rows = number(words)
+    assert read(tmp_path, "csv", FORMS["csv"](rows, encoding)) == (rows, [])
+
+
+def test_f37_words_that_are_both_behind_megabytes_of_ascii_are_not_guessed(tmp_path: Path) -> None:
+    rows = number([*["x" * 60] * 80_000, "女"])
+    content = FORMS["csv"](rows, "gb18030")
+    assert read(tmp_path, "csv", content, "gb18030") == (rows, [])
+    with pytest.raises(DeliveryRefused, match="文件中的文字太少，无法判断编码"):
+        read(tmp_path, "csv", content)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from guiji.errors import DeliveryRefused, SourceRefused
 from guiji.sources.formats.encoding import normalise_private_use
-from guiji.sources.formats.mojibake import count_cjk, is_accidental_utf8, is_chinese_utf8, is_valid
+from guiji.sources.formats.encoding_votes import judge_text
+from guiji.sources.formats.mojibake import count_cjk, is_chinese_utf8, is_valid
 
 if TYPE_CHECKING:
     import httpx
@@ -60,21 +61,21 @@ def decode_body(body: bytes, content_type: str, source: HttpSource) -> str:
     """The body's text. UTF-8 with a few damaged characters keeps their marks: those records are set aside."""
     declared = source.encoding
     gb18030 = declared == "gb18030" or (declared == "auto" and bool(_GB.search(content_type)))
+    said_utf8 = declared == "utf-8" or bool(_UTF8.search(content_type))
     text = body.decode("utf-8", "replace")
     damaged = text.count("\ufffd")
     if not damaged and not (gb18030 and _is_rather_gb18030(body)):
         if declared == "gb18030" and not body.isascii():  # valid UTF-8 with Chinese in it is no accident
             raise _wrong_encoding(source, declared)
-        said = declared == "utf-8" or _UTF8.search(content_type)
-        if not said and not count_cjk(text) and is_accidental_utf8(body):
-            raise DeliveryRefused(
-                f"接口 {source.path}：返回内容中的文字太少，无法判断编码。现有数据继续有效；"
-                "请在 Content-Type 中写明 charset，或请数据中心在资源目录中登记 encoding。",
-                rule_id="delivery.encoding",
-            )
+        if not said_utf8 and not count_cjk(text) and judge_text(body) == "chinese":
+            raise _too_few_words(source)
         return text
-    if not gb18030 and _is_damaged_utf8(body, text, damaged):
-        return text
+    if not gb18030 and sum(not c.isascii() for c in text) > 4 * damaged:
+        found = "utf-8" if said_utf8 else _judge_damaged(body, text, damaged)
+        if found == "utf-8":
+            return text
+        if found == "?":
+            raise _too_few_words(source)
     if declared == "utf-8":
         raise _wrong_encoding(source, declared)
     try:
@@ -83,11 +84,21 @@ def decode_body(body: bytes, content_type: str, source: HttpSource) -> str:
         raise _wrong_encoding(source, "utf-8 或 gb18030" if declared == "auto" else declared) from None
 
 
-def _is_damaged_utf8(body: bytes, text: str, damaged: int) -> bool:
-    """True where the sound characters are many more than the damaged ones, and no accident: of GB18030 short words are
-    often valid UTF-8 (女 is ``Ů``), but Chinese hardly ever comes of it."""
-    many = sum(not c.isascii() for c in text) > 4 * damaged
-    return many and (count_cjk(text) > damaged or not is_valid(body, "gb18030"))
+def _judge_damaged(body: bytes, text: str, damaged: int) -> str:
+    """``utf-8``, ``gb18030`` or ``?`` for a body with many sound characters of UTF-8 and few damaged ones: of GB18030 short
+    words are often valid UTF-8 (女 is ``Ů``), but Chinese hardly ever comes of it."""
+    if count_cjk(text) > damaged or not is_valid(body, "gb18030"):
+        return "utf-8"
+    beyond = [c for c in text if not c.isascii()]
+    return "?" if sum(c <= "\u00ff" for c in beyond) * 2 > len(beyond) else "gb18030"
+
+
+def _too_few_words(source: HttpSource) -> DeliveryRefused:
+    return DeliveryRefused(
+        f"接口 {source.path}：返回内容中的文字太少，无法判断编码。现有数据继续有效；"
+        "请在 Content-Type 中写明 charset，或请数据中心在资源目录中登记 encoding。",
+        rule_id="delivery.encoding",
+    )
 
 
 def _wrong_encoding(source: HttpSource, wanted: str) -> DeliveryRefused:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 
 from guiji.errors import DeliveryRefused
+from guiji.sources.formats.encoding_votes import Votes
 from guiji.sources.formats.foreign import refuse_foreign, too_few_words
-from guiji.sources.formats.mojibake import is_accidental_utf8, is_chinese_utf8, is_valid
+from guiji.sources.formats.mojibake import is_chinese_utf8, is_valid
 
 #: cells beyond ASCII that are looked at to tell the encoding
 SAMPLE_CELLS = 200_000
@@ -22,6 +23,8 @@ _CPG = {
 _CPG |= {"cp936": "gb18030", "54936": "gb18030", "ansi936": "gb18030", "euccn": "gb18030"}
 
 
+#: fewer cells than this that seem to be UTF-8 don't contradict a declaration of GB18030
+_FEW = 16
 #: language bytes of GBK
 _CHINESE = (0x4D, 0x7A)
 #: language bytes of encodings in which nearly any text reads as GB18030; others are what writers put who think of none
@@ -36,16 +39,19 @@ def find_encoding(beyond_ascii: Iterable[bytes], declared: str, cpg: str | None,
     """``utf-8`` or ``gb18030`` for cells beyond ASCII. Raises DeliveryRefused.
 
     ``declared`` is the catalog's word, ``cpg`` what stands in the ``.cpg``, ``language`` the header's language byte."""
-    valid = either = gb18030 = 0
+    votes = Votes()
     cells: list[bytes] = []
+    valid = cut = 0
     for cell in beyond_ascii:
         cells.append(cell)
-        is_utf8 = is_valid(cell, "utf-8")
-        valid += is_utf8 or _is_cut_utf8(cell)
-        either += is_utf8 and is_accidental_utf8(cell)  # common in single words and characters (女 is Ů in UTF-8)
-        gb18030 += is_valid(cell, "gb18030")
+        if _is_cut_utf8(cell):
+            cut += 1
+            continue
+        votes.add(cell)
+        valid += is_valid(cell, "utf-8")
         if len(cells) >= SAMPLE_CELLS:
             break
+    votes.utf8 += cut
     seen = len(cells)
     if not seen:
         return "utf-8"
@@ -58,13 +64,15 @@ def find_encoding(beyond_ascii: Iterable[bytes], declared: str, cpg: str | None,
                 "请另存为 UTF-8 或 GB18030 编码后重新提供。",
                 rule_id="delivery.encoding",
             )
-    if either == seen and wanted == "auto" and language not in _CHINESE:
-        raise too_few_words(what)
-    if wanted == "utf-8" and valid == seen:
+    if wanted == "utf-8" and (valid + cut == seen or votes.allow(wanted)):
         return wanted
-    # a UTF-8 cell often is valid GB18030
-    is_utf8 = (valid - either) * 2 >= seen
-    found = "utf-8" if is_utf8 else "gb18030" if gb18030 * 10 >= seen * 9 else None
+    found = votes.decide()
+    if wanted == "gb18030" and votes.allow(wanted) and (found != "utf-8" or seen < _FEW):
+        found = wanted
+    if wanted == "auto" and found == "?":
+        if language not in _CHINESE:
+            raise too_few_words(what)
+        found = "gb18030"
     if found == "gb18030" and wanted != "utf-8":
         refuse_foreign(cells, wanted, what)
         if wanted == "auto" and language in _OTHER_LANGUAGES:
@@ -73,12 +81,8 @@ def find_encoding(beyond_ascii: Iterable[bytes], declared: str, cpg: str | None,
                 "后重新提供；文件头有误的，由数据工程师在资源目录中写明 encoding。",
                 rule_id="delivery.encoding",
             )
-    if wanted == "auto" and found:
+    if found and wanted in ("auto", found):
         return found
-    if wanted == found or (wanted == "gb18030" and gb18030 * 2 >= seen and seen < 16):
-        return wanted
-    if wanted == "gb18030" and found is None and gb18030 * 2 >= seen:
-        return wanted
     raise DeliveryRefused(
         f"{what}：文字编码不是 {'utf-8 或 gb18030' if wanted == 'auto' else wanted}，无法正确读出。"
         "现有数据继续有效；请按约定的编码重新导出后提供。",

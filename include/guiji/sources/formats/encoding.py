@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from guiji.errors import DeliveryRefused
+from guiji.sources.formats.encoding_votes import Votes, judge_text
 from guiji.sources.formats.foreign import refuse_foreign, too_few_words
 from guiji.sources.formats.mojibake import (
-    count_cjk,
     holds_utf8_lines,
-    is_accidental_utf8,
     is_chinese_gb18030,
     is_chinese_utf8,
-    is_valid,
     refuse_mojibake,
 )
 
+_HAN = re.compile("[\u4e00-\u9fff]")
+#: lines beyond ASCII that are looked at, spread over the sample
+_LINES = 5_000
 BLOCK = 4 << 20
 LONGEST_LINE = 16 << 20
 SAMPLE = 4 << 20
@@ -101,18 +102,19 @@ def detect_encoding(path: Path, declared: str, what: str, *, likely: str | None 
             return declared
         if head.startswith(codecs.BOM_UTF8):
             return _agree("utf-8", declared, what)
-        sample, breaks_off = _first_unclear(f, head)
+        unclear, breaks_off, words = _first_unclear(f, head)
     if declared.startswith("utf-16"):
         raise _wrong_encoding(what, declared)
-    if sample is not None:
-        found = _judge_sample(sample, declared, what)
+    if unclear is not None:
+        found = _judge_sample(unclear, declared, what, likely)
     elif breaks_off and declared == "auto":
         found = "utf-8"  # who reads on finds that half of the last character is missing
     else:
-        found = _judge_valid_utf8(head, declared, what, likely)
-    refuse_mojibake(sample or head, found, what)
+        found = _judge_valid_utf8(head, words, declared, what, likely)
+    sample = unclear.data if unclear else head
+    refuse_mojibake(sample, found, what)
     if found == "gb18030":
-        refuse_foreign((sample or head).split(b"\n"), declared, what)
+        refuse_foreign(sample.split(b"\n"), declared, what)
     return found
 
 
@@ -127,32 +129,37 @@ def _refuse_binary(head: bytes, what: str) -> None:
             )
 
 
-def _judge_valid_utf8(head: bytes, declared: str, what: str, likely: str | None) -> str:
+def _judge_valid_utf8(head: bytes, words: list[bytes] | None, declared: str, what: str, likely: str | None) -> str:
     """The encoding of a file that is valid UTF-8 to its end. A few words in GB18030 may be that by accident (隆茂), and
-    columns of short ones (女, 小, 微) are in any number of rows; but hardly ever Chinese comes of it."""
-    chinese = count_cjk(head.decode("utf-8", "ignore"))
-    either = not head.isascii() and is_chinese_gb18030(head, final=len(head) < SAMPLE)
-    if declared == "gb18030" and chinese and not either:
+    columns of short ones (女, 小, 微) are in any number of rows; but hardly ever Chinese comes of it (``words``: None)."""
+    if declared == "gb18030" and words is None and not is_chinese_gb18030(head, final=len(head) < SAMPLE):
         return _agree("utf-8", declared, what)
-    if declared == "auto" and not chinese and either:
-        if likely is None:
-            raise too_few_words(what)
-        return likely
+    if declared == "auto" and words:
+        votes = Votes()
+        for line in words[:: max(1, len(words) // _LINES)]:
+            votes.add(line)
+        if not votes.utf8 or votes.utf8 < votes.chinese:
+            if likely is None:
+                raise too_few_words(what)
+            return likely
     return "utf-8" if declared == "auto" else declared
 
 
-def _judge_sample(sample: bytes, declared: str, what: str) -> str:
+def _judge_sample(sample: _Unclear, declared: str, what: str, likely: str | None) -> str:
     """The encoding of a file that is not all UTF-8, by whole lines around the first byte that is not."""
-    utf8, gb18030 = _share_valid(sample)
+    votes = _count_votes(sample)
     if declared != "auto":
-        if (utf8 if declared == "utf-8" else gb18030) < 0.5:
+        if not votes.allow(declared):
             raise _wrong_encoding(what, declared)
         return declared
-    if utf8 >= 0.5:  # with damaged lines
-        return "utf-8"
-    if gb18030 >= 0.9:
-        return "gb18030"
-    raise _wrong_encoding(what, declared)
+    found = votes.decide()
+    if found == "?":
+        if likely is None:
+            raise too_few_words(what)
+        return likely
+    if found is None:
+        raise _wrong_encoding(what, declared)
+    return found
 
 
 def _agree(found: str, declared: str, what: str) -> str:
@@ -169,38 +176,47 @@ def _wrong_encoding(what: str, declared: str) -> DeliveryRefused:
     )
 
 
-def _first_unclear(f: BinaryIO, head: bytes) -> tuple[bytes | None, bool]:
-    """Whole lines around the first bytes that are not UTF-8, None when everything is UTF-8; and whether it is but for half
-    a character at the end of the file."""
+@dataclass(frozen=True)
+class _Unclear:
+    """Part of a file around its first bytes that are not UTF-8."""
+
+    data: bytes
+    begins: bool  # with the file, so that its first line is whole
+
+
+def _first_unclear(f: BinaryIO, head: bytes) -> tuple[_Unclear | None, bool, list[bytes] | None]:
+    """What is around the first bytes that are not UTF-8, None when everything is UTF-8; whether it is but for half a
+    character at the end of the file; and lines beyond ASCII, None where Chinese comes of one."""
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
     chunk, before = head, b""
+    words: list[bytes] | None = []
+    read = 0
     while chunk:
         try:
-            decoder.decode(chunk)
+            text = decoder.decode(chunk)
         except UnicodeDecodeError:
-            return before[-SAMPLE // 4 :] + chunk, False
+            return _Unclear(before[-SAMPLE // 4 :] + chunk, read <= SAMPLE // 4), False, words
+        if _HAN.search(text):
+            words = None
+        elif words is not None and not text.isascii() and len(words) < 4 * _LINES:
+            words += (line.encode() for line in text.split("\n") if not line.isascii())
+        read += len(chunk)
         before, chunk = chunk, f.read(SAMPLE)
-    return None, bool(decoder.getstate()[0])
+    return None, bool(decoder.getstate()[0]), words
 
 
-def _share_valid(sample: bytes) -> tuple[float, float]:
-    """Shares of the sample's whole lines beyond ASCII that are UTF-8, and that GB18030 decodes. What is valid UTF-8 and
-    common Chinese as well speaks for GB18030 only: it is so by accident, and common where words are short (女, 小)."""
-    lines = sample.split(b"\n")
+def _count_votes(sample: _Unclear) -> Votes:
+    """What the sample's whole lines beyond ASCII say."""
+    lines = sample.data.split(b"\n")
     # the first may be cut where the sample begins, the last where it, or the file, breaks off
-    whole = lines[1:-1] if len(lines) > 3 else lines[:-1]
+    whole = [line for line in lines[0 if sample.begins else 1 : -1] if not line.isascii()]
     # a file whose words all stand in such a line is told by it
-    lines = lines if all(map(bytes.isascii, whole)) else whole
-    seen = utf8 = gb18030 = 0
-    for line in lines[:: max(1, len(lines) // 5000)]:
-        if line.isascii():
-            continue
-        seen += 1
+    words = whole or [line for line in lines if not line.isascii()]
+    votes = Votes()
+    for line in words[:: max(1, len(words) // _LINES)]:
         # half a character where the file breaks off says nothing against the line
-        final = line is not lines[-1]
-        gb18030 += is_valid(line, "gb18030", final)
-        utf8 += is_valid(line, "utf-8", final) and not is_accidental_utf8(line)
-    return (utf8 / seen, gb18030 / seen) if seen else (1.0, 1.0)
+        votes.add(line, final=line is not lines[-1])
+    return votes
 
 
 def read_blocks(path: Path, encoding: str, what: str, size: int | None = None) -> Generator[Block]:
@@ -344,15 +360,12 @@ def _transcode(raw: bytes, encoding: str, first: int) -> tuple[bytes, dict[int, 
 
 def _set_aside(raw: bytes, encoding: str, undecodable: dict[int, str], first: int) -> bytes:
     split = raw.split(b"\n")
-    # lines of GB18030 in a file of UTF-8: not all that came with them are invalid
-    joined = encoding == "utf-8" and any(
-        is_chinese_gb18030(line) and not line.isascii() and not is_valid(line, "utf-8") for line in split
-    )
+    joined = _find_joined(split) if encoding == "utf-8" else frozenset()
     lines = []
-    for line in split:
+    for at, line in enumerate(split):
         text: str | None = None
         with contextlib.suppress(UnicodeDecodeError):
-            doubtful = is_chinese_utf8(line) if encoding == "gb18030" else joined and is_accidental_utf8(line)
+            doubtful = is_chinese_utf8(line) if encoding == "gb18030" else at in joined
             text = None if doubtful else line.decode(encoding)
         if text is not None:
             lines.append(text.encode())
@@ -361,3 +374,17 @@ def _set_aside(raw: bytes, encoding: str, undecodable: dict[int, str], first: in
         lines.append(UNDECODABLE + b"%d" % number)
         undecodable[number] = line.rstrip(b"\r").decode(encoding, "backslashreplace")
     return b"\n".join(lines)
+
+
+def _find_joined(lines: list[bytes]) -> frozenset[int]:
+    """Where lines of GB18030 stand among those of UTF-8 although they are valid UTF-8 too: beside one that is not."""
+    kinds = {at: judge_text(line) for at, line in enumerate(lines) if not line.isascii()}
+    found: set[int] = set()
+    for order in (list(kinds), list(reversed(kinds))):
+        beside = False
+        for at in order:
+            if kinds[at] == "chinese":
+                found |= {at} if beside else set()
+            elif kinds[at] != "signs":
+                beside = kinds[at] == "gb18030"
+    return frozenset(found)
