@@ -68,8 +68,11 @@ def test_a_header_that_ends_otherwise_than_its_rows_refuses_the_file_for_that(tm
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r\r\n"])
 @pytest.mark.parametrize("mark", ["\x1a", "\x1a\x1a"])
-def test_the_end_mark_of_dos_on_a_line_of_its_own_is_no_part_of_a_row(tmp_path: Path, mark: str, end: str) -> None:
-    rows, report = read_bytes(tmp_path, (table(end) + mark + end).encode(), ABC)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_the_end_mark_of_dos_on_a_line_of_its_own_is_no_part_of_a_row(
+    tmp_path: Path, mark: str, end: str, encoding: str
+) -> None:
+    rows, report = read_bytes(tmp_path, (table(end) + mark + end).encode(encoding), ABC)
     assert sound(rows, ABC) == ROWS
     assert aside(rows) == []
     assert report.skipped == {"blank": 1}

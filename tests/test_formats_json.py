@@ -185,6 +185,18 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.
     assert large < small * 1.3
 
 
+@pytest.mark.parametrize("tags", ["[]", '["x", "y"]', '[{"k": 1}]'])
+def test_a_record_with_a_list_in_it_is_no_list_of_records(tmp_path: Path, tags: str) -> None:
+    """Of an empty one no row came, and nothing said so."""
+    for text in (f'{{"a": "1", "b": "2", "tags": {tags}}}', f'{{"a": "1", "b": "2", "c": "3", "tags": {tags}}}'):
+        with pytest.raises(DeliveryRefused, match="整个文件是一条记录，其中的“tags”是列表") as refused:
+            read(tmp_path, text)
+        assert refused.value.rule_id == "delivery.structure"
+    around = '{"a": "of the answer", "data": [{"a": "1", "b": "2"}]}'
+    rows, _ = read(tmp_path, around)  # type: ignore[misc]
+    assert sound(rows, AB) == [("1", "2")]
+
+
 def read_lines(tmp_path: Path, content: bytes, **more: str) -> tuple[list[dict[str, Any]], ReadReport]:
     return read_bytes(tmp_path, content, AB, "a.jsonl", type="jsonl", **more)
 

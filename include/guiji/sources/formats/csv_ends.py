@@ -40,7 +40,7 @@ def mend_ends(blocks: Generator[RawBlock]) -> Generator[RawBlock]:
                 yield replace(held, data=_END_LINE.sub(b"", held.data)) if is_last else held
             held = replace(block, data=block.data.replace(_TWICE, b"\r\n")) if twice else block
     if held is not None:
-        yield held
+        yield replace(held, data=_END_LINE.sub(b"", held.data))
 
 
 def _ends_twice(data: bytes) -> bool:

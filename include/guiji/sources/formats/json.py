@@ -19,7 +19,13 @@ from guiji.errors import DeliveryRefused
 from guiji.sources.columns import Expected, HeaderMatch, match_header
 from guiji.sources.formats.cells import LOST_FROM
 from guiji.sources.formats.encoding import detect_encoding
-from guiji.sources.formats.json_columns import are_columns, demand_record, refuse_columns
+from guiji.sources.formats.json_columns import (
+    are_columns,
+    demand_record,
+    find_list_in_record,
+    refuse_columns,
+    refuse_list_in_record,
+)
 from guiji.sources.formats.json_stream import LONGEST_VALUE, Event, SeveralDocuments, read_events, read_sequence
 from guiji.sources.formats.tokenizer import find_flaw, keep_sound
 from guiji.sources.frames import Rows, make_batch
@@ -189,6 +195,8 @@ def _choose_list(found: _Found, where: str | None, expected: Expected, what: str
         return None
     if where is None and are_columns(found.lists, expected):
         raise refuse_columns(what)
+    if where is None and (name := find_list_in_record(found.members, found.lists, expected)) is not None:
+        raise refuse_list_in_record(name, what)
     if list(found.lists.values()) != [1]:
         raise DeliveryRefused(
             f"{what}：没有找到记录列表。现有数据继续有效；请按约定的结构重新提供。", rule_id="delivery.structure"

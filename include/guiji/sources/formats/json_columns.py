@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from guiji.errors import DeliveryRefused
+from guiji.masking import show_name
 from guiji.sources.columns import Expected
 
 
@@ -37,6 +38,24 @@ def refuse_columns(what: str) -> DeliveryRefused:
     return DeliveryRefused(
         f"{what}：数据是按列写的（每个数据项下列出各行的值），不是一行一个对象，例如 pandas 的 to_json() 不加参数时就这样写。"
         '现有数据继续有效；请按行导出（一行一个对象；pandas 用 orient="records"）后重新提供。',
+        rule_id="delivery.structure",
+    )
+
+
+def find_list_in_record(members: Collection[str], lists: Collection[str], expected: Expected) -> str | None:
+    """The only list of an object that has all declared columns beside it: the object is a record, not what is around
+    records."""
+    named = {expected.source_name(name) for name in members}
+    (only,) = lists if len(lists) == 1 else ("",)
+    rest = set(expected.columns) - named - {expected.source_name(only)}
+    return only if only and len(named - {None}) > 1 and not rest else None
+
+
+def refuse_list_in_record(name: str, what: str) -> DeliveryRefused:
+    """The error for a document that is one record with a list in it."""
+    return DeliveryRefused(
+        f"{what}：整个文件是一条记录，其中的“{show_name(name)}”是列表，不能当作记录列表。现有数据继续有效；"
+        "请把各条记录放在一个列表中（即使只有一条）后重新提供。",
         rule_id="delivery.structure",
     )
 
