@@ -40,10 +40,10 @@ def address(tmp_path: Path, cell: str, row: str = "<tr>", table: str = "<table>"
         ('<td style="white-space:nowrap">a\n  b</td>', "a b"),
         ('<td style="mso-white-space:pre">a\n  b</td>', "a b"),
         ('<td><p style="white-space:pre">a\n b<p>c\n d</td>', "a\n b\nc d"),
-        ('<td><pre><b>a\n b</pre>c\n d</td>', "a\n b\nc d"),
+        ("<td><pre><b>a\n b</pre>c\n d</td>", "a\n b\nc d"),
         ('<td style="white-space:pre-wrap">\n  \n</td>', "None"),
     ],
-)  # fmt: skip
+)
 def test_a_cell_is_what_a_browser_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str, shown: str, chunk: int
 ) -> None:

@@ -15,26 +15,29 @@ from hypothesis import strategies as st
 from guiji.catalog.models import Format
 from guiji.errors import DeliveryRefused
 from guiji.records import ReadReport
+from guiji.sources.columns import Expected
 from guiji.sources.formats import json as json_reader
 from guiji.sources.formats import json_stream, read_file
 
 AB = expect("a", "b")
 
 
-def read(tmp_path: Path, text: str, kind: str = "json", expected: object = AB) -> object:
-    return read_bytes(tmp_path, text.encode(), expected, "a.json", type=kind)  # type: ignore[arg-type]
+def read(
+    tmp_path: Path, text: str, kind: str = "json", expected: Expected = AB
+) -> tuple[list[dict[str, Any]], ReadReport]:
+    return read_bytes(tmp_path, text.encode(), expected, "a.json", type=kind)
 
 
 def test_f20_f49_values_keep_what_was_written(tmp_path: Path) -> None:
     text = '[{"a": 12345678901234567890, "b": 1.10}, {"a": "000123", "b": true}, {"a": null, "b": [1, {"x": 2.0}]}]'
-    rows, _ = read(tmp_path, text)  # type: ignore[misc]
+    rows, _ = read(tmp_path, text)
     assert sound(rows, AB) == [("12345678901234567890", "1.10"), ("000123", "true"), (None, '[1, {"x": 2.0}]')]
     assert [(r["_origin"], r["_line"]) for r in rows] == [("a.json", 1), ("a.json", 2), ("a.json", 3)]
 
 
 def test_f49_ambiguous_records_are_set_aside(tmp_path: Path) -> None:
     text = '[{"a": 1, "a": 2, "b": 3}, {"a": NaN, "b": 1}, 5, {"a": {"x": 1, "x": 2}, "b": 1}, {"a": "\\u0000", "b": 1}, {"a": 1, "b": 2}]'
-    rows, _ = read(tmp_path, text)  # type: ignore[misc]
+    rows, _ = read(tmp_path, text)
     reasons = ["duplicate_key", "not_a_number", "not_a_record", "duplicate_key", "nul"]
     assert aside(rows) == list(enumerate(reasons, start=1))
     assert sound(rows, AB) == [("1", "2")]
@@ -42,9 +45,9 @@ def test_f49_ambiguous_records_are_set_aside(tmp_path: Path) -> None:
 
 def test_json_lines_and_wrapped_lists(tmp_path: Path) -> None:
     for text in ('{"a":1,"b":2}\n{"a":3,"b":4}\n', '{"data": [{"a":1,"b":2},{"a":3,"b":4}], "n": 2}'):
-        rows, _ = read(tmp_path, text)  # type: ignore[misc]
+        rows, _ = read(tmp_path, text)
         assert sound(rows, AB) == [("1", "2"), ("3", "4")]
-    rows, _ = read(tmp_path, '{"a":1,"b":2}\n{"a":3,\n{"a":5,"b":6}\n')  # type: ignore[misc]
+    rows, _ = read(tmp_path, '{"a":1,"b":2}\n{"a":3,\n{"a":5,"b":6}\n')
     assert aside(rows) == [(2, "not_a_record")]
 
 
@@ -62,7 +65,7 @@ def test_geojson_gives_properties_and_the_shape_as_text(tmp_path: Path) -> None:
         {"type": "Feature", "properties": {"name": "东"}, "geometry": shape},
         {"type": "Feature", "properties": {"name": "西"}, "geometry": None},
     ]
-    rows, _ = read(tmp_path, json.dumps({"type": "FeatureCollection", "features": features}), "geojson", expected)  # type: ignore[misc]
+    rows, _ = read(tmp_path, json.dumps({"type": "FeatureCollection", "features": features}), "geojson", expected)
     assert [(r["name"], r["geom"] and json.loads(r["geom"])) for r in rows] == [("东", shape), ("西", None)]
 
 
@@ -110,10 +113,10 @@ def test_nor_is_it_a_line_of_its_own(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("kind", ["json", "jsonl"])
 def test_one_record_may_hold_objects_and_lists_beside_a_plain_value(tmp_path: Path, kind: str) -> None:
-    rows, _ = read(tmp_path, '{"a": "1", "b": {"0": "x", "1": "y"}}', kind)  # type: ignore[misc]
+    rows, _ = read(tmp_path, '{"a": "1", "b": {"0": "x", "1": "y"}}', kind)
     assert sound(rows, AB) == [("1", '{"0": "x", "1": "y"}')]
     only = expect("address")
-    rows, _ = read(tmp_path, '{"address": {"city": "东胜", "street": "一路"}}', kind, only)  # type: ignore[misc]
+    rows, _ = read(tmp_path, '{"address": {"city": "东胜", "street": "一路"}}', kind, only)
     assert sound(rows, only) == [('{"city": "东胜", "street": "一路"}',)]
     with pytest.raises(DeliveryRefused, match="数据是按列写的"):
         read(tmp_path, '{"address": {"0": "东胜", "1": "康巴什"}}', kind, only)
@@ -122,11 +125,11 @@ def test_one_record_may_hold_objects_and_lists_beside_a_plain_value(tmp_path: Pa
 @pytest.mark.parametrize("block", [1, 3, 50])
 def test_where_a_block_ends_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     text = '\ufeff {"n": 12, "d": [ {"a": 1.50, "b": "x\\"]}"} , {"a": -2e5, "b": null},{"a":"中\\u4e2d","b":true} ] , "e": 3}\n'
-    whole, _ = read(tmp_path, text)  # type: ignore[misc]
+    whole, _ = read(tmp_path, text)
     assert sound(whole, AB) == [("1.50", 'x"]}'), ("-2e5", None), ("中中", "true")]
     monkeypatch.setattr(json_stream, "BLOCK", block)
     monkeypatch.setattr(json_reader, "BATCH_ROWS", 2)
-    assert read(tmp_path, text)[0] == whole  # type: ignore[index]
+    assert read(tmp_path, text)[0] == whole
 
 
 @pytest.mark.parametrize(
@@ -193,7 +196,7 @@ def test_a_record_with_a_list_in_it_is_no_list_of_records(tmp_path: Path, tags: 
             read(tmp_path, text)
         assert refused.value.rule_id == "delivery.structure"
     around = '{"a": "of the answer", "data": [{"a": "1", "b": "2"}]}'
-    rows, _ = read(tmp_path, around)  # type: ignore[misc]
+    rows, _ = read(tmp_path, around)
     assert sound(rows, AB) == [("1", "2")]
 
 
@@ -296,7 +299,7 @@ def test_f19_a_number_written_with_an_exponent_is_no_text(tmp_path: Path) -> Non
 )
 def test_records_are_read_however_they_stand_behind_one_another(tmp_path: Path, kind: str, text: str) -> None:
     """A department that exports its records in lines one month and as a list the next is not told to be wrong."""
-    rows, _ = read(tmp_path, text, kind)  # type: ignore[misc]
+    rows, _ = read(tmp_path, text, kind)
     assert (sound(rows, AB), aside(rows)) == ([("1", "2"), ("3", "4")], [])
 
 
@@ -321,7 +324,7 @@ def test_what_is_no_json_is_told_with_its_place(
 
 
 def test_f49_a_number_that_is_none_is_found_at_any_depth(tmp_path: Path) -> None:
-    rows, _ = read(tmp_path, '[{"a": [1, {"z": NaN}], "b": 1}, {"a": 1, "b": 2}]')  # type: ignore[misc]
+    rows, _ = read(tmp_path, '[{"a": [1, {"z": NaN}], "b": 1}, {"a": 1, "b": 2}]')
     assert (aside(rows), sound(rows, AB)) == ([(1, "not_a_number")], [("1", "2")])
 
 
@@ -329,7 +332,7 @@ def test_a_number_as_java_writes_it_is_the_number(tmp_path: Path) -> None:
     """Java's doubles from ten million on have an exponent: 12345678.9 is 1.23456789E7."""
     expected = expect("a", {"title": "n", "type": "decimal128(18,2)"}, {"title": "i", "type": "int64"})
     text = '[{"a":"x","n":1.23456789E7,"i":1.0E7},{"a":"y","n":1E-3,"i":-2e0},{"a":"z","n":1e15,"i":1E-400}]'
-    rows, _ = read(tmp_path, text, expected=expected)  # type: ignore[misc]
+    rows, _ = read(tmp_path, text, expected=expected)
     assert sound(rows, expected) == [("x", "12345678.9", "10000000"), ("y", "0.001", "-2"), ("z", "1e15", "1E-400")]
 
 

@@ -81,5 +81,6 @@ def _read_shape(value: Any, encoding: str) -> Any:
     parse = {"wkt": shapely.from_wkt, "geojson": shapely.from_geojson, "wkb": shapely.from_wkb}
     try:
         return parse["wkb" if isinstance(value, bytes) else encoding](value, on_invalid="ignore")
+    # shapely raises the first for shapes with curves, which the rules of the field reject
     except (NotImplementedError, ValueError, TypeError, shapely.errors.GEOSException):
         return None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guiji.errors import UsageError
+from guiji.package_writer import sync
 from guiji.secrets import seal, unseal
 from guiji.settings import Settings
 
@@ -130,17 +131,9 @@ def finish_archive(archive: Archive, temporary: Path, target: Path) -> None:
         json.dump(asdict(archive), file, ensure_ascii=False, indent=1)
         file.flush()
         os.fsync(file.fileno())
-    _sync(temporary)
+    sync(temporary)
     os.rename(temporary, target)
-    _sync(target.parent)
-
-
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync(target.parent)
 
 
 def read_parts(settings: Settings, archive: Archive, table: ArchivedTable, directory: Path) -> Iterator[pa.RecordBatch]:
